@@ -1,0 +1,52 @@
+"""How sparse after round r? A schedule gives the cumulative rate of every round."""
+
+from collections.abc import Callable
+
+Schedule = Callable[[float, float], float]
+"""(final rate, fraction of the rounds done, in (0, 1]) -> cumulative rate."""
+
+
+def one_shot(rate: float, _: float) -> float:
+    """All at once."""
+    return rate
+
+
+def iterative(rate: float, done: float) -> float:
+    """Geometric: every round prunes the same fraction of what remains (Frankle & Carbin 2019)."""
+    return 1 - (1 - rate) ** done
+
+
+def linear(rate: float, done: float) -> float:
+    """Every round prunes the same number."""
+    return rate * done
+
+
+def cubic(rate: float, done: float) -> float:
+    """Fast first, slow at the end (Zhu & Gupta 2017, eq. 1, from sparsity 0)."""
+    return rate * (1 - (1 - done) ** 3)
+
+
+SCHEDULES: dict[str, Schedule] = {
+    "one_shot": one_shot,
+    "iterative": iterative,
+    "linear": linear,
+    "cubic": cubic,
+}
+
+
+def cumulative_rates(schedule: str, rate: float, rounds: int) -> tuple[float, ...]:
+    """The cumulative rate after each round; the last is exactly `rate`.
+
+    rate in (0, 1); rounds >= 1, and exactly 1 for "one_shot".
+    Raises ValueError for anything else.
+    """
+    if schedule not in SCHEDULES:
+        raise ValueError(f"schedule must be one of {', '.join(SCHEDULES)}, got {schedule!r}")
+    if not 0 < rate < 1:
+        raise ValueError(f"rate must lie in (0, 1), got {rate}")
+    if rounds < 1:
+        raise ValueError(f"rounds must be at least 1, got {rounds}")
+    if schedule == "one_shot" and rounds != 1:
+        raise ValueError(f"a one_shot schedule has exactly 1 round, got {rounds}")
+    early = tuple(SCHEDULES[schedule](rate, r / rounds) for r in range(1, rounds))
+    return (*early, rate)

@@ -1,0 +1,1 @@
+"""Many trials and the outside world: studies, Ray Tune, MLflow, the report."""

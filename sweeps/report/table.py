@@ -1,0 +1,55 @@
+"""The trials of a sweep as a table: the same numbers for the terminal and for files."""
+
+import math
+
+import pandas as pd
+from rich.table import Table
+
+_COLUMNS = {
+    "sparsity": "prune/sparsity",
+    "top-1": "val/top1",
+    "MIS": "mis/mean",
+    "MIS change": "mis/change",
+    "tasks solved": "mis/task_accuracy",
+    "units": "mis/n_units",
+    "dead": "mis/n_dead",
+    "collapsed": "prune/n_collapsed",
+}
+
+
+def summary(trials: pd.DataFrame) -> pd.DataFrame:
+    """A row a trial, dense networks first; `MIS change`: to the same units of the dense network.
+
+    trials: as in `SweepFrames`.
+    """
+    trials = trials.assign(**{"mis/change": trials["mis/mean"] - trials["mis/dense_same_units"]})
+    is_pruned = ~trials["method"].isin(["dense", "untrained"])
+    ordered = trials.assign(pruned=is_pruned).sort_values(
+        ["pruned", "method", "rate", "retraining", "schedule", "criterion", "seed"]
+    )
+    table = ordered[["label", *_COLUMNS.values(), "outcome", "key"]]
+    return table.rename(columns={metric: name for name, metric in _COLUMNS.items()})
+
+
+def terminal_table(table: pd.DataFrame, title: str) -> Table:
+    """`summary` for people."""
+    shown = Table(title=title, title_justify="left")
+    shown.add_column("trial", no_wrap=True)
+    for name in _COLUMNS:
+        shown.add_column(name, justify="right")
+    section = None
+    for row in table.to_dict("records"):
+        kind = str(row["label"]).split()[0]
+        if section not in (None, kind):
+            shown.add_section()
+        section = kind
+        shown.add_row(str(row["label"]), *(_cell(name, float(row[name])) for name in _COLUMNS))
+    return shown
+
+
+def _cell(name: str, value: float) -> str:
+    if math.isnan(value):
+        return "–"
+    if name in ("units", "dead", "collapsed"):
+        return f"{value:.0f}"
+    return f"{value:+.3f}" if name == "MIS change" else f"{value:.3f}"

@@ -1,0 +1,18 @@
+"""One file a question. The docstring of a study says its purpose, source, expectation and cost."""
+
+import importlib
+import pkgutil
+
+from sweeps.sweep import Sweep
+
+
+def study_names() -> list[str]:
+    """The studies there are."""
+    return sorted(module.name for module in pkgutil.iter_modules(__path__))
+
+
+def load_study(name: str) -> Sweep:
+    """The sweep of a study. Raises ValueError for a name that is none, listing those that are."""
+    if name not in study_names():
+        raise ValueError(f"STUDY must be one of {', '.join(study_names())}, got {name!r}")
+    return importlib.import_module(f"{__name__}.{name}").STUDY

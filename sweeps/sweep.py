@@ -1,0 +1,136 @@
+"""A sweep: a base configuration, the grids laid over it, and the baselines no comparison lacks."""
+
+import dataclasses
+import itertools
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from trainables.config import METHODS, TrialConfig
+from trainables.fields import digest_of
+
+Overrides = Mapping[str, Any]
+"""Dotted field of a TrialConfig -> value."""
+
+Axis = Mapping[str, Overrides]
+"""Label of a grid point -> what it sets. An axis may set several fields at once."""
+
+
+def methods(*names: str) -> Axis:
+    """Points of the axis "method". Raises ValueError for a name that is not in METHODS."""
+    for name in names:
+        if name not in METHODS:
+            raise ValueError(f"method must be one of {', '.join(METHODS)}, got {name!r}")
+    return {
+        name: {f"prune.{field}": value for field, value in METHODS[name].items()} for name in names
+    }
+
+
+def axis(field: str, values: Iterable[Any]) -> Axis:
+    """Points that set one field each."""
+    return {str(value): {field: value} for value in values}
+
+
+@dataclass(frozen=True)
+class Grid:
+    """All combinations of its axes, each laid over the base with `set` applied first."""
+
+    axes: Mapping[str, Axis]
+    set: Overrides = dataclasses.field(default_factory=dict)
+
+    def points(self) -> list[Overrides]:
+        """The overrides of every combination, the last axis running fastest."""
+        combinations = itertools.product(*(points.values() for points in self.axes.values()))
+        merged: list[Overrides] = []
+        for combination in combinations:
+            point = dict(self.set)
+            for overrides in combination:
+                point |= overrides
+            merged.append(point)
+        return merged
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """A study, ready to be expanded to its trials.
+
+    base: holds `prune` and `finetune`; the grids change them. Three more belong to every sweep and
+    are added for each seed: the dense network, the dense network retrained with the same recipe,
+    and an untrained one, which says what a score owes to the images alone.
+    """
+
+    name: str
+    purpose: str
+    base: TrialConfig
+    grids: Sequence[Grid]
+    recalibrate_images: int = 512  # of the untrained network, whose statistics say nothing
+    cpus_per_trial: float = 1.0
+    gpus_per_trial: float = 0.25  # where there is a GPU: so many trials share one
+
+    def expand(self) -> list[TrialConfig]:
+        """Every trial once: the baselines, then the grids, the longest first.
+
+        Raises ValueError when nothing is left, or a combination is not legal.
+        """
+        pruned = [self.base.replace(point) for grid in self.grids for point in grid.points()]
+        if not pruned:
+            raise ValueError(f"the study {self.name} expands to no trial: an axis is empty")
+        pruned.sort(key=lambda config: -config.n_epochs)  # so that no long trial starts last
+        baselines = _baselines(pruned, self.recalibrate_images)
+        unique = {config.key: config for config in [*baselines, *pruned]}
+        return list(unique.values())
+
+    def with_data(self, path: str) -> "Sweep":
+        """The same sweep on another folder."""
+        return dataclasses.replace(self, base=self.base.replace({"data.path": path}))
+
+
+def _baselines(pruned: Sequence[TrialConfig], recalibrate_images: int) -> list[TrialConfig]:
+    """The dense network, it retrained by every one-round recipe of the sweep, and an untrained one.
+
+    Where all trials have several rounds the control trains as long as all of theirs together.
+    """
+    dense, controls, untrained = [], [], []
+    retrained = [config for config in pruned if config.finetune is not None]
+    one_round = [config for config in retrained if config.rounds == 1] or retrained
+    for config in pruned:
+        as_it_is = {"prune": None, "finetune": None, "recalibrate_images": 0}
+        dense.append(config.replace(as_it_is))
+        network = dataclasses.replace(
+            config.network, weights="random", checkpoint=None, digest="", recipe=None
+        )
+        settings = {**as_it_is, "network": network, "recalibrate_images": recalibrate_images}
+        untrained.append(config.replace(settings))
+    for config in one_round:
+        recipe = dataclasses.replace(config.finetune, epochs=config.n_epochs)  # type: ignore[type-var]
+        controls.append(config.replace({"prune": None, "finetune": recipe}))
+    return [*dense, *controls, *untrained]
+
+
+def with_settings(configs: Sequence[TrialConfig], settings: Mapping[str, Any]) -> list[TrialConfig]:
+    """The trials with fields set on all that have them; those that become equal are merged.
+
+    A dense trial has no `prune.rate` to set and stays as it is.
+    Raises ValueError for a field that no trial has, and for values that are refused.
+    """
+    changed = list(configs)
+    for name, value in settings.items():
+        problems: list[str] = []
+        done = [_try_replace(config, name, value, problems) for config in changed]
+        if len(problems) == len(changed):
+            raise ValueError(problems[0])
+        changed = done
+    return list({config.key: config for config in changed}.values())
+
+
+def _try_replace(config: TrialConfig, name: str, value: Any, problems: list[str]) -> TrialConfig:
+    part = name.partition(".")[0]
+    if "." in name and getattr(config, part, config) is None:
+        problems.append(f"no trial of this study has the field {name}: its {part} is None")
+        return config
+    return config.replace({name: value})
+
+
+def sweep_key(name: str, configs: Sequence[TrialConfig]) -> str:
+    """12 hex digits: the study and the set of its trials."""
+    return digest_of([name, sorted(config.key for config in configs)])[:12]

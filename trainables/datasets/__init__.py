@@ -1,0 +1,1 @@
+"""Image sets: generated ones and folders of files, behind one interface."""

@@ -1,0 +1,107 @@
+"""Image sets: what training, evaluation and scores read their images from."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Generator, Tensor
+
+# Of ImageNet, as torchvision's weights expect them; used for every data set alike.
+MEAN = (0.485, 0.456, 0.406)
+STD = (0.229, 0.224, 0.225)
+
+Batch = tuple[Tensor, Tensor, Tensor]
+"""ids int64 [batch] (CPU), images uint8 [batch, 3, height, width], labels int64 [batch]."""
+
+Progress = Callable[[int, int], None]
+"""Called with (done, total) while something long runs."""
+
+
+class ImageSet(Protocol):
+    """Labelled images of one size."""
+
+    @property
+    def digest(self) -> str:
+        """Changes when any image or label does."""
+        ...
+
+    @property
+    def labels(self) -> Tensor:
+        """int64 [image]."""
+        ...
+
+    def __len__(self) -> int: ...
+
+    def batches(
+        self, order: Tensor, batch_size: int, *, augment: Generator | None = None
+    ) -> Iterator[Batch]:
+        """The images `order` (int64 ids) in batches; augmented from the generator, if any."""
+        ...
+
+
+@dataclass(frozen=True)
+class Data:
+    """The three image sets of a study."""
+
+    train: ImageSet
+    val: ImageSet
+    probe: ImageSet  # what the scores look at; no images of val
+    class_names: tuple[str, ...]
+
+    @property
+    def n_classes(self) -> int:
+        return len(self.class_names)
+
+
+def normalise(images: Tensor) -> Tensor:
+    """uint8 [batch, 3, h, w] to float32, ImageNet mean 0 and deviation 1, channels last."""
+    mean = torch.tensor(MEAN, device=images.device).mul(255).view(3, 1, 1)
+    std = torch.tensor(STD, device=images.device).mul(255).view(3, 1, 1)
+    floats = images.to(torch.float32, memory_format=torch.channels_last)
+    return floats.sub_(mean).div_(std)
+
+
+@dataclass(frozen=True)
+class ArrayImages:
+    """Images in one (memory-mapped) array; augmented by a flip and a shift.
+
+    images: uint8 [image, height, width, 3]; labels: int64 [image].
+    """
+
+    images: np.ndarray
+    labels: Tensor
+    digest: str
+    shift: int = 4  # pixels, at the most, in each direction
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def batches(
+        self, order: Tensor, batch_size: int, *, augment: Generator | None = None
+    ) -> Iterator[Batch]:
+        for ids in order.split(batch_size):
+            images = torch.from_numpy(self.images[ids.numpy()]).permute(0, 3, 1, 2)
+            if augment is not None:
+                images = flip_and_shift(images, self.shift, augment)
+            yield ids, images, self.labels[ids]
+
+
+def flip_and_shift(images: Tensor, shift: int, generator: Generator) -> Tensor:
+    """Mirror half of the images and move each by up to `shift` pixels, its border reflected.
+
+    images: [batch, channel, height, width] of any dtype. One gather, so that an image a row is
+    moved by its own amount without a loop.
+    """
+    n, _, height, width = images.shape
+    padded = F.pad(images.float(), (shift,) * 4, mode="reflect").to(images.dtype)
+    down, right = torch.randint(0, 2 * shift + 1, (2, n, 1), generator=generator)
+    mirrored = torch.rand(n, 1, generator=generator) < 0.5
+    rows = torch.arange(height) + down
+    columns = torch.arange(width) + right
+    columns = torch.where(mirrored, columns.flip(1), columns)
+    return padded[torch.arange(n)[:, None, None], :, rows[:, :, None], columns[:, None, :]].permute(
+        0, 3, 1, 2
+    )

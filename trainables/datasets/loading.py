@@ -1,0 +1,117 @@
+"""From a config to the image sets of a trial."""
+
+import json
+import os
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from trainables.config import DataConfig
+from trainables.datasets import concepts
+from trainables.datasets.image_folder import (
+    FolderImages,
+    find_broken,
+    folder_digest,
+    refuse_broken,
+    scan_both,
+)
+from trainables.datasets.images import ArrayImages, Data, ImageSet, Progress
+from trainables.fields import digest_of
+
+
+def load_data(config: DataConfig, cache: Path, progress: Progress | None = None) -> Data:
+    """The image sets of `config`; generated ones are drawn once and cached under `cache`.
+
+    Raises ValueError for a folder that is missing or not as it must be, or holds fewer images
+    than asked for, and OSError when the disk has no room for the cache.
+    """
+    if config.name == "concepts":
+        return _concepts(config, cache, progress)
+    return _image_folder(config, cache)
+
+
+def _concepts(config: DataConfig, cache: Path, progress: Progress | None) -> Data:
+    sets: dict[str, ImageSet] = {}
+    for split in ("train", "val", "probe"):
+        count = getattr(config, f"{split}_images")
+        drawn = concepts.load(
+            split, count, seed=config.seed, pixels=config.pixels, root=cache, progress=progress
+        )
+        depends_on = ["concepts", concepts.VERSION, split, count, config.seed, config.pixels]
+        sets[split] = ArrayImages(
+            drawn.images, torch.from_numpy(drawn.labels.copy()), digest_of(depends_on)[:16]
+        )
+    return Data(
+        train=sets["train"],
+        val=sets["val"],
+        probe=sets["probe"],
+        class_names=tuple(concepts.class_names()),
+    )
+
+
+def _image_folder(config: DataConfig, cache: Path) -> Data:
+    if config.path is None:
+        raise ValueError(
+            "data.name='image_folder' needs data.path, a folder with train/ and val/: "
+            "make sweep STUDY=… DATA=/path/to/folder"
+        )
+    root = Path(config.path)
+    train, val = scan_both(root)
+    names = tuple(train)
+    listed = {
+        split: [(file, names.index(name)) for name, files in classes.items() for file in files]
+        for split, classes in (("train", train), ("val", val))
+    }
+    broken = _broken_files(root, config, cache, [f for files in listed.values() for f, _ in files])
+    listed = {s: [(f, y) for f, y in files if f not in broken] for s, files in listed.items()}
+    return Data(
+        train=_subset(config, "train", listed["train"], config.train_images),
+        val=_subset(config, "val", listed["val"], config.val_images),
+        probe=_subset(config, "probe", listed["train"], config.probe_images),
+        class_names=names,
+    )
+
+
+def _broken_files(root: Path, config: DataConfig, cache: Path, files: list[Path]) -> set[Path]:
+    """What cannot be read, looked up once a folder; refused unless the study skips it."""
+    digest = config.digest or folder_digest(root)
+    known = cache / f"broken-{digest}.json"
+    if not known.exists():
+        if config.broken_images == "refuse":
+            refuse_broken(files)
+        broken = [str(file.relative_to(root)) for file in find_broken(files)]
+        cache.mkdir(parents=True, exist_ok=True)
+        partial = known.with_suffix(f".{os.getpid()}")
+        partial.write_text(json.dumps(broken))
+        partial.rename(known)
+    broken = json.loads(known.read_text())
+    if broken and config.broken_images == "refuse":
+        refuse_broken([root / name for name in broken])
+    return {root / name for name in broken}
+
+
+def _subset(
+    config: DataConfig, split: str, files: list[tuple[Path, int]], count: int | None
+) -> FolderImages:
+    if count is not None and count > len(files):
+        raise ValueError(
+            f"data.{split}_images must be at most the {len(files)} images that "
+            f"{config.path} holds for it, got {count}"
+        )
+    chosen = _choose(len(files), count, config.seed, split)
+    depends_on = [config.digest, split, count, config.seed, config.pixels, config.broken_images]
+    return FolderImages(
+        paths=tuple(files[i][0] for i in chosen.tolist()),
+        labels=torch.tensor([files[i][1] for i in chosen.tolist()]),
+        digest=digest_of(depends_on)[:16],
+        pixels=config.pixels,
+        workers=config.workers,
+    )
+
+
+def _choose(n: int, count: int | None, seed: int, split: str) -> Tensor:
+    if count is None:
+        return torch.arange(n)
+    stream = int(digest_of([split, seed])[:12], 16)
+    return torch.randperm(n, generator=torch.Generator().manual_seed(stream))[:count].sort().values
