@@ -10,7 +10,7 @@ from pathlib import Path
 
 # Before Ray is imported, which reads them.
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "1")
+os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")  # its header prints even when silent
 os.environ.setdefault("TUNE_DISABLE_STRICT_METRIC_CHECKING", "1")
 
 import ray

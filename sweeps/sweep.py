@@ -115,20 +115,20 @@ def with_settings(configs: Sequence[TrialConfig], settings: Mapping[str, Any]) -
     """
     changed = list(configs)
     for name, value in settings.items():
-        problems: list[str] = []
-        done = [_try_replace(config, name, value, problems) for config in changed]
-        if len(problems) == len(changed):
-            raise ValueError(problems[0])
-        changed = done
+        if not any(_has(config, name) for config in changed):
+            raise ValueError(f"no trial of this study has a {name} to set")
+        changed = [c.replace({name: value}) if _has(c, name) else c for c in changed]
     return list({config.key: config for config in changed}.values())
 
 
-def _try_replace(config: TrialConfig, name: str, value: Any, problems: list[str]) -> TrialConfig:
-    part = name.partition(".")[0]
-    if "." in name and getattr(config, part, config) is None:
-        problems.append(f"no trial of this study has the field {name}: its {part} is None")
-        return config
-    return config.replace({name: value})
+def _has(config: TrialConfig, name: str) -> bool:
+    """Whether all that the dotted name leads through is there; a wrong name is left to replace."""
+    part: Any = config
+    for step in name.split(".")[:-1]:
+        part = getattr(part, step, config)
+        if part is None:
+            return False
+    return True
 
 
 def sweep_key(name: str, configs: Sequence[TrialConfig]) -> str:

@@ -208,7 +208,7 @@ class TrialConfig(Checked):
             if self.prune.criterion != "l1":
                 name += f" {self.prune.criterion}"
             if self.finetune is None:
-                name += ", as pruned" if not self.recalibrate_images else ", BatchNorm re-estimated"
+                name += ", as pruned" if not self.recalibrate_images else ", recalibrated"
         return name if self.seed == 0 else f"{name} seed {self.seed}"
 
     def replace(self, overrides: Mapping[str, Any]) -> Self:

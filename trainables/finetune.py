@@ -24,9 +24,10 @@ def build_optimizer(network: nn.Module, recipe: TrainConfig) -> Optimizer:
             momentum=recipe.momentum,
             weight_decay=recipe.weight_decay,
             nesterov=recipe.nesterov,
+            fused=True,
         )
     kind = {"adam": Adam, "adamw": AdamW}[recipe.optimizer]
-    return kind(parameters, recipe.lr, weight_decay=recipe.weight_decay)
+    return kind(parameters, recipe.lr, weight_decay=recipe.weight_decay, fused=True)
 
 
 def learning_rate(recipe: TrainConfig, step: int, steps_per_epoch: int) -> float:

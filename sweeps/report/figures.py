@@ -24,7 +24,7 @@ COLOURS = {
 _STYLES = {"one_shot": "-", "iterative": "--", "linear": "-.", "cubic": ":"}
 _MARKERS = {"one_shot": "o", "iterative": "s", "linear": "^", "cubic": "D"}
 _WITHOUT = {"none": ("0.15", "x", ":"), "recalibrate": ("0.55", "+", ":")}
-_WITHOUT_NAMES = {"none": "as pruned", "recalibrate": "BatchNorm re-estimated"}
+_WITHOUT_NAMES = {"none": "as pruned", "recalibrate": "BatchNorm recalibrated"}
 
 _LABELS = {
     "prune/sparsity": "sparsity (fraction of prunable weights that are zero)",

@@ -3,17 +3,25 @@
 import math
 
 import pandas as pd
+from rich.box import SIMPLE
 from rich.table import Table
 
+# Beside the label; what the terminal has no room for is in the files.
 _COLUMNS = {
     "sparsity": "prune/sparsity",
     "top-1": "val/top1",
     "MIS": "mis/mean",
     "MIS change": "mis/change",
-    "tasks solved": "mis/task_accuracy",
     "units": "mis/n_units",
     "dead": "mis/n_dead",
-    "collapsed": "prune/n_collapsed",
+}
+_FILE_COLUMNS = _COLUMNS | {
+    "tasks solved": "mis/task_accuracy",
+    "MIS, dead as 0.5": "mis/mean_dead_as_half",
+    "top-5": "val/top5",
+    "loss": "val/loss",
+    "sparsity of network": "prune/sparsity_network",
+    "collapsed layers": "prune/n_collapsed",
 }
 
 
@@ -27,29 +35,32 @@ def summary(trials: pd.DataFrame) -> pd.DataFrame:
     ordered = trials.assign(pruned=is_pruned).sort_values(
         ["pruned", "method", "rate", "retraining", "schedule", "criterion", "seed"]
     )
-    table = ordered[["label", *_COLUMNS.values(), "outcome", "key"]]
-    return table.rename(columns={metric: name for name, metric in _COLUMNS.items()})
+    table = ordered.reindex(columns=["label", *_FILE_COLUMNS.values(), "outcome", "key"])
+    return table.rename(columns={metric: name for name, metric in _FILE_COLUMNS.items()})
 
 
 def terminal_table(table: pd.DataFrame, title: str) -> Table:
     """`summary` for people."""
-    shown = Table(title=title, title_justify="left")
+    shown = Table(title=title, title_justify="left", box=SIMPLE, padding=(0, 1, 0, 0))
     shown.add_column("trial", no_wrap=True)
     for name in _COLUMNS:
-        shown.add_column(name, justify="right")
+        shown.add_column(name, justify="right", no_wrap=True)
     section = None
     for row in table.to_dict("records"):
         kind = str(row["label"]).split()[0]
         if section not in (None, kind):
             shown.add_section()
         section = kind
-        shown.add_row(str(row["label"]), *(_cell(name, float(row[name])) for name in _COLUMNS))
+        label = str(row["label"])
+        if row["outcome"] != "completed":
+            label += f" ({row['outcome']})"
+        shown.add_row(label, *(_cell(name, float(row[name])) for name in _COLUMNS))
     return shown
 
 
 def _cell(name: str, value: float) -> str:
     if math.isnan(value):
         return "–"
-    if name in ("units", "dead", "collapsed"):
+    if name in ("units", "dead"):
         return f"{value:.0f}"
     return f"{value:+.3f}" if name == "MIS change" else f"{value:.3f}"

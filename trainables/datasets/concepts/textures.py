@@ -33,9 +33,12 @@ def _plain(x: Floats, y: Floats, phase: np.ndarray) -> Floats:
 
 
 def _dots(x: Floats, y: Floats, phase: np.ndarray) -> Floats:
-    rows = np.cos(_TURN * (y + _shift(phase, 0)))
-    rows += np.cos(_TURN * (x + _shift(phase, 1)))
-    return _two_tones(rows - 0.3, 1.2)
+    """Round dots, every second row moved by half a gap."""
+    height = 0.8660254
+    y = y / height + _shift(phase, 0)
+    row = np.round(y)
+    x = x + _shift(phase, 1) + 0.5 * row
+    return _two_tones(0.3 - np.hypot(x - np.round(x), height * (y - row)), 7)
 
 
 def _stripes(x: Floats, y: Floats, phase: np.ndarray) -> Floats:
@@ -57,7 +60,7 @@ def _camouflage(x: Floats, y: Floats, phase: np.ndarray) -> Floats:
     """Blobs: the sign of a sum of plane waves of unlike directions and lengths."""
     sum_of_waves = np.zeros_like(x)
     for i in range(phase.shape[1]):
-        direction, frequency = 0.3 + i * np.pi / phase.shape[1], 0.34 + 0.07 * (i * 2 % 5)
+        direction, frequency = 0.3 + i * np.pi / phase.shape[1], 0.45 + 0.08 * (i * 2 % 5)
         across, down = frequency * np.cos(direction), frequency * np.sin(direction)
         wave = float(_TURN * across) * x + float(_TURN * down) * y
         sum_of_waves += np.cos(wave + _TURN * _shift(phase, i))
