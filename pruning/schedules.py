@@ -37,7 +37,8 @@ SCHEDULES: dict[str, Schedule] = {
 def cumulative_rates(schedule: str, rate: float, rounds: int) -> tuple[float, ...]:
     """The cumulative rate after each round; the last is exactly `rate`.
 
-    rate in (0, 1); rounds >= 1, and exactly 1 for "one_shot".
+    rate in (0, 1); rounds: 1 for "one_shot", at least 2 for the others (one round of any schedule
+    is "one_shot" under another name).
     Raises ValueError for anything else.
     """
     if schedule not in SCHEDULES:
@@ -48,5 +49,9 @@ def cumulative_rates(schedule: str, rate: float, rounds: int) -> tuple[float, ..
         raise ValueError(f"rounds must be at least 1, got {rounds}")
     if schedule == "one_shot" and rounds != 1:
         raise ValueError(f"a one_shot schedule has exactly 1 round, got {rounds}")
+    if schedule != "one_shot" and rounds == 1:
+        raise ValueError(
+            f"a schedule of 1 round is one_shot: {schedule} must have at least 2 rounds, got 1"
+        )
     early = tuple(SCHEDULES[schedule](rate, r / rounds) for r in range(1, rounds))
     return (*early, rate)

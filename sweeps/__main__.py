@@ -108,7 +108,8 @@ def _ui(arguments: argparse.Namespace) -> int:
 def main(argv: list[str] | None = None) -> int:
     """Exit code: 0 done, 1 some trials failed or are not in MLflow, 2 refused, 130 broken off."""
     arguments = _parser().parse_args(argv)
-    console = Console()
+    # On a pipe there is no width to adapt to.
+    console = Console() if sys.stdout.isatty() else Console(width=110)
     try:
         if arguments.verb == "plan":
             return _show_plan(arguments, console)

@@ -1,5 +1,6 @@
 """MLflow, and only here: experiments, runs, params, metrics, artifacts."""
 
+import logging
 import os
 import tempfile
 from collections.abc import Iterator, Mapping
@@ -17,8 +18,6 @@ os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
 os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "20")
 
 os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
-# 65 tables are made in silence: alembic's log is of use to MLflow's developers.
-os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "WARNING")
 
 from mlflow import MlflowClient
 from mlflow.entities import Metric, Param, Run, RunTag, ViewType
@@ -29,6 +28,10 @@ from trainables.results import UNITS
 
 TRIAL_KEY, KIND, OUTCOME, SWEEP_KEY = "trial_key", "kind", "outcome", "sweep_key"
 PLANNED_KEYS = "plan/trial_keys.txt"
+# A new database has 65 tables, and MLflow tells of each step to them.
+logging.getLogger("mlflow.store.db.utils").setLevel(logging.WARNING)
+logging.getLogger("alembic").setLevel(logging.WARNING)
+
 _PARENT = "mlflow.parentRunId"
 _MAX_PARAM = 6_000  # characters; MLflow refuses longer ones
 _FORBIDDEN = (401, 403)

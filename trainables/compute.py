@@ -27,7 +27,9 @@ def resolve_precision(config: ComputeConfig, device: torch.device) -> str:
     if config.precision != "auto":
         return config.precision
     if device.type == "cuda":
-        return "bf16" if torch.cuda.is_bf16_supported() else "fp16"
+        # Older GPUs only emulate bf16, slower than fp32.
+        native = torch.cuda.is_bf16_supported(including_emulation=False)
+        return "bf16" if native else "fp16"
     return "bf16" if torch.cpu._is_avx512_bf16_supported() else "fp32"
 
 

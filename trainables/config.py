@@ -57,6 +57,10 @@ class TrainConfig(Checked):
         self._require_positive("epochs", "batch_size", "lr", "lr_gamma", "clip_norm")
         self._require(0 <= self.warmup < 1, "warmup", "lie in [0, 1)")
         self._require(self.weight_decay >= 0, "weight_decay", "be at least 0")
+        self._require(0 <= self.momentum < 1, "momentum", "lie in [0, 1)")
+        self._require(self.momentum > 0 or not self.nesterov, "momentum", "be positive if nesterov")
+        self._require(self.aux_weight >= 0, "aux_weight", "be at least 0")
+        self._require(0 <= self.label_smoothing < 1, "label_smoothing", "lie in [0, 1)")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -201,14 +205,17 @@ class TrialConfig(Checked):
     @property
     def label(self) -> str:
         """A name for people: "structured 0.5 iterative", with the seed where it is not 0."""
-        if self.prune is None:
-            name = self.method if self.finetune is None else f"{self.method} retrained"
-        else:
-            name = f"{self.method} {self.rate:g} {self.schedule}"
+        name = self.method
+        if self.prune is not None:
+            name += f" {self.rate:g} {self.schedule}"
             if self.prune.criterion != "l1":
                 name += f" {self.prune.criterion}"
-            if self.finetune is None:
-                name += ", as pruned" if not self.recalibrate_images else ", recalibrated"
+        elif self.finetune is not None:
+            name += " retrained"
+        if self.recalibrate_images:
+            name += ", recalibrated"
+        elif self.prune is not None and self.finetune is None:
+            name += ", as pruned"
         return name if self.seed == 0 else f"{name} seed {self.seed}"
 
     def replace(self, overrides: Mapping[str, Any]) -> Self:

@@ -35,7 +35,9 @@ def _legal(hint: Any) -> str:
         return " or ".join(_legal(arg) for arg in args)
     if origin is tuple:
         return f"a tuple of {args[0].__name__}"
-    return "None" if hint is types.NoneType else f"a {hint.__name__}"
+    if hint is types.NoneType:
+        return "None"
+    return f"an {hint.__name__}" if hint is int else f"a {hint.__name__}"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,7 +51,8 @@ class Checked:
                 raise ValueError(
                     f"{type(self).__name__}.{name} must be {_legal(hint)}, got {value!r}"
                 )
-            if hint is float:  # 1 and 1.0 are one value and must make one key
+            # 1 and 1.0 are one value and must make one key.
+            if isinstance(value, int) and (hint is float or float in get_args(hint)):
                 object.__setattr__(self, name, float(value))
 
     def _require(self, holds: bool, name: str, rule: str) -> None:
@@ -88,12 +91,12 @@ def replaced(config: Any, overrides: Mapping[str, Any], path: str = "") -> Any:
     changes: dict[str, Any] = {}
     nested: dict[str, dict[str, Any]] = {}
     for dotted, value in overrides.items():
-        name, _, rest = dotted.partition(".")
+        name, dot, rest = dotted.partition(".")
         if name not in names:
             raise ValueError(
                 f"{type(config).__name__} has no field {name!r}; it has {', '.join(sorted(names))}"
             )
-        if rest:
+        if dot:
             nested.setdefault(name, {})[rest] = value
         else:
             changes[name] = value

@@ -10,12 +10,14 @@ from torch.optim import SGD, Adam, AdamW, Optimizer
 from pruning import Held
 from trainables.compute import autocast
 from trainables.config import TrainConfig
-from trainables.datasets.images import ImageSet, Progress, normalise
+from trainables.datasets.images import ImageSet, Progress, normalise, split_batches
 from trainables.networks import logits_of
 
 
-def build_optimizer(network: nn.Module, recipe: TrainConfig) -> Optimizer:
+def build_optimizer(network: nn.Module, recipe: TrainConfig, precision: str) -> Optimizer:
     """A fresh optimizer: old momentum would push pruned weights away from zero."""
+    # torch's fused SGD keeps the overflow of a step that the loss scaler of fp16 has it skip.
+    fused = precision != "fp16"
     parameters = [p for p in network.parameters() if p.requires_grad]
     if recipe.optimizer == "sgd":
         return SGD(
@@ -24,10 +26,10 @@ def build_optimizer(network: nn.Module, recipe: TrainConfig) -> Optimizer:
             momentum=recipe.momentum,
             weight_decay=recipe.weight_decay,
             nesterov=recipe.nesterov,
-            fused=True,
+            fused=fused,
         )
     kind = {"adam": Adam, "adamw": AdamW}[recipe.optimizer]
-    return kind(parameters, recipe.lr, weight_decay=recipe.weight_decay, fused=True)
+    return kind(parameters, recipe.lr, weight_decay=recipe.weight_decay, fused=fused)
 
 
 def learning_rate(recipe: TrainConfig, step: int, steps_per_epoch: int) -> float:
@@ -62,9 +64,10 @@ class Training:
         self.network, self.images, self.recipe = network, images, recipe
         self.precision, self.held = precision, held
         self.device = next(network.parameters()).device
-        self.optimizer = build_optimizer(network, recipe)
+        self.optimizer = build_optimizer(network, recipe, precision)
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=precision == "fp16")
-        self.steps_per_epoch = math.ceil(len(images) / recipe.batch_size)
+        everything = torch.arange(len(images))
+        self.steps_per_epoch = len(split_batches(everything, recipe.batch_size))
         self.step = 0
 
     def epoch(self, generator: Generator, progress: Progress | None = None) -> dict[str, float]:

@@ -25,28 +25,42 @@ def build_network(config: NetworkConfig, n_classes: int) -> GoogLeNet:
     cache folder or the internet; "file" a state_dict. The auxiliary heads of "imagenet" start
     untrained, as torchvision warns.
 
-    Raises ValueError when the weights are for another network or another number of classes.
+    Raises ValueError when the weights cannot be had, or are for another network or another number
+    of classes.
     """
     if config.weights == "imagenet":
-        weights = GoogLeNet_Weights.IMAGENET1K_V1
-        if n_classes != len(weights.meta["categories"]):
-            raise ValueError(
-                f"ImageNet weights have 1000 classes, the data has {n_classes}: use a folder with "
-                "all classes, or network.weights='train'"
-            )
-        try:
-            return googlenet(weights=weights, aux_logits=config.aux_heads)
-        except RuntimeError as error:
-            raise ValueError(
-                f"{weights} must be torchvision's checkpoint of GoogLeNet; what was found in "
-                f"{torch.hub.get_dir()}/checkpoints is not: {_first_line(error)}"
-            ) from error
+        return _imagenet_network(config.aux_heads, n_classes)
     network = googlenet(
         weights=None, init_weights=False, aux_logits=config.aux_heads, num_classes=n_classes
     )
     if config.weights == "file":
         load_checkpoint(network, Path(config.checkpoint or ""))
     return network
+
+
+def _imagenet_network(aux_heads: bool, n_classes: int) -> GoogLeNet:
+    weights = GoogLeNet_Weights.IMAGENET1K_V1
+    if n_classes != len(weights.meta["categories"]):
+        raise ValueError(
+            f"ImageNet weights have 1000 classes, the data has {n_classes}: use a folder with "
+            "all classes, or network.weights='train'"
+        )
+    # torchvision refuses aux_logits=False beside weights: it is what leaving it out means.
+    heads = {"aux_logits": True} if aux_heads else {}
+    folder = f"{torch.hub.get_dir()}/checkpoints"
+    try:
+        return googlenet(weights=weights, **heads)
+    except OSError as error:
+        raise ValueError(
+            f"{weights} must be downloaded from {weights.url}, or put into {folder} by hand: "
+            f"{_first_line(error)}"
+        ) from error
+    except Exception as error:
+        # Anything may be in the file, and torch.load raises as many kinds of errors.
+        raise ValueError(
+            f"{weights} must be torchvision's checkpoint of GoogLeNet; what was found in "
+            f"{folder} is not: {_first_line(error)}"
+        ) from error
 
 
 def load_checkpoint(network: nn.Module, path: Path) -> None:
@@ -67,9 +81,8 @@ def load_checkpoint(network: nn.Module, path: Path) -> None:
     unexpected = [name for name in state if name not in expected]
     if missing or unexpected:
         raise ValueError(
-            f"{path} is a checkpoint of another network: {len(missing)} entries are missing "
-            f"({', '.join(missing[:2])} …), {len(unexpected)} are unknown "
-            f"({', '.join(unexpected[:2])} …)"
+            f"{path} is a checkpoint of another network: {_count(missing)} are missing, "
+            f"{_count(unexpected)} are unknown"
         )
     wrong = [name for name, tensor in expected.items() if state[name].shape != tensor.shape]
     if wrong:
@@ -86,6 +99,10 @@ def file_digest(path: Path) -> str:
         raise ValueError(f"the checkpoint must be a file, {path} is none")
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()[:16]
+
+
+def _count(entries: list[str]) -> str:
+    return f"{len(entries)} entries" + (f" ({', '.join(entries[:2])} …)" if entries else "")
 
 
 def _first_line(error: Exception) -> str:

@@ -1,7 +1,7 @@
 """Where a trial's files go, and how they are written: whole or not at all."""
 
-import os
 import shutil
+import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -28,7 +28,8 @@ class Workspace:
 def whole_file(path: Path) -> Iterator[Path]:
     """Write to the path given, which becomes `path` only when all went well."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.{os.getpid()}")
+    # Not the process id: writers on two nodes may share one.
+    partial = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
     try:
         yield partial
         partial.replace(path)

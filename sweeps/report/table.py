@@ -11,7 +11,7 @@ _COLUMNS = {
     "sparsity": "prune/sparsity",
     "top-1": "val/top1",
     "MIS": "mis/mean",
-    "MIS change": "mis/change",
+    "change": "mis/change",
     "units": "mis/n_units",
     "dead": "mis/n_dead",
 }
@@ -26,7 +26,7 @@ _FILE_COLUMNS = _COLUMNS | {
 
 
 def summary(trials: pd.DataFrame) -> pd.DataFrame:
-    """A row a trial, dense networks first; `MIS change`: to the same units of the dense network.
+    """A row a trial, dense networks first; `change` of MIS: to the same units of the dense network.
 
     trials: as in `SweepFrames`.
     """
@@ -63,4 +63,4 @@ def _cell(name: str, value: float) -> str:
         return "–"
     if name in ("units", "dead"):
         return f"{value:.0f}"
-    return f"{value:+.3f}" if name == "MIS change" else f"{value:.3f}"
+    return f"{value:+.3f}" if name == "change" else f"{value:.3f}"

@@ -31,7 +31,7 @@ def write_report(tracker: Tracker, sweep_run: Run, results: Path, console: Conso
         title += f", {frames.missing} more are not finished"
     console.print(terminal_table(table, title))
     console.print(
-        "MIS change: against the same units of the dense network. Figures and tables: "
+        "change: of MIS, against the same units of the dense network. Figures and tables: "
         f"{folder}, and in MLflow with the sweep's run",
         soft_wrap=True,
     )

@@ -23,6 +23,8 @@ def test_known_values():
 def test_refuses():
     with pytest.raises(ValueError, match="one_shot schedule has exactly 1 round, got 3"):
         cumulative_rates("one_shot", 0.5, 3)
+    with pytest.raises(ValueError, match="linear must have at least 2 rounds, got 1"):
+        cumulative_rates("linear", 0.5, 1)
     with pytest.raises(ValueError, match=r"rate must lie in \(0, 1\), got 0"):
         cumulative_rates("linear", 0, 3)
     with pytest.raises(ValueError, match="one of one_shot, iterative, linear, cubic, got 'agp'"):

@@ -12,7 +12,7 @@ from torch.utils.data import DataLoader, Dataset
 from torchvision.datasets.folder import IMG_EXTENSIONS
 from torchvision.transforms import v2
 
-from trainables.datasets.images import Batch
+from trainables.datasets.images import Batch, split_batches
 from trainables.fields import digest_of
 
 # Ends of complete files. A file that ends otherwise is decoded in full before it is called broken.
@@ -87,8 +87,10 @@ def is_broken(path: Path) -> bool:
 def find_broken(paths: Sequence[Path]) -> list[Path]:
     """Those of the images that cannot be decoded; many are looked at side by side."""
     with ThreadPoolExecutor(16) as threads:
-        flags = threads.map(is_broken, paths, chunksize=64)
-        return [path for path, broken in zip(paths, flags, strict=True) if broken]
+        # Chunks, since a future an image would need gigabytes for ImageNet.
+        chunks = [paths[i : i + 256] for i in range(0, len(paths), 256)]
+        found = threads.map(lambda chunk: [path for path in chunk if is_broken(path)], chunks)
+        return [path for broken in found for path in broken]
 
 
 def _some(names: Sequence[object], n: int = 3) -> str:
@@ -96,11 +98,11 @@ def _some(names: Sequence[object], n: int = 3) -> str:
     return shown if len(names) <= n else f"{shown} and {len(names) - n} more"
 
 
-def refuse_broken(paths: Sequence[Path]) -> None:
-    broken = find_broken(paths)
+def refuse_broken(broken: Sequence[Path], n_images: int) -> None:
+    """Raise ValueError if any of the n_images images is broken."""
     if broken:
         raise ValueError(
-            f"every image must be readable to its end, {len(broken)} of {len(paths)} are not: "
+            f"every image must be readable to its end, {len(broken)} of {n_images} are not: "
             f"{_some(broken)}; data.broken_images='skip' leaves them out"
         )
 
@@ -128,7 +130,8 @@ class _Decoded(Dataset):
         if self.seeds is None:
             return self.view(image)
         with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(self.seeds[i])
+            # Not torch.manual_seed, which seeds the GPU, too: dropout would repeat itself.
+            torch.default_generator.manual_seed(self.seeds[i])
             return self.view(image)
 
 
@@ -152,6 +155,10 @@ class FolderImages:
         if augment is not None:
             seeds = torch.randint(2**62, (len(order),), generator=augment).tolist()
         decoded = _Decoded([self.paths[i] for i in order.tolist()], self.pixels, seeds)
-        loader = DataLoader(decoded, batch_size, num_workers=self.workers)
-        for ids, images in zip(order.split(batch_size), loader, strict=True):
+        positions = split_batches(torch.arange(len(order)), batch_size)
+        loader = DataLoader(
+            decoded, batch_sampler=[p.tolist() for p in positions], num_workers=self.workers
+        )
+        for chosen, images in zip(positions, loader, strict=True):
+            ids = order[chosen]
             yield ids, images, self.labels[ids]

@@ -38,7 +38,10 @@ class ImageSet(Protocol):
     def batches(
         self, order: Tensor, batch_size: int, *, augment: Generator | None = None
     ) -> Iterator[Batch]:
-        """The images `order` (int64 ids) in batches; augmented from the generator, if any."""
+        """The images `order` (int64 ids) in the batches of `split_batches`.
+
+        augment: a CPU generator to draw augmentations from; None leaves the images as they are.
+        """
         ...
 
 
@@ -54,6 +57,17 @@ class Data:
     @property
     def n_classes(self) -> int:
         return len(self.class_names)
+
+
+def split_batches(order: Tensor, batch_size: int) -> list[Tensor]:
+    """Cut `order` into batches; a last image on its own joins the batch before it.
+
+    BatchNorm cannot train on one image where a map is one pixel (GoogLeNet's last at 32 px).
+    """
+    batches = list(order.split(batch_size))
+    if len(batches) > 1 and len(batches[-1]) == 1 < batch_size:
+        batches[-2:] = [torch.cat(batches[-2:])]
+    return batches
 
 
 def normalise(images: Tensor) -> Tensor:
@@ -82,7 +96,7 @@ class ArrayImages:
     def batches(
         self, order: Tensor, batch_size: int, *, augment: Generator | None = None
     ) -> Iterator[Batch]:
-        for ids in order.split(batch_size):
+        for ids in split_batches(order, batch_size):
             images = torch.from_numpy(self.images[ids.numpy()]).permute(0, 3, 1, 2)
             if augment is not None:
                 images = flip_and_shift(images, self.shift, augment)

@@ -1,7 +1,7 @@
 """From a config to the image sets of a trial."""
 
 import json
-import os
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -18,6 +18,7 @@ from trainables.datasets.image_folder import (
 )
 from trainables.datasets.images import ArrayImages, Data, ImageSet, Progress
 from trainables.fields import digest_of
+from trainables.workspace import whole_file
 
 
 def load_data(config: DataConfig, cache: Path, progress: Progress | None = None) -> Data:
@@ -58,6 +59,8 @@ def _image_folder(config: DataConfig, cache: Path) -> Data:
         )
     root = Path(config.path)
     train, val = scan_both(root)
+    if not config.digest:  # a sweep fills it in when it is planned, a notebook may not
+        config = replace(config, digest=folder_digest(root))
     names = tuple(train)
     listed = {
         split: [(file, names.index(name)) for name, files in classes.items() for file in files]
@@ -75,20 +78,15 @@ def _image_folder(config: DataConfig, cache: Path) -> Data:
 
 def _broken_files(root: Path, config: DataConfig, cache: Path, files: list[Path]) -> set[Path]:
     """What cannot be read, looked up once a folder; refused unless the study skips it."""
-    digest = config.digest or folder_digest(root)
-    known = cache / f"broken-{digest}.json"
+    known = cache / f"broken-{config.digest}.json"
     if not known.exists():
-        if config.broken_images == "refuse":
-            refuse_broken(files)
-        broken = [str(file.relative_to(root)) for file in find_broken(files)]
-        cache.mkdir(parents=True, exist_ok=True)
-        partial = known.with_suffix(f".{os.getpid()}")
-        partial.write_text(json.dumps(broken))
-        partial.rename(known)
-    broken = json.loads(known.read_text())
-    if broken and config.broken_images == "refuse":
-        refuse_broken([root / name for name in broken])
-    return {root / name for name in broken}
+        found = [str(file.relative_to(root)) for file in find_broken(files)]
+        with whole_file(known) as partial:
+            partial.write_text(json.dumps(found))
+    broken = [root / name for name in json.loads(known.read_text())]
+    if config.broken_images == "refuse":
+        refuse_broken(broken, len(files))
+    return set(broken)
 
 
 def _subset(

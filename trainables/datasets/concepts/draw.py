@@ -88,7 +88,9 @@ def draw_chunk(split: str, chunk: int, *, seed: int, pixels: int) -> ConceptImag
         image = objects.image[i]
         _paste(canvas[image], maps[:, image], sprite, fall[i].tolist(), concepts[:, i])
     images = _light(canvas, plan.light, rng)
-    return ConceptImages(images, plan.labels, *maps, (plan.scene + 1).astype(np.uint8))
+    shape, texture, colour = maps
+    scene = (plan.scene + 1).astype(np.uint8)
+    return ConceptImages(images, plan.labels, shape, texture, colour, scene)
 
 
 def _scenes(plan: Plan, rng: Generator, pixels: int) -> np.ndarray:
@@ -126,21 +128,24 @@ def _light(canvas: np.ndarray, light: np.ndarray, rng: Generator) -> np.ndarray:
     """Light from one side, brightness, contrast and sensor noise; uint8 [n, pixels, pixels, 3]."""
     n, _, pixels, _ = canvas.shape
     ramp = (np.arange(pixels, dtype=np.float32) + 0.5) * (2 / pixels) - 1
-    strength = rng.random(n, dtype=np.float32) * 0.2
-    contrast = rng.random(n, dtype=np.float32) * 0.3 + 0.85
-    brightness = 128 * (1 - contrast) + (rng.random(n, dtype=np.float32) - 0.5) * 36
-    grain = (rng.random(n, dtype=np.float32) * 0.07 + 0.02)[:, None, None, None]
-    across = contrast * strength * np.cos(light)
-    down = contrast * strength * np.sin(light)
-    gain = (
-        contrast[:, None, None] + across[:, None, None] * ramp + (down[:, None] * ramp)[..., None]
-    )
+    contrast = _between(rng, 0.85, 1.15, n)
+    brightness = 128 * (1 - contrast) + _between(rng, -18, 18, n)
+    slope = _between(rng, 0, 0.2, n) * contrast
+    across = (slope * np.cos(light)[:, None, None]) * ramp
+    down = (slope * np.sin(light)[:, None, None]) * ramp[:, None]
+    gain = contrast + across + down
+    grain = _between(rng, 0.03, 0.16, n)
     images = np.empty((n, pixels, pixels, 3), dtype=np.uint8)
     for first in range(0, n, _BLOCK):
         block = slice(first, first + _BLOCK)
         lit = canvas[block] * gain[block, None]
         noise = np.frombuffer(rng.bytes(lit.size), dtype=np.int8).reshape(lit.shape)
-        lit += noise * grain[block] + brightness[block, None, None, None]
+        lit += noise * grain[block, None] + brightness[block, None]
         np.clip(lit, 0, 255, out=lit)
         images[block] = lit.astype(np.uint8).transpose(0, 2, 3, 1)
     return images
+
+
+def _between(rng: Generator, low: float, high: float, n: int) -> np.ndarray:
+    """float32 [n, 1, 1]"""
+    return rng.random((n, 1, 1), dtype=np.float32) * np.float32(high - low) + np.float32(low)

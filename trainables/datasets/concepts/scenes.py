@@ -129,4 +129,6 @@ def _sprinkle(pictures: np.ndarray, scene: _Scene, rng: Generator) -> None:
     share = rng.random((n, scene.specks, 1), dtype=np.float32) ** 2
     which = np.arange(n)[:, None]
     under = pictures[which, :, rows, columns]
-    pictures[which, :, rows, columns] = under + share * (np.float32(scene.speck) - under)
+    pictures[which, :, rows, columns] = under + share * (
+        np.array(scene.speck, dtype=np.float32) - under
+    )

@@ -44,16 +44,36 @@ def load(
     if found is not None:
         return found
     root.mkdir(parents=True, exist_ok=True)
-    _sweep(folder)
+    _remove_abandoned(folder)
     _require_space(root, expected)
-    # Its name starts with the folder's, and it lies beside it: on one disk renaming is atomic.
+    return _build(
+        folder, expected, draw_chunks(split, n_images, seed=seed, pixels=pixels), progress
+    )
+
+
+def _expected(n_images: int, pixels: int) -> _Expected:
+    byte, image = np.dtype(np.uint8), (n_images, pixels, pixels)
+    kinds: _Expected = {name: (byte, image) for name in _FILES}
+    kinds["images"] = (byte, (*image, 3))
+    kinds["labels"] = (np.dtype(np.int64), (n_images,))
+    kinds["scene"] = (byte, (n_images,))
+    return kinds
+
+
+def _build(
+    folder: Path,
+    expected: _Expected,
+    chunks: Iterable[ConceptImages],
+    progress: Callable[[int, int], None] | None,
+) -> ConceptImages:
+    """Write the files beside `folder`, give them its name, open them."""
+    # Beside it, because renaming is atomic only within one disk.
     with tempfile.TemporaryDirectory(
-        prefix=f"{folder.name}.partial-", dir=root, ignore_cleanup_errors=True
+        prefix=f"{folder.name}.partial-", dir=folder.parent, ignore_cleanup_errors=True
     ) as partial:
         # Not the temporary folder itself, which only its owner may enter.
         complete = Path(partial) / "complete"
         complete.mkdir()
-        chunks = draw_chunks(split, n_images, seed=seed, pixels=pixels)
         _write(complete, chunks, expected, progress)
         built = _open(complete, expected)
         if built is None:
@@ -61,15 +81,6 @@ def load(
         _publish(complete, folder, expected)
     # Open files outlive a renamed or removed folder: `built` is right whatever others do.
     return _open(folder, expected) or built
-
-
-def _expected(n_images: int, pixels: int) -> _Expected:
-    byte, image = np.dtype(np.uint8), (n_images, pixels, pixels)
-    kinds = {name: (byte, image) for name in _FILES}
-    kinds["images"] = (byte, (*image, 3))
-    kinds["labels"] = (np.dtype(np.int64), (n_images,))
-    kinds["scene"] = (byte, (n_images,))
-    return kinds
 
 
 def _open(folder: Path, expected: _Expected) -> ConceptImages | None:
@@ -86,7 +97,7 @@ def _open(folder: Path, expected: _Expected) -> ConceptImages | None:
     return ConceptImages(**arrays)
 
 
-def _sweep(folder: Path) -> None:
+def _remove_abandoned(folder: Path) -> None:
     """Remove what killed processes left of this folder."""
     for partial in folder.parent.glob(f"{folder.name}.partial-*"):
         with contextlib.suppress(OSError):

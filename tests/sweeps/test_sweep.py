@@ -1,0 +1,150 @@
+import dataclasses
+
+import pytest
+from small_studies import small_base, small_sweep
+
+from sweeps.plan import make_plan
+from sweeps.studies import load_study, study_names
+from sweeps.sweep import Grid, Sweep, axis, methods, with_settings
+
+
+def kinds(configs):
+    return [(c.method, c.rate, c.schedule, c.retraining, c.seed) for c in configs]
+
+
+def test_a_sweep_is_its_grid_and_the_baselines():
+    configs = small_sweep().expand()
+    assert kinds(configs)[:3] == [
+        ("dense", 0, "none", "none", 0),
+        ("dense", 0, "none", "finetune", 0),
+        ("untrained", 0, "none", "recalibrate", 0),
+    ]
+    assert len(configs) == 3 + 4 + 2
+    assert len({c.key for c in configs}) == len(configs)
+    assert len({c.label for c in configs}) == len(configs)
+
+
+def test_every_seed_has_its_own_baselines():
+    sweep = small_sweep()
+    grid = dataclasses.replace(sweep.grids[0], axes={**sweep.grids[0].axes, "seed": axis("seed", (0, 1))})
+    configs = dataclasses.replace(sweep, grids=(grid,)).expand()
+    assert sum(c.method == "dense" and c.retraining == "none" for c in configs) == 2
+    assert sum(c.method == "untrained" for c in configs) == 2
+    assert len(configs) == 2 * (3 + 4)
+
+
+def test_the_control_trains_as_long_as_the_trials_do():
+    control = next(c for c in small_sweep().expand() if c.label == "dense retrained")
+    assert control.finetune == small_base().finetune
+    iterative = dataclasses.replace(
+        small_sweep(), grids=(Grid({}, set={"prune.schedule": "iterative", "prune.rounds": 4}),)
+    )
+    control = next(c for c in iterative.expand() if c.label == "dense retrained")
+    assert control.n_epochs == 4
+
+
+def test_the_longest_trials_start_first():
+    epochs = [c.n_epochs for c in small_sweep().expand()[3:]]
+    assert epochs == sorted(epochs, reverse=True)
+
+
+def test_an_empty_axis_is_refused():
+    sweep = Sweep("x", "", small_base(), (Grid({"rate": axis("prune.rate", ())}),))
+    with pytest.raises(ValueError, match="study x expands to no trial"):
+        sweep.expand()
+
+
+def test_settings_reach_every_trial_that_has_the_field():
+    configs = with_settings(small_sweep().expand(), {"finetune.epochs": 3, "seed": 7})
+    assert {c.finetune.epochs for c in configs if c.finetune} == {3}
+    assert {c.seed for c in configs} == {7}
+    assert len(configs) == 9
+    configs = with_settings(small_sweep().expand(), {"network.recipe.epochs": 9})
+    assert {c.network.recipe.epochs for c in configs if c.network.recipe} == {9}
+
+
+def test_settings_that_make_trials_equal_merge_them():
+    configs = with_settings(
+        small_sweep().expand(), {"prune.granularity": "weight", "prune.scope": "layer"}
+    )
+    assert len(configs) == 3 + 2 + 2
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"finetune.epoch": 3}, "TrainConfig has no field 'epoch'; it has aux_weight, batch_size"),
+        ({"finetun.epochs": 3}, "TrialConfig has no field 'finetun'"),
+        ({"prune.rate": 1.0}, r"rate must lie in \(0, 1\), got 1.0"),
+        ({"prune.rate": "high"}, "PruneConfig.rate must be a float, got 'high'"),
+        ({"network.checkpoint": "x"}, "NetworkConfig.checkpoint must fit weights='train'"),
+    ],
+)
+def test_wrong_settings_are_refused(settings, message):
+    with pytest.raises(ValueError, match=message):
+        with_settings(small_sweep().expand(), settings)
+
+
+def test_an_axis_takes_other_values():
+    plan = make_plan(small_sweep(), grid={"rate": [0.3, 0.6], "schedule": ["one_shot"]})
+    assert {c.rate for c in plan.configs if c.finetune and c.prune} == {0.3, 0.6}
+    assert {c.schedule for c in plan.configs if c.prune} == {"one_shot"}
+    with pytest.raises(ValueError, match="axes method, rate, recalibrate_images, schedule, got 'x'"):
+        make_plan(small_sweep(), grid={"x": [1]})
+    with pytest.raises(ValueError, match="schedule must be one of one_shot, iterative, got 'once'"):
+        make_plan(small_sweep(), grid={"schedule": ["once"]})
+    with pytest.raises(ValueError, match="method must be one of unstructured, .* got 'random'"):
+        make_plan(small_sweep(), grid={"method": ["random"]})
+
+
+def test_data_goes_with_folders_only(tmp_path):
+    with pytest.raises(ValueError, match="small generates its images"):
+        make_plan(small_sweep(), data=str(tmp_path))
+    with pytest.raises(ValueError, match="data folder must exist"):
+        make_plan(load_study("paper"), data=str(tmp_path / "nowhere"))
+
+
+def test_unknown_methods_and_studies_list_the_known():
+    with pytest.raises(ValueError, match="got 'lottery'"):
+        methods("lottery")
+    with pytest.raises(ValueError, match="STUDY must be one of demo, .*paper.*, got 'nope'"):
+        load_study("nope")
+
+
+@pytest.mark.parametrize("name", study_names())
+def test_every_study_expands_and_says_what_it_is_for(name):
+    study = load_study(name)
+    assert study.name == name
+    for word in ("Purpose", "Source", "Expected", "Cost", "Command"):
+        assert f"\n{word}" in study.purpose
+    configs = study.expand()
+    assert len({c.label for c in configs}) == len(configs)
+
+
+def test_the_demo_is_the_grid_it_promises():
+    found = kinds(load_study("demo").expand())
+    for method in ("unstructured", "structured", "connection"):
+        rates = {rate for m, rate, *_ in found if m == method}
+        assert len(rates) == 3
+        for rate in rates:
+            for schedule, retraining in (
+                ("one_shot", "finetune"),
+                ("iterative", "finetune"),
+                ("one_shot", "none"),
+                ("one_shot", "recalibrate"),
+            ):
+                assert (method, rate, schedule, retraining, 0) in found
+
+
+def test_the_paper_has_its_recipe():
+    base = load_study("paper").base
+    recipe = base.finetune
+    assert (recipe.epochs, recipe.batch_size, recipe.optimizer) == (50, 128, "sgd")
+    assert (recipe.lr, recipe.momentum, recipe.weight_decay, recipe.lr_gamma) == (
+        0.01,
+        0.9,
+        1e-4,
+        0.9,
+    )
+    assert recipe.aux_weight == 0.3 and base.network.aux_heads and base.prune.held
+    assert base.score.similarity == "dreamsim"

@@ -1,0 +1,74 @@
+"""The house, read from its source: which package may import which, and how long things may be."""
+
+import ast
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+# Package -> the packages of ours that it may import.
+ARROWS = {
+    "pruning": set(),
+    "mis": set(),
+    "trainables": {"pruning", "mis"},
+    "sweeps": {"trainables", "pruning"},
+}
+# Library -> the files that may import it: the rim.
+RIM = {
+    "ray": {"sweeps/launch.py", "sweeps/trainable.py", "sweeps/callbacks.py"},
+    "mlflow": {
+        "sweeps/tracking.py",
+        "sweeps/outbox.py",
+        "sweeps/report/frames.py",
+        "sweeps/report/write.py",
+    },
+    "pandas": {"trainables/scoring.py", "trainables/results.py", "trainables/trial.py"},
+}
+SOURCES = sorted(p for package in ARROWS for p in (ROOT / package).rglob("*.py"))
+MAX_FILE, MAX_FUNCTION = 300, 50
+
+
+def imports(path):
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            yield from (alias.name.partition(".")[0] for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            yield (node.module or "").partition(".")[0]
+
+
+def length(function):
+    """Lines of a function without its docstring."""
+    first = function.body[0]
+    body = function.body
+    if isinstance(first, ast.Expr) and isinstance(first.value, ast.Constant):
+        body = body[1:]
+    return 0 if not body else function.end_lineno - body[0].lineno + 1
+
+
+def test_there_are_sources():
+    assert len(SOURCES) > 30
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=lambda p: str(p.relative_to(ROOT)))
+def test_arrows_point_one_way_and_the_rim_stays_a_rim(path):
+    name = str(path.relative_to(ROOT))
+    package = name.partition("/")[0]
+    found = set(imports(path))
+    assert not (found & set(ARROWS)) - ARROWS[package] - {package}
+    for library, files in RIM.items():
+        if library in found and not (library == "pandas" and package == "sweeps"):
+            assert name in files, f"{name} imports {library}"
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=lambda p: str(p.relative_to(ROOT)))
+def test_a_file_is_one_idea_and_a_function_fits_on_a_screen(path):
+    text = path.read_text()
+    assert len(text.splitlines()) <= MAX_FILE
+    for node in ast.walk(ast.parse(text)):
+        if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
+            assert length(node) <= MAX_FUNCTION, f"{path}: {node.name} is too long"
+
+
+def test_nothing_needs_the_shared_folder():
+    for path in SOURCES:
+        assert "shared/" not in path.read_text(), path

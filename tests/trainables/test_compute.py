@@ -1,0 +1,68 @@
+"""Which device, which number format."""
+
+import pytest
+import torch
+
+from trainables.compute import autocast, prepare_process, resolve_device, resolve_precision
+from trainables.config import ComputeConfig
+
+CPU, CUDA = torch.device("cpu"), torch.device("cuda")
+
+
+@pytest.fixture
+def process():
+    """The process's settings, given back afterwards."""
+    threads, benchmark = torch.get_num_threads(), torch.backends.cudnn.benchmark
+    yield
+    torch.set_num_threads(threads)
+    torch.set_flush_denormal(False)
+    torch.backends.cudnn.benchmark = benchmark
+
+
+@pytest.mark.parametrize("present", [True, False])
+def test_auto_takes_the_gpu_where_there_is_one(monkeypatch, present):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: present)
+    assert resolve_device(ComputeConfig()).type == ("cuda" if present else "cpu")
+    assert resolve_device(ComputeConfig(device="cpu")) == CPU
+
+
+def test_a_gpu_that_is_asked_for_must_be_there(monkeypatch):
+    config = ComputeConfig(device="cuda")
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    with pytest.raises(ValueError, match="compute.device='cuda' needs a CUDA GPU and torch sees"):
+        resolve_device(config)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    assert resolve_device(config) == CUDA
+
+
+def test_auto_precision_is_bf16_only_where_the_processor_has_it(monkeypatch):
+    auto = ComputeConfig()
+    for native, on_gpu, on_cpu in ((True, "bf16", "bf16"), (False, "fp16", "fp32")):
+        # torch's default answer is True for every GPU, since it can emulate bf16.
+        monkeypatch.setattr(
+            torch.cuda,
+            "is_bf16_supported",
+            lambda including_emulation=True, native=native: including_emulation or native,
+        )
+        monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda native=native: native)
+        assert resolve_precision(auto, CUDA) == on_gpu
+        assert resolve_precision(auto, CPU) == on_cpu
+    assert resolve_precision(ComputeConfig(precision="fp16"), CPU) == "fp16"
+
+
+def test_autocast_computes_in_the_precision():
+    layer, x = torch.nn.Linear(4, 2), torch.ones(1, 4)
+    expected = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+    for precision, dtype in expected.items():
+        with autocast(precision, CPU):
+            assert layer(x).dtype == dtype
+    assert layer(x).dtype == torch.float32
+
+
+def test_prepare_process_sets_threads_and_flushes_denormals(process):
+    before = torch.get_num_threads()
+    prepare_process(ComputeConfig(threads=None))
+    assert torch.get_num_threads() == before
+    prepare_process(ComputeConfig(threads=before + 1))
+    assert torch.get_num_threads() == before + 1
+    assert (torch.full((1,), 1e-39) * 0.5).item() == 0

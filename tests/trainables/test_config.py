@@ -1,0 +1,284 @@
+"""What a trial is: its key, its checks, its names."""
+
+import itertools
+from dataclasses import fields, is_dataclass
+from typing import Literal, get_args, get_origin, get_type_hints
+
+import pytest
+
+from mis.similarity import SIMILARITIES
+from pruning import CRITERIA, GRANULARITIES, SCHEDULES, SCOPES
+from trainables.config import (
+    METHODS,
+    ComputeConfig,
+    DataConfig,
+    NetworkConfig,
+    PruneConfig,
+    ScoreConfig,
+    TrainConfig,
+    TrialConfig,
+    flat_params,
+)
+
+BASE = TrialConfig(prune=PruneConfig(schedule="iterative", rounds=3), finetune=TrainConfig())
+FOLDER = DataConfig(name="image_folder", pixels=224, train_images=None, val_images=None)
+
+# A changed key orphans finished work: a launched sweep runs all of its trials again, and the
+# report shows old and new side by side. Change one only with KEY_VERSION, and say why.
+GOLDEN = {
+    "7131120bfe11": TrialConfig(),
+    "be4f7e84a2cd": BASE.replace({"prune.granularity": "filter", "prune.scope": "layer"}),
+    "2f8a066557a7": TrialConfig(finetune=TrainConfig(epochs=3), seed=2),
+    "ac676d48465f": TrialConfig(
+        data=FOLDER,
+        network=NetworkConfig(weights="imagenet", aux_heads=True),
+        prune=PruneConfig(rate=0.8, exclude=("conv2", "conv3")),
+        finetune=TrainConfig(epochs=50, optimizer="sgd", lr=0.01, lr_schedule="exponential"),
+        score=ScoreConfig(similarity="dreamsim"),
+    ),
+}
+
+
+@pytest.mark.parametrize("key", GOLDEN)
+def test_keys_stay_what_they_are(key):
+    assert GOLDEN[key].key == key
+
+
+def leaves(config, prefix=""):
+    """(dotted name, is a place, type, value) of every field that is no dataclass."""
+    hints = get_type_hints(type(config))
+    for item in fields(config):
+        value = getattr(config, item.name)
+        if is_dataclass(value):
+            yield from leaves(value, f"{prefix}{item.name}.")
+        else:
+            place = item.metadata.get("place", False)
+            yield f"{prefix}{item.name}", place, hints[item.name], value
+
+
+def another(hint, value):
+    """A legal value besides `value`."""
+    if get_origin(hint) is Literal:
+        return [choice for choice in get_args(hint) if choice not in (value, "one_shot")][-1]
+    if get_origin(hint) is tuple:
+        return ("conv2",)
+    kind = next(kind for kind in (*get_args(hint), hint) if kind is not type(None))
+    return {
+        bool: lambda: not value,
+        int: lambda: (value or 0) + 1,
+        float: lambda: (value or 0.2) / 2,
+        str: lambda: "x",
+    }[kind]()
+
+
+ALONE = {  # what cannot change alone, or has one value only
+    "network.name": None,
+    "network.weights": {"network.weights": "random", "network.recipe": None},
+    "network.checkpoint": None,
+    "recalibrate_images": {"finetune": None, "recalibrate_images": 7},
+}
+
+
+def test_every_field_that_says_what_is_computed_changes_the_key():
+    keys = {"base": BASE.key, "as pruned": BASE.replace({"finetune": None}).key}
+    for name, place, hint, value in leaves(BASE):
+        overrides = ALONE.get(name, {name: None})
+        if overrides is None or place:
+            continue
+        if name not in ALONE:
+            overrides = {name: another(hint, value)}
+        keys[name] = BASE.replace(overrides).key
+    assert len(keys) > 45
+    same = [(a, b) for a, b in itertools.combinations(keys, 2) if keys[a] == keys[b]]
+    assert same == []
+
+
+def test_places_do_not_change_the_key():
+    places = [(name, hint, value) for name, place, hint, value in leaves(BASE) if place]
+    assert [name for name, _, _ in places] == [
+        "network.checkpoint",
+        "data.path",
+        "data.workers",
+        "compute.device",
+        "compute.threads",
+        "compute.eval_batch_size",
+    ]
+    for name, hint, value in places:
+        if name != "network.checkpoint":
+            assert BASE.replace({name: another(hint, value)}).key == BASE.key, name
+    file = {"network.weights": "file", "network.recipe": None, "network.digest": "abc"}
+    here, there = (BASE.replace({**file, "network.checkpoint": path}) for path in ("a", "b"))
+    assert here.key == there.key != here.replace({"network.digest": "abd"}).key
+
+
+def test_ints_for_floats_make_the_same_key():
+    for name, one in (("finetune.lr", 1), ("finetune.clip_norm", 1), ("finetune.weight_decay", 0)):
+        changed = BASE.replace({name: one})
+        assert changed.key == BASE.replace({name: float(one)}).key != BASE.key
+        assert type(getattr(changed.finetune, name.split(".")[1])) is float
+
+
+def test_no_recipe_is_not_the_default_recipe():
+    assert TrialConfig(finetune=TrainConfig()).key != TrialConfig().key
+    assert TrialConfig(prune=PruneConfig()).key != TrialConfig().key
+
+
+def test_replace():
+    changed = BASE.replace(
+        {"prune.rate": 0.9, "prune.exclude": ("conv2",), "seed": 3, "network.recipe.lr": 0.5}
+    )
+    assert changed.prune == PruneConfig(
+        schedule="iterative", rounds=3, rate=0.9, exclude=("conv2",)
+    )
+    assert changed.seed == 3 and changed.network.recipe == TrainConfig(lr=0.5)
+    assert changed.replace({"prune.rate": 0.5, "prune.exclude": (), "seed": 0}).network.recipe.lr
+    # A part that is given and changed at once, in either order.
+    for overrides in (
+        {"finetune": TrainConfig(epochs=4), "finetune.lr": 0.1},
+        {"finetune.lr": 0.1, "finetune": TrainConfig(epochs=4)},
+    ):
+        assert TrialConfig().replace(overrides).finetune == TrainConfig(epochs=4, lr=0.1)
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        (
+            {"prune.sparcity": 0.5},
+            "PruneConfig has no field 'sparcity'; it has batchnorm_follows, ",
+        ),
+        ({"prunes": None}, "TrialConfig has no field 'prunes'; it has compute, data, finetune, "),
+        ({"network.recipe.lrs": 1}, "TrainConfig has no field 'lrs'; it has aux_weight, batch_s"),
+        ({"prune": None, "prune.rate": 0.2}, "prune is None here: it has no field rate"),
+        ({"network.recipe": None, "network.recipe.lr": 1}, "network.recipe is None here: it has"),
+        ({"seed.x": 1}, "seed is 0 here: it has no field x"),
+        ({"prune.": PruneConfig()}, "PruneConfig has no field ''"),
+        ({"prune.rate": "0.5"}, "PruneConfig.rate must be a float, got '0.5'"),
+    ],
+)
+def test_replace_refuses(overrides, message):
+    with pytest.raises(ValueError, match=message):
+        BASE.replace(overrides)
+
+
+@pytest.mark.parametrize(
+    ("build", "message"),
+    [
+        (lambda: PruneConfig(rate=0), r"rate must lie in \(0, 1\), got 0"),
+        (lambda: PruneConfig(rate=1.0), r"rate must lie in \(0, 1\), got 1"),
+        (lambda: PruneConfig(rate=float("nan")), r"rate must lie in \(0, 1\), got nan"),
+        (lambda: PruneConfig(rate=True), "PruneConfig.rate must be a float, got True"),
+        (
+            lambda: PruneConfig(scope="network"),
+            "PruneConfig.scope must be one of global, layer, got 'network'",
+        ),
+        (lambda: PruneConfig(rounds=2), "one_shot schedule has exactly 1 round, got 2"),
+        (lambda: PruneConfig(rounds=0), "rounds must be at least 1, got 0"),
+        (lambda: PruneConfig(schedule="cubic"), "cubic must have at least 2 rounds, got 1"),
+        (lambda: PruneConfig(rounds=1.0), "PruneConfig.rounds must be an int, got 1.0"),
+        (lambda: PruneConfig(exclude=["conv2"]), r"must be a tuple of str, got \['conv2'\]"),
+        (lambda: PruneConfig(exclude=(2,)), r"must be a tuple of str, got \(2,\)"),
+        (lambda: PruneConfig(held=1), "PruneConfig.held must be a bool, got 1"),
+        (lambda: TrainConfig(lr=0), "TrainConfig.lr must be positive, got 0.0"),
+        (lambda: TrainConfig(epochs=0), "TrainConfig.epochs must be positive, got 0"),
+        (lambda: TrainConfig(batch_size=-1), "TrainConfig.batch_size must be positive, got -1"),
+        (lambda: TrainConfig(clip_norm=0), "TrainConfig.clip_norm must be positive, got 0.0"),
+        (lambda: TrainConfig(clip_norm="1"), "clip_norm must be a float or None, got '1'"),
+        (lambda: TrainConfig(warmup=1), r"TrainConfig.warmup must lie in \[0, 1\), got 1.0"),
+        (lambda: TrainConfig(weight_decay=-1), "weight_decay must be at least 0, got -1.0"),
+        (lambda: TrainConfig(momentum=1), r"TrainConfig.momentum must lie in \[0, 1\), got 1.0"),
+        (lambda: TrainConfig(momentum=0, nesterov=True), "must be positive if nesterov, got 0.0"),
+        (lambda: TrainConfig(aux_weight=-0.1), "aux_weight must be at least 0, got -0.1"),
+        (lambda: TrainConfig(label_smoothing=1), r"label_smoothing must lie in \[0, 1\), got 1.0"),
+        (lambda: TrainConfig(optimizer="lion"), "one of sgd, adam, adamw, got 'lion'"),
+        (lambda: NetworkConfig(), "NetworkConfig.recipe must fit weights='train', got None"),
+        (
+            lambda: NetworkConfig(weights="imagenet", recipe=TrainConfig()),
+            r"NetworkConfig.recipe must fit weights='imagenet', got TrainConfig\(",
+        ),
+        (
+            lambda: NetworkConfig(weights="file"),
+            "NetworkConfig.checkpoint must fit weights='file', got None",
+        ),
+        (
+            lambda: NetworkConfig(weights="random", checkpoint="a.pt"),
+            "NetworkConfig.checkpoint must fit weights='random', got 'a.pt'",
+        ),
+        (lambda: DataConfig(train_images=None), "train_images must be a number for concepts"),
+        (lambda: DataConfig(val_images=0), "DataConfig.val_images must be positive, got 0"),
+        (lambda: DataConfig(workers=-1), "DataConfig.workers must be at least 0, got -1"),
+        (lambda: DataConfig(name="imagenet"), "one of concepts, image_folder, got 'imagenet'"),
+        (lambda: ScoreConfig(n_tasks=0), "ScoreConfig.n_tasks must be positive, got 0"),
+        (lambda: ScoreConfig(similarity="ssim"), "one of efficientnet_lite0, dreamsim, lpips, pi"),
+        (lambda: ComputeConfig(threads=0), "ComputeConfig.threads must be positive, got 0"),
+        (lambda: ComputeConfig(device="tpu"), "one of auto, cpu, cuda, got 'tpu'"),
+        (
+            lambda: TrialConfig(network=NetworkConfig(weights="imagenet")),
+            "ImageNet weights need an ImageNet folder",
+        ),
+        (
+            lambda: TrialConfig(finetune=TrainConfig(), recalibrate_images=64),
+            "TrialConfig.recalibrate_images must be 0 with finetune, got 64",
+        ),
+        (lambda: TrialConfig(recalibrate_images=-1), "recalibrate_images must be at least 0"),
+        (lambda: TrialConfig(prune={"rate": 0.5}), "prune must be a PruneConfig or None, got {"),
+    ],
+)
+def test_refuses_when_built(build, message):
+    with pytest.raises(ValueError, match=message):
+        build()
+
+
+def test_methods_name_every_granularity_and_scope_once():
+    choices = [(method["granularity"], method["scope"]) for method in METHODS.values()]
+    assert sorted(choices) == sorted(itertools.product(GRANULARITIES, SCOPES))
+    for name, method in METHODS.items():
+        assert PruneConfig(**method).method == name
+
+
+def test_literals_are_what_is_implemented():
+    hints = get_type_hints(PruneConfig)
+    for field, implemented in (("criterion", CRITERIA), ("schedule", SCHEDULES)):
+        assert set(get_args(hints[field])) == set(implemented)
+    assert set(get_args(get_type_hints(ScoreConfig)["similarity"])) == set(SIMILARITIES)
+
+
+def test_flat_params_hold_the_axes_and_every_field():
+    params = flat_params(BASE)
+    axes = {"method", "rate", "schedule", "criterion", "retraining"}
+    assert set(params) == axes | {name for name, *_ in leaves(BASE)}
+    assert {name: params[name] for name in axes} == {
+        "method": "unstructured",
+        "rate": 0.5,
+        "schedule": "iterative",
+        "criterion": "l1",
+        "retraining": "finetune",
+    }
+    assert params["prune.rounds"] == 3 and params["network.recipe.optimizer"] == "adamw"
+    dense = flat_params(TrialConfig(recalibrate_images=8))
+    assert dense["method"] == "dense" and dense["rate"] == 0 and dense["schedule"] == "none"
+    assert dense["prune"] is None and dense["criterion"] == "none"
+    assert dense["retraining"] == "recalibrate"
+
+
+def test_labels_are_unique_over_a_grid():
+    schedules = [{"prune.schedule": "one_shot", "prune.rounds": 1}, {"prune.schedule": "cubic"}]
+    treatments = [{}, {"finetune": None}, {"finetune": None, "recalibrate_images": 64}]
+    pruned = [
+        {f"prune.{field}": choice for field, choice in method.items()}
+        | {"prune.rate": rate, "prune.criterion": criterion}
+        | schedule
+        for method, rate, criterion, schedule in itertools.product(
+            METHODS.values(), (0.25, 0.5), ("l1", "random"), schedules
+        )
+    ]
+    untrained = {"prune": None, "network": NetworkConfig(weights="random")}
+    labels = [
+        BASE.replace({**what, **treatment, "seed": seed}).label
+        for what in [*pruned, {"prune": None}, untrained]
+        for treatment in treatments
+        for seed in (0, 1)
+    ]
+    assert len(labels) == 50 * 6 and len(set(labels)) == len(labels)
+    assert BASE.label == "unstructured 0.5 iterative"
+    assert TrialConfig(finetune=TrainConfig(), seed=4).label == "dense retrained seed 4"

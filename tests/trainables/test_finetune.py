@@ -1,0 +1,323 @@
+"""The training loop: its schedule, its masks, its resumption, and BatchNorm re-estimated."""
+
+import copy
+import io
+import math
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from networks_for_tests import tiny_inception
+from torch import nn
+
+from pruning import Held, choose_keep
+from trainables.config import NetworkConfig, TrainConfig, TrialConfig
+from trainables.datasets.images import ArrayImages, Data, normalise
+from trainables.dense import dense_key, dense_path, load_dense, train_dense
+from trainables.finetune import Training, learning_rate, recalibrate
+from trainables.networks import build_network
+
+RECIPES = {
+    "sgd": TrainConfig(epochs=2, batch_size=8, optimizer="sgd", lr=0.05, nesterov=True),
+    "adam": TrainConfig(epochs=2, batch_size=8, optimizer="adam", lr=0.01),
+    "adamw": TrainConfig(epochs=2, batch_size=8, optimizer="adamw", lr=0.01, clip_norm=1.0),
+}
+PLAIN = TrainConfig(batch_size=8, optimizer="sgd", lr=0.1, momentum=0, weight_decay=0)
+
+
+def generator(seed=0):
+    return torch.Generator().manual_seed(seed)
+
+
+def image_set(n=20, pixels=16, seed=0, n_classes=4):
+    images = np.random.default_rng(seed).integers(0, 256, (n, pixels, pixels, 3), dtype=np.uint8)
+    return ArrayImages(images, torch.arange(n) % n_classes, digest=f"{n} {seed}")
+
+
+def half_pruned(network, granularity="weight"):
+    keep = choose_keep(
+        network,
+        0.5,
+        granularity=granularity,
+        scope="layer",
+        criterion="l1",
+        generator=generator(),
+    )
+    held = Held(network, keep)
+    held.apply()
+    return held
+
+
+def same_weights(a, b):
+    pairs = zip(a.state_dict().values(), b.state_dict().values(), strict=True)
+    return all(torch.equal(x, y) for x, y in pairs)
+
+
+def test_learning_rate_of_every_step():
+    def rates(recipe, steps_per_epoch=5):
+        n = recipe.epochs * steps_per_epoch
+        return [learning_rate(recipe, step, steps_per_epoch) for step in range(n)]
+
+    base = TrainConfig(epochs=2, lr=0.8, lr_schedule="constant")
+    assert rates(base) == [0.8] * 10
+    halves = rates(replace(base, lr_schedule="exponential", lr_gamma=0.5))
+    assert halves == pytest.approx([0.8] * 5 + [0.4] * 5)
+    cosine = rates(replace(base, lr_schedule="cosine"), 50)
+    assert cosine[0] == 0.8 and cosine[50] == pytest.approx(0.4) and 0 < cosine[-1] < 1e-3 * 0.8
+    assert all(a > b for a, b in zip(cosine, cosine[1:], strict=False))
+    warm = rates(replace(base, warmup=0.3, lr_schedule="cosine"))
+    assert warm[:4] == pytest.approx([0.2, 0.4, 0.6, 0.8])
+    assert warm[4:] == pytest.approx([0.4 * (1 + math.cos(math.pi * i / 7)) for i in range(1, 7)])
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_training_is_the_same_for_the_same_generator(name):
+    def trained(seed):
+        network = tiny_inception()
+        training = Training(network, image_set(), RECIPES[name], precision="fp32")
+        return network, training.epoch(generator(seed))
+
+    (first, metrics), (again, same), (other, _) = trained(0), trained(0), trained(1)
+    assert same_weights(first, again) and same == metrics
+    assert not same_weights(first, other) and not same_weights(first, tiny_inception())
+
+
+def test_an_epoch_is_plain_gradient_descent():
+    """Against a loop with nothing in it; 17 images: the last on its own joins the batch before."""
+    network, images = tiny_inception(), image_set(17)
+    oracle, steps = copy.deepcopy(network).train(), []
+    training = Training(network, images, replace(PLAIN, epochs=3), precision="fp32")
+    metrics = training.epoch(generator(), lambda *step: steps.append(step))
+    assert steps == [(1, 6), (2, 6)] and metrics["train/lr"] == pytest.approx(0.1)
+
+    draw, total = generator(), 0.0
+    order = torch.randperm(17, generator=draw)
+    for step, (_, pixels, labels) in enumerate(images.batches(order, 8, augment=draw)):
+        loss = F.cross_entropy(oracle(normalise(pixels)), labels)
+        oracle.zero_grad()
+        loss.backward()
+        with torch.no_grad():
+            for parameter in oracle.parameters():
+                parameter -= learning_rate(training.recipe, step, 2) * parameter.grad
+        total += loss.item() * len(labels)
+    assert metrics["train/loss"] == pytest.approx(total / 17, rel=1e-5)
+    for name, parameter in oracle.named_parameters():
+        assert torch.allclose(network.get_parameter(name), parameter, atol=1e-6), name
+
+
+def test_training_learns():
+    noise = image_set()
+    brightness = (60 * noise.labels).byte().numpy()[:, None, None, None]
+    images = replace(noise, images=noise.images // 4 + brightness)
+    recipe = replace(RECIPES["adam"], epochs=10)
+    training = Training(tiny_inception(), images, recipe, precision="fp32")
+    losses = [training.epoch(generator(epoch))["train/loss"] for epoch in range(10)]
+    assert losses[-1] < losses[0] / 2
+
+
+def test_a_loss_that_is_not_finite_ends_the_training():
+    training = Training(tiny_inception(), image_set(), replace(PLAIN, lr=1e30), precision="fp32")
+    message = r"training loss must be finite, it is (nan|inf) after step 3 at learning rate 1e\+30$"
+    with pytest.raises(FloatingPointError, match=message):
+        training.epoch(generator())
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16", "fp16"])
+@pytest.mark.parametrize("granularity", ["weight", "filter", "input_channel"])
+@pytest.mark.parametrize("name", RECIPES)
+def test_the_pruned_stay_exactly_zero(name, granularity, precision):
+    network = tiny_inception()
+    held = half_pruned(network, granularity)
+    before = copy.deepcopy(network)
+    training = Training(network, image_set(), RECIPES[name], precision=precision, held=held)
+    training.epoch(generator())
+    assert held.revived() == [] and not same_weights(network, before)
+    for stored in training.optimizer.state.values():
+        assert all(torch.isfinite(t).all() for t in stored.values() if isinstance(t, torch.Tensor))
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_a_step_that_overflows_in_fp16_leaves_no_trace(name):
+    """The first step always may: the loss scale starts high. torch's fused SGD fails this."""
+    network = tiny_inception()
+    training = Training(network, image_set(), RECIPES[name], precision="fp16")
+    training.scaler = torch.amp.GradScaler("cpu", init_scale=2.0**60, growth_interval=1)
+    before = [parameter.clone() for parameter in network.parameters()]
+    batches = list(training.images.batches(torch.arange(20), 10))
+    training._step(*batches[0][1:])
+    assert all(torch.equal(a, b) for a, b in zip(before, network.parameters(), strict=True))
+    training.scaler.update(2.0**8)
+    training._step(*batches[1][1:])
+    moved = [(a - b).abs().max() for a, b in zip(before, network.parameters(), strict=True)]
+    assert 0 < max(moved) < 1
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_without_masks_the_pruned_come_back(name):
+    network = tiny_inception()
+    held = half_pruned(network)
+    Training(network, image_set(), RECIPES[name], precision="fp32").epoch(generator())
+    assert held.revived() == held.names[:6]
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_an_interrupted_round_ends_with_the_same_weights(name):
+    def start():
+        network = tiny_inception()
+        held = half_pruned(network, "filter")
+        return network, Training(network, image_set(), RECIPES[name], precision="fp32", held=held)
+
+    network, training = start()
+    training.epoch(generator(1))
+    file = io.BytesIO()
+    torch.save({"network": network.state_dict(), "training": training.state_dict()}, file)
+    file.seek(0)
+    training.epoch(generator(2))
+
+    resumed, resumed_training = start()
+    state = torch.load(file, weights_only=True)
+    resumed.load_state_dict(state["network"])
+    resumed_training.load_state_dict(state["training"])
+    metrics = resumed_training.epoch(generator(2))
+    assert metrics["train/lr"] == learning_rate(RECIPES[name], 3, 3)
+    assert same_weights(resumed, network) and resumed_training.held.revived() == []
+
+    forgetful, forgetful_training = start()
+    forgetful.load_state_dict(state["network"])
+    forgetful_training.epoch(generator(2))
+    assert not same_weights(forgetful, network)
+
+
+def test_clipping_counts_the_kept_gradients_only():
+    """With plain SGD the step is as long as the clipped gradient: if pruned ones count, shorter."""
+    network = tiny_inception()
+    held = half_pruned(network)
+    before = copy.deepcopy(network)
+    recipe = replace(PLAIN, lr=1.0, lr_schedule="constant", clip_norm=0.01, batch_size=20)
+    Training(network, image_set(), recipe, precision="fp32", held=held).epoch(generator())
+    pairs = zip(network.parameters(), before.parameters(), strict=True)
+    length = torch.cat([(a - b).detach().flatten() for a, b in pairs]).double().norm().item()
+    assert length == pytest.approx(0.01, rel=1e-4)
+
+
+def test_the_loss_of_the_auxiliary_heads_counts():
+    torch.manual_seed(0)
+    dense = build_network(NetworkConfig(weights="random", aux_heads=True), 4)
+    images = image_set(4, 32)
+    order, total = torch.randperm(4, generator=generator()), {}
+    for weight in (0.0, 0.3):
+        network, recipe = copy.deepcopy(dense), replace(PLAIN, aux_weight=weight)
+        training = Training(network, replace(images, shift=0), recipe, precision="fp32")
+        torch.manual_seed(1)  # of the dropout
+        draw = generator()
+        total[weight] = training.epoch(draw)["train/loss"]
+        moved = not torch.equal(network.aux1.fc2.weight, dense.aux1.fc2.weight)
+        assert moved == (weight > 0)
+
+    draw = generator()
+    order = torch.randperm(4, generator=draw)
+    ((_, pixels, labels),) = replace(images, shift=0).batches(order, 8, augment=draw)
+    torch.manual_seed(1)
+    main, *heads = (F.cross_entropy(x, labels).item() for x in dense.train()(normalise(pixels)))
+    assert total[0.0] == pytest.approx(main, rel=1e-5)
+    assert total[0.3] == pytest.approx(main + 0.3 * sum(heads), rel=1e-5)
+
+
+def test_googlenet_trains_on_an_odd_number_of_small_images():
+    """At 32 px its last maps are one pixel, on which BatchNorm cannot train with one image."""
+    network, images = build_network(NetworkConfig(weights="random"), 4), image_set(5, 32)
+    with pytest.raises(ValueError, match="Expected more than 1 value per channel"):
+        network.train()(torch.zeros(1, 3, 32, 32))
+    training = Training(network, images, replace(PLAIN, batch_size=2), precision="fp32")
+    assert math.isfinite(training.epoch(generator())["train/loss"])
+    assert training.step == training.steps_per_epoch == 2
+    recalibrate(network, images, 5, generator(), batch_size=2)
+
+
+def statistics_by_hand(network, batches):
+    """BatchNorm name -> mean over the batches of (mean, unbiased variance) of what it is given."""
+    seen = {n: [] for n, m in network.named_modules() if isinstance(m, nn.BatchNorm2d)}
+    network = copy.deepcopy(network).double().train()
+    for name, kept in seen.items():
+        norm = network.get_submodule(name)
+        norm.register_forward_pre_hook(
+            lambda _, x, kept=kept: kept.append((x[0].mean((0, 2, 3)), x[0].var((0, 2, 3))))
+        )
+    with torch.no_grad():
+        for _, pixels, _ in batches:
+            network(normalise(pixels).double())
+    return {
+        name: [torch.stack(column).mean(0) for column in zip(*kept, strict=True)]
+        for name, kept in seen.items()
+    }
+
+
+def test_recalibrate_takes_the_mean_of_the_batches_statistics():
+    network, images = tiny_inception(), image_set(20)
+    half_pruned(network, "filter")
+    before = copy.deepcopy(network)
+    order = torch.randperm(20, generator=generator(3))[:14]
+    expected = statistics_by_hand(network, images.batches(order, 4))
+
+    torch.manual_seed(9)
+    recalibrate(network.train(), images, 14, generator(3), batch_size=4)
+    assert not network.training
+    for name, (mean, variance) in expected.items():
+        norm = network.get_submodule(name)
+        assert torch.allclose(norm.running_mean.double(), mean, atol=1e-5), name
+        assert torch.allclose(norm.running_var.double(), variance, atol=1e-5), name
+        assert not torch.allclose(norm.running_mean, before.get_submodule(name).running_mean)
+        assert norm.momentum == 0.1
+    for name, parameter in before.named_parameters():
+        assert torch.equal(network.get_parameter(name), parameter)
+    with pytest.raises(ValueError, match="must be at most the 20 training images, got 21"):
+        recalibrate(network, images, 21, generator())
+
+
+def dense_case(**changes):
+    recipe = TrainConfig(epochs=2, batch_size=4)
+    config = TrialConfig(network=NetworkConfig(recipe=recipe)).replace(changes)
+    train, val = image_set(8, 32), image_set(6, 32, seed=1)
+    return config, Data(train, val, val, ("a", "b", "c", "d"))
+
+
+def test_the_dense_network_is_trained_once_and_found_again(tmp_path):
+    config, data = dense_case()
+    with pytest.raises(ValueError, match=r"must be a file, .*/dense-[0-9a-f]{16}.pt is none"):
+        load_dense(config, data, tmp_path)
+    epochs = []
+    path = train_dense(
+        config, data, tmp_path, report=lambda n, metrics: epochs.append((n, *metrics))
+    )
+    assert path == dense_path(config, data, tmp_path) and list(tmp_path.iterdir()) == [path]
+    assert epochs == [
+        (n, "train/loss", "train/lr", "val/top1", "val/loss", "val/ece") for n in (1, 2)
+    ]
+    found = load_dense(config, data, tmp_path)
+    state = torch.load(path, weights_only=True)
+    assert all(torch.equal(state[name], tensor) for name, tensor in found.state_dict().items())
+    assert same_weights(found, load_dense(config, data, tmp_path))
+
+    again = train_dense(config, data, tmp_path / "again")
+    other = torch.load(again, weights_only=True)
+    assert all(torch.equal(state[name], other[name]) for name in state)
+
+
+def test_the_dense_network_belongs_to_all_that_it_depends_on():
+    config, data = dense_case()
+    key = dense_key(config, data)
+    for changes in (
+        {"seed": 1},
+        {"network.recipe.epochs": 3},
+        {"network.aux_heads": True},
+        {"compute.precision": "bf16"},
+    ):
+        assert dense_key(config.replace(changes), data) != key
+    assert dense_key(config, replace(data, train=data.val)) != key
+    assert dense_key(config, replace(data, val=data.train, probe=data.train)) == key
+    assert dense_key(config.replace({"finetune": TrainConfig(), "compute.threads": 3}), data) == key
+    random = config.replace({"network": NetworkConfig(weights="random")})
+    with pytest.raises(ValueError, match="only weights='train' are trained, got 'random'"):
+        train_dense(random, data, None)

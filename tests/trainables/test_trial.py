@@ -1,0 +1,183 @@
+import dataclasses
+
+import pandas as pd
+import pytest
+import torch
+from small_studies import small_base
+from torchvision.models import googlenet
+
+from pruning import n_pruned, prunable_weights
+from trainables.datasets.loading import load_data
+from trainables.dense import load_dense, train_dense
+from trainables.results import CHECKPOINT, MASKS, NETWORK, UNITS
+from trainables.trial import Trial, run_trial
+from trainables.workspace import Workspace
+
+
+@pytest.fixture(scope="module")
+def workspace(tmp_path_factory):
+    """A workspace with the dense network of the small base trained."""
+    workspace = Workspace(tmp_path_factory.mktemp("results"))
+    config = small_base()
+    data = load_data(config.data, workspace.cache)
+    train_dense(config, data, workspace.cache)
+    return workspace
+
+
+def same(a, b):
+    return all(torch.equal(a[name], b[name]) for name in a)
+
+
+def test_a_trial_ends_with_its_numbers_and_its_files(workspace):
+    config = small_base(**{"prune.granularity": "filter", "prune.scope": "layer"})
+    epochs = []
+    result = run_trial(config, workspace, epochs.append)
+    assert result.outcome == "completed"
+    assert [m["epoch"] for m in epochs] == [1]
+    wanted = {
+        *("val/top1", "val/top5", "val/loss", "prune/sparsity", "prune/sparsity_network"),
+        *("cost/params", "cost/macs", "mis/mean", "mis/median", "mis/task_accuracy"),
+        *("mis/n_units", "mis/n_dead", "mis/inception4c.branch2.1/mean", "train/loss"),
+    }
+    assert wanted <= set(result.metrics)
+    files = {path.name for path in result.folder.iterdir()}
+    assert files == {CHECKPOINT, MASKS, NETWORK, UNITS, "config.json"}
+
+
+def test_pruned_weights_are_exactly_zero_and_a_plain_googlenet_loads_them(workspace):
+    config = small_base(**{"prune.granularity": "input_channel", "prune.scope": "layer"})
+    result = run_trial(config, workspace)
+    state = torch.load(result.folder / CHECKPOINT, weights_only=True)
+    keep = torch.load(result.folder / MASKS, weights_only=True)
+    network = googlenet(weights=None, aux_logits=False, num_classes=20, init_weights=False)
+    network.load_state_dict(state)
+    weights = prunable_weights(network)
+    assert set(weights) <= set(keep)
+    for name, mask in keep.items():
+        assert (state[name][~mask] == 0).all()
+    for name in weights:
+        channels = keep[name].amax((0, 2, 3))
+        assert (~channels).sum() == n_pruned(0.5, len(channels))
+    assert result.metrics["prune/n_zero"] == sum(int((~keep[n]).sum()) for n in weights)
+
+
+def test_the_table_gives_the_metrics_and_pruned_filters_are_dead(workspace):
+    config = small_base(**{"prune.granularity": "filter", "prune.scope": "layer", "finetune": None})
+    result = run_trial(config, workspace)
+    units = pd.read_parquet(result.folder / UNITS)
+    assert len(units) == 7_280 + 20
+    counted = units[units["counted"]]
+    assert set(units.loc[~units["counted"], "layer"]) == {"conv1", "fc"}
+    alive = counted[counted["state"] == "alive"]
+    assert result.metrics["mis/mean"] == pytest.approx(alive["mis"].mean(), abs=1e-12)
+    assert result.metrics["mis/n_dead"] == (counted["state"] == "dead").sum()
+    assert units.loc[units["state"] == "dead", "mis"].isna().all()
+    state = torch.load(result.folder / CHECKPOINT, weights_only=True)
+    empty = state["inception4a.branch2.1.conv.weight"].abs().sum((1, 2, 3)) == 0
+    layer = units[units["layer"] == "inception4a.branch2.1"].set_index("channel")["state"]
+    assert empty.sum() == 104 and (layer[empty.numpy()] == "dead").all()
+
+
+def test_an_interrupted_trial_ends_like_one_that_was_not(workspace):
+    config = small_base(**{"prune.schedule": "iterative", "prune.rounds": 2, "finetune.epochs": 2})
+    whole = Trial(config, workspace)
+    states = []
+    while not whole.trained:
+        whole.epoch()
+        # As Ray stores it: through a file, not by reference.
+        path = workspace.root / "state.pt"
+        torch.save(whole.state_dict(), path)
+        states.append(torch.load(path, weights_only=True))
+    expected = whole.finish()
+    for state in states[:3]:
+        resumed = Trial(config, workspace)
+        resumed.load_state_dict(state)
+        while not resumed.trained:
+            resumed.epoch()
+        assert same(whole.network.state_dict(), resumed.network.state_dict())
+    result = resumed.finish()
+    assert result.metrics == pytest.approx(expected.metrics, nan_ok=True, rel=0, abs=0)
+    pd.testing.assert_frame_equal(result.units, expected.units)
+
+
+def test_masks_of_later_rounds_nest_and_reach_the_rate(workspace):
+    config = small_base(**{"prune.schedule": "iterative", "prune.rounds": 2, "prune.rate": 0.75})
+    trial = Trial(config, workspace)
+    first = trial.epoch()
+    keep = {name: mask.clone() for name, mask in trial.keep.items()}
+    second = trial.epoch()
+    assert first["prune/sparsity"] == pytest.approx(0.5, abs=1e-5)
+    assert second["prune/sparsity"] == pytest.approx(0.75, abs=1e-5)
+    assert all((trial.keep[name] <= keep[name]).all() for name in keep)
+
+
+def test_not_held_masks_regrow_and_the_measured_sparsity_says_so(workspace):
+    changes = {"prune.granularity": "input_channel", "prune.scope": "layer", "prune.rate": 0.8}
+    held = run_trial(small_base(**changes), workspace)
+    released = run_trial(small_base(**changes, **{"prune.held": False}), workspace)
+    assert held.metrics["prune/sparsity"] > 0.75
+    assert released.metrics["prune/sparsity"] < 0.3
+
+
+def test_the_dense_network_is_scored_as_it_is_and_recalibration_changes_statistics_only(workspace):
+    dense = small_base(**{"prune": None, "finetune": None})
+    trial = Trial(dense, workspace)
+    before = {name: tensor.clone() for name, tensor in trial.network.state_dict().items()}
+    result = trial.finish()
+    assert same(before, trial.network.state_dict())
+    assert result.metrics["prune/sparsity"] == 0
+    recalibrated = Trial(dense.replace({"recalibrate_images": 64}), workspace)
+    recalibrated.finish()
+    after = recalibrated.network.state_dict()
+    changed = {name for name in before if not torch.equal(before[name], after[name])}
+    assert changed and all("running_" in n or "num_batches" in n for n in changed)
+
+
+def test_a_stopped_trial_still_ends_with_its_score(workspace):
+    config = small_base(**{"prune.schedule": "iterative", "prune.rounds": 2})
+    trial = Trial(config, workspace)
+    trial.epoch()
+    result = trial.finish(stopped=True)
+    assert result.outcome == "stopped"
+    assert 0 < result.metrics["mis/mean"] < 1
+
+
+def test_a_collapsed_layer_is_an_outcome_and_not_a_crash(workspace):
+    config = small_base(**{"prune.rate": 0.5, "finetune": None})
+    trial = Trial(config, workspace)
+    with torch.no_grad():  # so small that a global ranking takes all of it
+        trial.network.inception3a.branch3[0].conv.weight.mul_(1e-6)
+    result = trial.finish()
+    assert result.outcome == "collapsed"
+    assert result.metrics["prune/n_collapsed"] == 1
+
+
+def test_the_seed_decides_and_trials_of_one_seed_share_their_data_order(workspace):
+    config = small_base()
+    one, again = Trial(config, workspace), Trial(config, workspace)
+    one.epoch()
+    again.epoch()
+    assert same(one.network.state_dict(), again.network.state_dict())
+    other = config.replace({"prune.granularity": "filter", "prune.scope": "layer"})
+    streams = [Trial(c, workspace)._stream("order", 0) for c in (config, other)]
+    assert streams[0] == streams[1]
+
+
+def test_a_dense_network_that_was_not_trained_is_refused(workspace):
+    config = dataclasses.replace(small_base(), seed=5)
+    data = load_data(config.data, workspace.cache)
+    with pytest.raises(ValueError, match=r"checkpoint must be a file, .*dense-.*\.pt is none"):
+        load_dense(config, data, workspace.cache)
+
+
+def test_too_few_probe_images_are_refused_with_the_numbers(workspace):
+    config = small_base(**{"score.n_tasks": 20, "score.n_explanations": 9})
+    with pytest.raises(ValueError, match="needs at least 400 probe images, there are 60"):
+        run_trial(config, workspace)
+
+
+def test_a_state_of_another_trial_is_refused(workspace):
+    trial = Trial(small_base(), workspace)
+    state = Trial(small_base(**{"prune.rate": 0.6}), workspace).state_dict()
+    with pytest.raises(ValueError, match="is none of"):
+        trial.load_state_dict(state)
