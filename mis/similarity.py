@@ -133,7 +133,9 @@ def _dreamsim(device: Device) -> Similarity:
     try:
         from dreamsim import dreamsim
     except ImportError as error:
-        raise ValueError("dreamsim is not installed: uv sync --extra dreamsim") from error
+        raise ValueError(
+            "dreamsim is not installed: make dreamsim, or uv sync --extra dreamsim"
+        ) from error
     # Beside torchvision's weights; by default it would write ./models.
     cache = Path(torch.hub.get_dir()) / "dreamsim"
     cache.mkdir(parents=True, exist_ok=True)
@@ -180,7 +182,7 @@ def _lpips(device: Device) -> Similarity:
     try:
         import lpips
     except ImportError as error:
-        raise ValueError("lpips is not installed: uv sync --extra lpips") from error
+        raise ValueError("lpips is not installed: make lpips, or uv sync --extra lpips") from error
     network = lpips.LPIPS(net="alex", verbose=False).to(device).eval().requires_grad_(False)
 
     @torch.no_grad()

@@ -25,6 +25,7 @@ from sweeps.trainable import PruningTrial
 from trainables.config import TrialConfig
 from trainables.workspace import Workspace
 
+_TRIAL_BYTES = 1_500_000_000  # of memory: torch, a GoogLeNet in training, a batch of 224 px
 _OBJECT_STORE_BYTES = 300_000_000  # images are memory-mapped files and do not travel through Ray
 
 
@@ -68,7 +69,7 @@ def _require_port(address: str) -> None:
 
 
 def trial_resources(sweep: Sweep, cluster: dict[str, float]) -> dict[str, float]:
-    """CPUs and GPUs of a trial: a share of a GPU where the cluster has one.
+    """CPUs, GPUs and memory of a trial: a share of a GPU where the cluster has one.
 
     Raises ValueError when no trial would ever fit: Ray would wait for ever.
     """
@@ -79,7 +80,10 @@ def trial_resources(sweep: Sweep, cluster: dict[str, float]) -> dict[str, float]
         raise ValueError("compute.device='cuda' needs a GPU and this Ray has none; use 'auto'")
     if gpus > cluster.get("GPU", 0):
         raise ValueError(f"a trial needs {gpus:g} GPUs, the cluster has {cluster['GPU']:g}")
-    return {"cpu": cpus, "gpu": gpus if wanted != "cpu" else 0.0}
+    memory = cluster.get("memory", 0.0)
+    if memory < _TRIAL_BYTES:
+        raise ValueError(f"a trial needs 1.5 GB of memory, Ray has {memory / 1e9:.1f} GB to give")
+    return {"cpu": cpus, "gpu": gpus if wanted != "cpu" else 0.0, "memory": _TRIAL_BYTES}
 
 
 def launch(

@@ -14,6 +14,7 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
+from mis import load_similarity
 from pruning import prunable_weights
 from sweeps.outbox import Outbox
 from trainables.compute import resolve_device, resolve_precision
@@ -40,6 +41,7 @@ def check(configs: Sequence[TrialConfig], results: Path, console: Console) -> No
         with _bar(console, f"images: {config.data.name}") as progress:
             data = load_data(config.data, cache, progress)
         require_enough_images(config, len(data.probe))
+        load_similarity(config.score.similarity)  # its package and its weights are there
         if config.recalibrate_images > len(data.train):
             raise ValueError(
                 f"recalibrate_images must be at most the {len(data.train)} training images, "
@@ -94,14 +96,15 @@ def _train_dense(
         device = resolve_device(config.compute)
         precision = resolve_precision(config.compute, device)
         title = f"dense network ({device.type}, {precision})"
+
+        def report(epoch: int, metrics: dict[str, float]) -> None:
+            outbox.metrics(key, epoch, metrics)
+            if not console.is_terminal:  # where no bar is seen
+                top1 = metrics["val/top1"]
+                console.print(f"  epoch {epoch} of {recipe.epochs}: top-1 {top1:.3f}")
+
         with _bar(console, title) as progress:
-            path = train_dense(
-                config,
-                data,
-                cache,
-                report=lambda epoch, metrics: outbox.metrics(key, epoch, metrics),
-                progress=progress,
-            )
+            path = train_dense(config, data, cache, report=report, progress=progress)
         console.print(f"dense network trained, {recipe.epochs} epochs: {path}", soft_wrap=True)
         outbox.end(key, "FINISHED", "completed", {})
 

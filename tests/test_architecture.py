@@ -11,7 +11,7 @@ ARROWS = {
     "pruning": set(),
     "mis": set(),
     "trainables": {"pruning", "mis"},
-    "sweeps": {"trainables", "pruning"},
+    "sweeps": {"trainables", "pruning", "mis"},
 }
 # Library -> the files that may import it: the rim.
 RIM = {

@@ -26,7 +26,9 @@ def test_a_sweep_is_its_grid_and_the_baselines():
 
 def test_every_seed_has_its_own_baselines():
     sweep = small_sweep()
-    grid = dataclasses.replace(sweep.grids[0], axes={**sweep.grids[0].axes, "seed": axis("seed", (0, 1))})
+    grid = dataclasses.replace(
+        sweep.grids[0], axes={**sweep.grids[0].axes, "seed": axis("seed", (0, 1))}
+    )
     configs = dataclasses.replace(sweep, grids=(grid,)).expand()
     assert sum(c.method == "dense" and c.retraining == "none" for c in configs) == 2
     assert sum(c.method == "untrained" for c in configs) == 2
@@ -89,7 +91,9 @@ def test_an_axis_takes_other_values():
     plan = make_plan(small_sweep(), grid={"rate": [0.3, 0.6], "schedule": ["one_shot"]})
     assert {c.rate for c in plan.configs if c.finetune and c.prune} == {0.3, 0.6}
     assert {c.schedule for c in plan.configs if c.prune} == {"one_shot"}
-    with pytest.raises(ValueError, match="axes method, rate, recalibrate_images, schedule, got 'x'"):
+    with pytest.raises(
+        ValueError, match="axes method, rate, recalibrate_images, schedule, got 'x'"
+    ):
         make_plan(small_sweep(), grid={"x": [1]})
     with pytest.raises(ValueError, match="schedule must be one of one_shot, iterative, got 'once'"):
         make_plan(small_sweep(), grid={"schedule": ["once"]})

@@ -122,7 +122,9 @@ def test_a_missing_artifact_is_said_in_a_sentence(store):
 
 def test_a_server_that_does_not_answer_is_refused(tmp_path, monkeypatch):
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")
-    with pytest.raises(ValueError, match=r"must answer, http://127.0.0.1:9 does not .*unset MLFLOW"):
+    with pytest.raises(
+        ValueError, match=r"must answer, http://127.0.0.1:9 does not .*unset MLFLOW"
+    ):
         Tracker("x", tmp_path)
     assert has_store(tmp_path)
     with pytest.raises(ValueError, match="its own server shows the pages"):

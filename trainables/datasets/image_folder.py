@@ -108,7 +108,11 @@ def refuse_broken(broken: Sequence[Path], n_images: int) -> None:
 
 
 class _Decoded(Dataset):
-    """Files to uint8 tensors [3, pixels, pixels], each augmented from a seed of its own."""
+    """Files to uint8 tensors [3, pixels, pixels], each augmented from a seed of its own.
+
+    A file that cannot be read becomes a sentence: an error raised in a worker would come wrapped
+    in that process's traceback, and keep its iterator alive, whose workers then end seconds late.
+    """
 
     def __init__(self, paths: list[Path], pixels: int, seeds: list[int] | None) -> None:
         self.paths, self.seeds = paths, seeds
@@ -122,11 +126,11 @@ class _Decoded(Dataset):
     def __len__(self) -> int:
         return len(self.paths)
 
-    def __getitem__(self, i: int) -> Tensor:
+    def __getitem__(self, i: int) -> Tensor | str:
         try:
             image = Image.open(self.paths[i]).convert("RGB")
         except Exception as error:
-            raise ValueError(f"the image {self.paths[i]} cannot be read: {error}") from error
+            return f"the image {self.paths[i]} cannot be read: {error}"
         if self.seeds is None:
             return self.view(image)
         with torch.random.fork_rng(devices=[]):
@@ -135,9 +139,18 @@ class _Decoded(Dataset):
             return self.view(image)
 
 
+def _stack(images: list[Tensor | str]) -> Tensor | str:
+    tensors = [image for image in images if isinstance(image, Tensor)]
+    broken = [image for image in images if isinstance(image, str)]
+    return broken[0] if broken else torch.stack(tensors)
+
+
 @dataclass(frozen=True)
 class FolderImages:
-    """Image files, decoded when asked for; augmented by random resized crop and flip."""
+    """Image files, decoded when asked for; augmented by random resized crop and flip.
+
+    Raises ValueError, naming the file, when one cannot be read.
+    """
 
     paths: tuple[Path, ...]
     labels: Tensor
@@ -157,8 +170,13 @@ class FolderImages:
         decoded = _Decoded([self.paths[i] for i in order.tolist()], self.pixels, seeds)
         positions = split_batches(torch.arange(len(order)), batch_size)
         loader = DataLoader(
-            decoded, batch_sampler=[p.tolist() for p in positions], num_workers=self.workers
+            decoded,
+            batch_sampler=[p.tolist() for p in positions],
+            num_workers=self.workers,
+            collate_fn=_stack,
         )
         for chosen, images in zip(positions, loader, strict=True):
+            if isinstance(images, str):
+                raise ValueError(images)
             ids = order[chosen]
             yield ids, images, self.labels[ids]

@@ -1,6 +1,5 @@
 """Folders of real JPEG and PNG files: what is found, what is broken, what is decoded."""
 
-import io
 import random
 import shutil
 
@@ -33,7 +32,7 @@ def picture(seed=0, width=60, height=48, mode="RGB"):
 
 def save(path, image=None, kind=None):
     path.parent.mkdir(parents=True, exist_ok=True)
-    (image or picture(hash(path.name) % 1000)).save(path, kind)
+    (image or picture()).save(path, kind)
     return path
 
 
@@ -188,8 +187,6 @@ def test_batches_follow_the_order(folder):
 
 def test_augmentation_depends_on_the_generator_alone(folder):
     paths = [path for files in scan(folder, "train").values() for path in files]
-    torch.manual_seed(0)
-    state = torch.get_rng_state()
     first = all_pixels(images_of(paths), seed=1)
     for workers, batch_size in ((0, 6), (2, 2)):
         torch.manual_seed(workers + 5)
@@ -197,7 +194,6 @@ def test_augmentation_depends_on_the_generator_alone(folder):
         assert torch.equal(again, first)
     assert not torch.equal(all_pixels(images_of(paths), seed=2), first)
     assert not torch.equal(all_pixels(images_of(paths)), first)
-    assert state.shape == torch.get_rng_state().shape
 
 
 def test_decoding_leaves_the_global_generators_alone(folder, monkeypatch):
@@ -206,7 +202,7 @@ def test_decoding_leaves_the_global_generators_alone(folder, monkeypatch):
     paths = [path for files in scan(folder, "train").values() for path in files]
     after = []
     for seed in (1, 2):
-        torch.manual_seed(0) if False else torch.default_generator.manual_seed(0)
+        torch.default_generator.manual_seed(0)
         all_pixels(images_of(paths), seed=seed)
         after.append(torch.rand(1))
     assert torch.equal(*after)
@@ -216,5 +212,6 @@ def test_decoding_leaves_the_global_generators_alone(folder, monkeypatch):
 def test_an_image_that_breaks_later_is_named(folder, workers):
     paths = [path for files in scan(folder, "train").values() for path in files]
     truncate(paths[4])
-    with pytest.raises(ValueError, match=f"the image {paths[4]} cannot be read: "):
+    with pytest.raises(ValueError, match=f"^the image {paths[4]} cannot be read: .*$") as e:
         all_pixels(images_of(paths, workers=workers))
+    assert "\n" not in str(e.value)

@@ -1,0 +1,25 @@
+"""Time two things against each other, interleaved, so that a busy machine hits both alike."""
+
+import statistics
+import time
+from collections.abc import Callable
+
+import torch
+
+
+def seconds(action: Callable[[], object]) -> float:
+    """Wall time of one call, the GPU's work included."""
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()
+    start = time.perf_counter()
+    action()
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()
+    return time.perf_counter() - start
+
+
+def ratio(ours: Callable[[], object], other: Callable[[], object], rounds: int = 7) -> float:
+    """Median over rounds of the time of `ours` over that of `other`, each called in every round."""
+    ours()
+    other()
+    return statistics.median(seconds(ours) / seconds(other) for _ in range(rounds))
