@@ -139,6 +139,16 @@ def test_the_pruned_stay_exactly_zero(name, granularity, precision):
 
 
 @pytest.mark.parametrize("name", RECIPES)
+def test_old_momentum_does_not_bring_them_back(name):
+    network = tiny_inception()
+    training = Training(network, image_set(), RECIPES[name], precision="fp32")
+    training.epoch(generator(0))
+    training.held = half_pruned(network)
+    training.epoch(generator(1))
+    assert training.held.revived() == []
+
+
+@pytest.mark.parametrize("name", RECIPES)
 def test_a_step_that_overflows_in_fp16_leaves_no_trace(name):
     """The first step always may: the loss scale starts high. torch's fused SGD fails this."""
     network = tiny_inception()
@@ -257,6 +267,8 @@ def statistics_by_hand(network, batches):
 def test_recalibrate_takes_the_mean_of_the_batches_statistics():
     network, images = tiny_inception(), image_set(20)
     half_pruned(network, "filter")
+    for norm in (m for m in network.modules() if isinstance(m, nn.BatchNorm2d)):
+        norm.num_batches_tracked += 50  # of a long training
     before = copy.deepcopy(network)
     order = torch.randperm(20, generator=generator(3))[:14]
     expected = statistics_by_hand(network, images.batches(order, 4))
