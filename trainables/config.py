@@ -71,6 +71,7 @@ class NetworkConfig(Checked):
     weights: Literal["train", "imagenet", "file", "random"] = "train"  # "random": a control
     checkpoint: str | None = field(default=None, metadata=PLACE)  # of "file": a state_dict
     digest: str = ""  # of "file": sha256 of the checkpoint; filled in when a sweep is planned
+    transform_input: bool = False  # of "file": as the network.json beside the checkpoint says
     aux_heads: bool = False
     recipe: TrainConfig | None = None  # of "train"
 
@@ -212,7 +213,9 @@ class TrialConfig(Checked):
                 name += f" {self.prune.criterion}"
         elif self.finetune is not None:
             name += " retrained"
-        if self.recalibrate_images:
+        if self.method == "untrained":  # recalibrated, or its statistics would mean nothing
+            name += "" if self.recalibrate_images or self.finetune else ", as it is"
+        elif self.recalibrate_images:
             name += ", recalibrated"
         elif self.prune is not None and self.finetune is None:
             name += ", as pruned"

@@ -31,7 +31,11 @@ def build_network(config: NetworkConfig, n_classes: int) -> GoogLeNet:
     if config.weights == "imagenet":
         return _imagenet_network(config.aux_heads, n_classes)
     network = googlenet(
-        weights=None, init_weights=False, aux_logits=config.aux_heads, num_classes=n_classes
+        weights=None,
+        init_weights=False,
+        aux_logits=config.aux_heads,
+        transform_input=config.transform_input,
+        num_classes=n_classes,
     )
     if config.weights == "file":
         load_checkpoint(network, Path(config.checkpoint or ""))
@@ -136,6 +140,19 @@ def _readers(network: GoogLeNet) -> dict[str, list[tuple[str, int]]]:
             readers[f"{here}.{end}"] = [(reader, before) for reader in outside]
             before += len(_weight(network, f"{here}.{end}"))
     return readers
+
+
+def filter_sources(network: GoogLeNet) -> dict[str, list[str]]:
+    """Convolution or fc -> the convolutions whose filters, end to end, are its input channels."""
+    sources: dict[str, list[str]] = {}
+    for layer, readers in _readers(network).items():
+        for reader, _ in readers:
+            name = reader if reader == "fc" else f"{reader}.conv"
+            sources.setdefault(name, []).append(f"{layer}.conv")
+    for head, block in (("aux1", "4a"), ("aux2", "4d")):
+        if getattr(network, head) is not None:
+            sources[f"{head}.conv.conv"] = [f"inception{block}.{end}.conv" for end in _ENDS]
+    return sources
 
 
 def _weight(network: GoogLeNet, layer: str) -> Tensor:

@@ -8,8 +8,20 @@ from typing import Any, Literal
 import pandas as pd
 import torch
 from torch import Generator
+from torchvision.models import GoogLeNet
 
-from pruning import Held, KeepMask, choose_keep, cumulative_rates, measure_sparsity
+from pruning import (
+    Held,
+    KeepMask,
+    Kept,
+    choose_keep,
+    compact,
+    copy_back,
+    cumulative_rates,
+    kept_entries,
+    measure_sparsity,
+    prunable_weights,
+)
 from trainables.compute import prepare_process, resolve_device, resolve_precision
 from trainables.config import TrialConfig
 from trainables.datasets.loading import load_data
@@ -17,7 +29,7 @@ from trainables.dense import load_dense
 from trainables.evaluate import accuracy_metrics, predict
 from trainables.fields import digest_of
 from trainables.finetune import Training, recalibrate
-from trainables.networks import count_cost
+from trainables.networks import count_cost, filter_sources
 from trainables.results import save_results
 from trainables.scoring import score_network
 from trainables.workspace import Workspace
@@ -51,6 +63,7 @@ class Trial:
         self.network = network.to(device=self.device, memory_format=torch.channels_last)
         self.keep: KeepMask | None = None
         self.held: Held | None = None
+        self.kept: Kept | None = None  # what is left where whole filters are gone for good
         self.training: Training | None = None
         self.epochs_done = 0
         self.metrics: dict[str, float] = {}
@@ -73,6 +86,8 @@ class Trial:
         # A stream an epoch: an interrupted trial goes on as if nothing had happened.
         torch.manual_seed(self._stream("dropout", self.epochs_done))
         metrics = self.training.epoch(self._generator("order", self.epochs_done))
+        if self.kept is not None:
+            copy_back(self.training.network, self.network, self.kept)
         self._check_held()
         self.epochs_done += 1
         self.metrics = metrics | self.evaluate()
@@ -94,7 +109,8 @@ class Trial:
             precision=self.precision,
             generator=self._generator("tasks"),
         )
-        metrics = self.metrics | scores | count_cost(self.network, self.config.data.pixels)
+        cost = count_cost(self._without_removed(), self.config.data.pixels)
+        metrics = self.metrics | scores | cost
         outcome: Outcome = "stopped" if stopped else "completed"
         if metrics["prune/n_collapsed"] > 0:
             outcome = "collapsed"
@@ -107,7 +123,7 @@ class Trial:
         exclude = () if self.config.prune is None else self.config.prune.exclude
         sparsity = measure_sparsity(self.network, exclude)
         logits = predict(
-            self.network,
+            self._without_removed(),
             self.data.val,
             self.device,
             self.precision,
@@ -136,15 +152,33 @@ class Trial:
             within=self.keep,
             batchnorm_follows=prune.batchnorm_follows,
         )
+        self._hold()
+
+    def _hold(self) -> None:
+        """Apply the masks; note what is left where a smaller network does the same."""
+        if self.keep is None or self.config.prune is None:
+            return
         self.held = Held(self.network, self.keep)
         self.held.apply()
+        prune = self.config.prune
+        self.kept = None
+        if prune.granularity == "filter" and prune.batchnorm_follows and prune.held:
+            layers = prunable_weights(self.network, prune.exclude)
+            if all(self.keep[name].any() for name in layers):
+                self.kept = kept_entries(self.network, self.keep, filter_sources(self.network))
+
+    def _without_removed(self) -> GoogLeNet:
+        """A smaller network of the same outputs where filters are gone, else the network itself."""
+        return self.network if self.kept is None else compact(self.network, self.kept)
 
     def _new_training(self) -> Training:
         prune, recipe = self.config.prune, self.config.finetune
         if recipe is None:
             raise ValueError("a trial without fine-tuning has nothing to train")
-        held = self.held if prune is not None and prune.held else None
-        return Training(self.network, self.data.train, recipe, precision=self.precision, held=held)
+        # The removed need not be held: the network that is trained has not got them.
+        held = self.held if prune is not None and prune.held and self.kept is None else None
+        network = self._without_removed()
+        return Training(network, self.data.train, recipe, precision=self.precision, held=held)
 
     def _recalibrate(self) -> None:
         if self.config.recalibrate_images:
@@ -156,9 +190,9 @@ class Trial:
             )
 
     def _check_held(self) -> None:
-        if self.training is None or self.training.held is None:
+        if self.held is None or self.config.prune is None or not self.config.prune.held:
             return
-        revived = self.training.held.revived()
+        revived = self.held.revived()
         if revived:
             raise RuntimeError(
                 f"pruned weights must stay exactly zero, those of {len(revived)} parameters do "
@@ -193,7 +227,7 @@ class Trial:
         self.keep = state["keep"]
         if self.keep is not None:
             self.keep = {name: mask.to(self.device) for name, mask in self.keep.items()}
-            self.held = Held(self.network, self.keep)
+            self._hold()
         self.epochs_done, self.metrics = state["epochs_done"], state["metrics"]
         self.training = None
         if state["training"] is not None:

@@ -2,9 +2,9 @@
 
 Purpose   Shows every part of a study at work on a machine without a GPU and without ImageNet:
           GoogLeNet trained on generated images of composed concepts (trainables/datasets/concepts)
-          is pruned by three methods, at three rates, at once and in two rounds, each with the same
-          two epochs of fine-tuning in all; and, without fine-tuning, as pruned and with
-          its BatchNorm statistics re-estimated.
+          is pruned by three methods, at three rates, at once and in three rounds, each with the
+          same three epochs of fine-tuning in all; and, without fine-tuning, as pruned and with its
+          BatchNorm statistics re-estimated.
 Source    The design of von Rad & Seuffert 2024 (arXiv 2409.19727) with its faults mended: masks
           are held, the dense network and its retrained control are among the trials, dead units
           are no units.
@@ -25,12 +25,12 @@ STUDY = Sweep(
     name="demo",
     purpose=__doc__,
     base=TrialConfig(
-        data=DataConfig(train_images=1_750, val_images=1_000, probe_images=1_000),
+        data=DataConfig(train_images=1_200, val_images=800, probe_images=1_000),
         network=NetworkConfig(
-            recipe=TrainConfig(epochs=16, lr=2e-3, warmup=0.15, lr_schedule="cosine")
+            recipe=TrainConfig(epochs=20, lr=2e-3, warmup=0.15, lr_schedule="cosine")
         ),
         prune=PruneConfig(),
-        finetune=TrainConfig(epochs=2, lr=1e-3, lr_schedule="cosine"),
+        finetune=TrainConfig(epochs=3, lr=5e-4, warmup=0.2, lr_schedule="cosine"),
     ),
     grids=(
         Grid(
@@ -41,7 +41,7 @@ STUDY = Sweep(
                     "one_shot": {"prune.schedule": "one_shot", "prune.rounds": 1},
                     "iterative": {
                         "prune.schedule": "iterative",
-                        "prune.rounds": 2,
+                        "prune.rounds": 3,
                         "finetune.epochs": 1,
                     },
                 },

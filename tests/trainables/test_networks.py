@@ -8,11 +8,13 @@ import torch
 from torch import nn
 from torchvision.models import googlenet, resnet18
 
+from pruning import Held, choose_keep, compact, kept_entries
 from trainables.config import NetworkConfig, TrainConfig
 from trainables.networks import (
     build_network,
     count_cost,
     file_digest,
+    filter_sources,
     load_checkpoint,
     logits_of,
     unit_layers,
@@ -298,3 +300,35 @@ def test_training_from_scratch_builds_the_same_network_as_random_weights():
         torch.manual_seed(3)
         networks.append(build_network(config, 10))
     assert torch.equal(networks[0].fc.weight, networks[1].fc.weight)
+
+
+@pytest.mark.parametrize("aux_heads", [False, True])
+def test_a_compacted_googlenet_equals_the_masked_one(aux_heads):
+    network = googlenet(
+        weights=None, init_weights=False, aux_logits=aux_heads, num_classes=7, dropout=0.0
+    ).double()
+    for module in network.modules():
+        if isinstance(module, torch.nn.BatchNorm2d):
+            torch.nn.init.uniform_(module.weight, 0.5, 1.5)
+            torch.nn.init.normal_(module.bias, 0, 0.3)
+        if isinstance(module, torch.nn.Dropout):
+            module.p = 0.0
+    keep = choose_keep(
+        network,
+        0.5,
+        granularity="filter",
+        scope="layer",
+        criterion="random",
+        generator=torch.Generator().manual_seed(0),
+        exclude=("aux1", "aux2") if aux_heads else (),
+    )
+    Held(network, keep).apply()
+    smaller = compact(network, kept_entries(network, keep, filter_sources(network)))
+    n_weights = [sum(p.numel() for p in n.parameters()) for n in (smaller, network)]
+    assert n_weights[0] < (0.7 if aux_heads else 0.35) * n_weights[1]
+    # An odd size: pools that round up; 97 px is enough for the auxiliary heads.
+    x = torch.randn(2, 3, 97, 97, dtype=torch.float64)
+    for mode in (True, False):
+        theirs, ours = (logits_of(n.train(mode)(x)) for n in (network, smaller))
+        for a, b in zip([theirs[0], *theirs[1]], [ours[0], *ours[1]], strict=True):
+            torch.testing.assert_close(b, a, rtol=1e-8, atol=1e-10)

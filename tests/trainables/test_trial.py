@@ -111,6 +111,22 @@ def test_masks_of_later_rounds_nest_and_reach_the_rate(workspace):
     assert all((trial.keep[name] <= keep[name]).all() for name in keep)
 
 
+def test_a_structured_trial_trains_the_small_network_and_logs_the_whole_one(workspace):
+    changes = {"prune.granularity": "filter", "prune.scope": "layer", "prune.rate": 0.75}
+    trial = Trial(small_base(**changes), workspace)
+    trial.epoch()
+    whole = sum(p.numel() for p in trial.network.parameters())
+    trained = sum(p.numel() for p in trial.training.network.parameters())
+    assert trained < 0.1 * whole
+    result = trial.finish()
+    assert result.metrics["cost/params"] == trained
+    assert result.metrics["prune/sparsity"] > 0.7
+    released = {**changes, "prune.batchnorm_follows": False}
+    trial = Trial(small_base(**released), workspace)
+    trial.epoch()
+    assert trial.training.network is trial.network and trial.training.held is not None
+
+
 def test_not_held_masks_regrow_and_the_measured_sparsity_says_so(workspace):
     changes = {"prune.granularity": "input_channel", "prune.scope": "layer", "prune.rate": 0.8}
     held = run_trial(small_base(**changes), workspace)
@@ -179,5 +195,5 @@ def test_too_few_probe_images_are_refused_with_the_numbers(workspace):
 def test_a_state_of_another_trial_is_refused(workspace):
     trial = Trial(small_base(), workspace)
     state = Trial(small_base(**{"prune.rate": 0.6}), workspace).state_dict()
-    with pytest.raises(ValueError, match="is none of"):
+    with pytest.raises(ValueError, match="the checkpoint is of"):
         trial.load_state_dict(state)

@@ -134,7 +134,7 @@ def _light(canvas: np.ndarray, light: np.ndarray, rng: Generator) -> np.ndarray:
     across = (slope * np.cos(light)[:, None, None]) * ramp
     down = (slope * np.sin(light)[:, None, None]) * ramp[:, None]
     gain = contrast + across + down
-    grain = _between(rng, 0.03, 0.16, n)
+    grain = _between(rng, 0.03, 0.12, n)
     images = np.empty((n, pixels, pixels, 3), dtype=np.uint8)
     for first in range(0, n, _BLOCK):
         block = slice(first, first + _BLOCK)

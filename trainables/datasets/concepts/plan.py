@@ -112,7 +112,7 @@ def _objects(rng: Generator, labels: np.ndarray, pixels: int) -> Objects:
     # A main object is wholly in the picture; of a distractor at least a half is.
     margin = np.where(main, radius + unit, 0)
     x, y = margin + (pixels - 2 * margin) * rng.random((2, n, 3))
-    angle = np.where(main, 0.9, np.pi) * _between(rng, -1, 1, (n, 3))
+    angle = np.where(main, 0.6, np.pi) * _between(rng, -1, 1, (n, 3))
     period = unit * np.where(main, _between(rng, 6, 9, (n, 3)), 3.5)
     phase = rng.random((n, 3, _N_PHASES))
     tones = _tones(rng, colour)
@@ -133,5 +133,5 @@ def _tones(rng: Generator, colour: np.ndarray) -> np.ndarray:
     # Pale colours need a dark second tone to contrast with; the others have either.
     dark = (rng.random(colour.shape) < 0.4) | (brightness > 140)
     other = np.where(dark[..., None], 0.3 * rgb, 0.2 * rgb + 0.8 * 250)
-    contrast = _between(rng, 0.4, 1, colour.shape)[..., None]
+    contrast = _between(rng, 0.6, 1, colour.shape)[..., None]
     return np.stack([rgb, rgb + contrast * (other - rgb)], axis=-2)

@@ -1,0 +1,127 @@
+import copy
+
+import pytest
+import torch
+from networks_for_tests import tiny_inception
+from torch import nn
+
+from pruning import Held, choose_keep, compact, copy_back, kept_entries, prunable_weights
+
+# Of TinyInception: what reads what.
+SOURCES = {
+    "one.conv": ["stem.conv"],
+    "three.0.conv": ["stem.conv"],
+    "three.1.conv": ["three.0.conv"],
+    "five.0.conv": ["stem.conv"],
+    "five.1.conv": ["five.0.conv"],
+    "last.conv": ["one.conv", "three.1.conv", "five.1.conv"],
+    "fc": ["last.conv"],
+}
+
+
+def masked(rate=0.5, seed=0, batchnorm_follows=True):
+    """A network with random filters pruned, and what is left of it."""
+    network = tiny_inception(seed, torch.float64)
+    keep = choose_keep(
+        network,
+        rate,
+        granularity="filter",
+        scope="layer",
+        criterion="random",
+        generator=torch.Generator().manual_seed(seed),
+        batchnorm_follows=batchnorm_follows,
+    )
+    Held(network, keep).apply()
+    return network, kept_entries(network, keep, SOURCES)
+
+
+@pytest.mark.parametrize("seed", range(5))
+@pytest.mark.parametrize("rate", [0.2, 0.5, 0.8])
+def test_outputs_are_equal(rate, seed):
+    network, kept = masked(rate, seed)
+    smaller = compact(network, kept)
+    x = torch.randn(3, 3, 11, 9, dtype=torch.float64)
+    assert sum(p.numel() for p in smaller.parameters()) < sum(
+        p.numel() for p in network.parameters()
+    )
+    torch.testing.assert_close(smaller(x), network(x), rtol=0, atol=1e-12)
+    network.train(), smaller.train()
+    torch.testing.assert_close(smaller(x), network(x), rtol=0, atol=1e-12)
+
+
+def test_without_its_batchnorm_a_removed_filter_would_be_missed():
+    """The negative control: masks of convolutions alone leave constants, which compaction drops."""
+    network, kept = masked(batchnorm_follows=False)
+    x = torch.randn(3, 3, 11, 9, dtype=torch.float64)
+    assert (compact(network, kept)(x) - network(x)).abs().max() > 1e-3
+
+
+def test_gradients_of_what_is_left_are_equal():
+    network, kept = masked()
+    smaller = compact(network.train(), kept)
+    x = torch.randn(4, 3, 8, 8, dtype=torch.float64)
+    for each in (network, smaller):
+        each(x).square().sum().backward()
+    for name, parameter in smaller.named_parameters():
+        whole = network.get_parameter(name).grad
+        indices = kept.get(name)
+        if indices is not None:
+            grid = torch.meshgrid(*indices, indexing="ij") if len(indices) > 1 else indices
+            whole = whole[grid]
+        torch.testing.assert_close(parameter.grad, whole, rtol=1e-10, atol=1e-12)
+
+
+def test_copying_back_gives_the_network_that_was_trained_and_keeps_zeros():
+    network, kept = masked()
+    smaller = compact(network, kept)
+    zeros = {n: p == 0 for n, p in network.named_parameters()}
+    optimizer = torch.optim.SGD(smaller.parameters(), 0.05, momentum=0.9, weight_decay=1e-2)
+    smaller.train()
+    for step in range(3):
+        optimizer.zero_grad()
+        x = torch.randn(8, 3, 8, 8, generator=torch.Generator().manual_seed(step)).double()
+        smaller(x).square().sum().backward()
+        optimizer.step()
+    before = network(x)
+    copy_back(smaller, network, kept)
+    x = torch.randn(3, 3, 11, 9, dtype=torch.float64)
+    torch.testing.assert_close(network.eval()(x), smaller.eval()(x), rtol=0, atol=1e-12)
+    assert not torch.equal(before, network(x)[: len(before)])
+    for name in prunable_weights(network):
+        assert (network.get_parameter(name)[zeros[name]] == 0).all()
+    # Compacting again gives back what was copied, to the bit: a resumed trial depends on it.
+    again = compact(network, kept)
+    for name, tensor in smaller.state_dict().items():
+        assert torch.equal(again.state_dict()[name], tensor)
+
+
+def test_training_it_is_training_the_masked_network():
+    network, kept = masked()
+    keep = {n: network.get_parameter(n) != 0 for n in prunable_weights(network)}
+    held = Held(network, keep)
+    smaller = compact(network, kept)
+    for each, masks in ((network, held), (smaller, None)):
+        each.train()
+        optimizer = torch.optim.AdamW(each.parameters(), 1e-2)
+        for step in range(3):
+            optimizer.zero_grad()
+            x = torch.randn(8, 3, 8, 8, generator=torch.Generator().manual_seed(step)).double()
+            each(x).square().sum().backward()
+            optimizer.step()
+            if masks is not None:
+                masks.apply()
+    copied = copy.deepcopy(network)
+    copy_back(smaller, copied, kept)
+    x = torch.randn(3, 3, 11, 9, dtype=torch.float64)
+    torch.testing.assert_close(copied.eval()(x), network.eval()(x), rtol=1e-9, atol=1e-9)
+
+
+def test_the_network_itself_is_not_changed_and_a_layer_without_filters_is_refused():
+    network, kept = masked()
+    before = copy.deepcopy(network.state_dict())
+    compact(network, kept)
+    assert all(torch.equal(before[n], t) for n, t in network.state_dict().items())
+    empty = {"one.conv.weight": torch.zeros(6, 8, 1, 1, dtype=torch.bool)}
+    with pytest.raises(ValueError, match="one.conv has none left"):
+        kept_entries(network, empty, SOURCES)
+    assert isinstance(network.one.conv, nn.Conv2d)
