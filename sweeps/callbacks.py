@@ -69,7 +69,7 @@ class SweepCallback(Callback):
             return
         self.ended.add(config.key)
         self.outbox.folder(config.key, self.workspace.trial(config.key))
-        self.outbox.end(config.key, "FINISHED", outcome, {})
+        self.outbox.end(config.key, "FINISHED", outcome, result["made_on"])
         self.progress.ended(config, outcome, result["metrics"])
 
     def _died(self, trial: RayTrial) -> None:

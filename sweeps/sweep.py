@@ -123,6 +123,8 @@ def with_settings(configs: Sequence[TrialConfig], settings: Mapping[str, Any]) -
 
 def _has(config: TrialConfig, name: str) -> bool:
     """Whether all that the dotted name leads through is there; a wrong name is left to replace."""
+    if name == "recalibrate_images":  # 0 is not to recalibrate: such a trial has no number of them
+        return config.recalibrate_images > 0
     part: Any = config
     for step in name.split(".")[:-1]:
         part = getattr(part, step, config)

@@ -71,7 +71,9 @@ class Tracker:
         location = None
         if self.uri.startswith("sqlite:"):
             location = (self.results.resolve() / "artifacts" / self.study).as_uri()
-        return self.client.create_experiment(self.study, artifact_location=location)
+        # The kind makes MLflow's pages open with runs and charts, and not with traces and judges.
+        kind = {"mlflow.experimentKind": "custom_model_development"}
+        return self.client.create_experiment(self.study, location, kind)
 
     def runs(self, kind: str, status: str | None = None) -> list[Run]:
         """All runs of a kind ("trial", "sweep", "dense training"), the newest first."""

@@ -66,7 +66,7 @@ class PruningTrial(tune.Trainable):
             "metrics": result.metrics,
             "epoch": self.trial.epochs_done,
             "outcome": result.outcome,
-            "folder": str(result.folder),
+            "made_on": result.made_on,
             "done": True,
         }
 

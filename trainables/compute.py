@@ -1,6 +1,8 @@
 """The device and the number format of a trial."""
 
+import platform
 from contextlib import AbstractContextManager, nullcontext
+from pathlib import Path
 
 import torch
 
@@ -38,6 +40,26 @@ def autocast(precision: str, device: torch.device) -> AbstractContextManager:
     if precision == "fp32":
         return nullcontext()
     return torch.autocast(device.type, _DTYPES[precision])
+
+
+def describe(device: torch.device, precision: str) -> dict[str, str]:
+    """What a result was computed on: it belongs beside every number."""
+    name = torch.cuda.get_device_name(device) if device.type == "cuda" else _processor()
+    return {
+        "device": name,
+        "precision": precision,
+        "threads": str(torch.get_num_threads()),
+        "torch": torch.__version__,
+        "host": platform.node(),
+    }
+
+
+def _processor() -> str:
+    """The CPU's name, where the system tells it."""
+    info = Path("/proc/cpuinfo")
+    lines = info.read_text().splitlines() if info.exists() else []
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.processor() or platform.machine()
 
 
 def prepare_process(config: ComputeConfig) -> None:

@@ -229,7 +229,7 @@ class TrialConfig(Checked):
         return replaced(self, overrides)
 
 
-def flat_params(config: TrialConfig) -> dict[str, Any]:
+def flat_params(config: TrialConfig) -> dict[str, str]:
     """What MLflow shows as the params of a trial's run: the axes, then every field."""
     axes = {
         "method": config.method,
@@ -238,4 +238,9 @@ def flat_params(config: TrialConfig) -> dict[str, Any]:
         "criterion": "none" if config.prune is None else config.prune.criterion,
         "retraining": config.retraining,
     }
-    return axes | flat(config)
+    # As text, since MLflow has params of text only.
+    return {name: _text(value) for name, value in (axes | flat(config)).items()}
+
+
+def _text(value: Any) -> str:
+    return ", ".join(map(str, value)) if isinstance(value, tuple) else str(value)

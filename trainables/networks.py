@@ -2,6 +2,7 @@
 
 import copy
 import hashlib
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -53,7 +54,9 @@ def _imagenet_network(aux_heads: bool, n_classes: int) -> GoogLeNet:
     heads = {"aux_logits": True} if aux_heads else {}
     folder = f"{torch.hub.get_dir()}/checkpoints"
     try:
-        return googlenet(weights=weights, **heads)
+        with warnings.catch_warnings():  # that the auxiliary heads are untrained: so our docs say
+            warnings.filterwarnings("ignore", "auxiliary heads")
+            return googlenet(weights=weights, **heads)
     except OSError as error:
         raise ValueError(
             f"{weights} must be downloaded from {weights.url}, or put into {folder} by hand: "

@@ -22,7 +22,7 @@ from pruning import (
     measure_sparsity,
     prunable_weights,
 )
-from trainables.compute import prepare_process, resolve_device, resolve_precision
+from trainables.compute import describe, prepare_process, resolve_device, resolve_precision
 from trainables.config import TrialConfig
 from trainables.datasets.loading import load_data
 from trainables.dense import load_dense
@@ -39,12 +39,16 @@ Outcome = Literal["completed", "stopped", "collapsed", "failed"]
 
 @dataclass(frozen=True)
 class Result:
-    """What a trial ends with: metrics by name, one row a unit, and the folder of its files."""
+    """What a trial ends with: metrics by name, one row a unit, and the folder of its files.
+
+    made_on: device, precision, versions.
+    """
 
     outcome: Outcome
     metrics: dict[str, float]
     units: pd.DataFrame
     folder: Path
+    made_on: dict[str, str]
 
 
 class Trial:
@@ -116,7 +120,8 @@ class Trial:
             outcome = "collapsed"
         folder = self.workspace.trial(self.config.key)
         save_results(folder, self.config, self.network, self.keep, units)
-        return Result(outcome, metrics, units, folder)
+        made_on = describe(self.device, self.precision)
+        return Result(outcome, metrics, units, folder, made_on)
 
     def evaluate(self) -> dict[str, float]:
         """Accuracy on the validation images, and what is zero."""

@@ -25,6 +25,7 @@ class SweepFrames:
     trials: pd.DataFrame
     units: dict[str, pd.DataFrame]  # trial key -> a row a unit
     missing: int
+    caption: str  # what the numbers were made on: data, sample sizes, seeds, device, versions
 
 
 def load_frames(tracker: Tracker, sweep_run: Run) -> SweepFrames:
@@ -39,7 +40,28 @@ def load_frames(tracker: Tracker, sweep_run: Run) -> SweepFrames:
     units = {run.data.tags[TRIAL_KEY]: tracker.read_units(run) for run in runs}
     trials = pd.DataFrame([_row(run) for run in runs])
     trials["mis/dense_same_units"] = _dense_same_units(trials, units)
-    return SweepFrames(tracker.study, trials, units, len(planned) - len(runs))
+    return SweepFrames(tracker.study, trials, units, len(planned) - len(runs), _caption(runs))
+
+
+def _caption(runs: list[Run]) -> str:
+    """One line; where trials differ, all that occurs."""
+
+    def every(*values: str | None) -> str:
+        return " / ".join(sorted({value for value in values if value}))
+
+    def param(name: str) -> str:
+        return every(*(run.data.params.get(name) for run in runs))
+
+    def tag(name: str) -> str:
+        return every(*(run.data.tags.get(name) for run in runs))
+
+    return (
+        f"{param('network.name')} on {param('data.name')}, {param('data.pixels')} px; images: "
+        f"{param('data.train_images')} train, {param('data.val_images')} val, "
+        f"{param('data.probe_images')} probe; MIS by {param('score.similarity')}, "
+        f"{param('score.n_tasks')} tasks; seed {param('seed')}; {tag('device')}, "
+        f"{tag('precision')}, torch {tag('torch')}"
+    )
 
 
 def _row(run: Run) -> dict[str, object]:

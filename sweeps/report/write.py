@@ -21,7 +21,7 @@ def write_report(tracker: Tracker, sweep_run: Run, results: Path, console: Conso
     table = summary(frames.trials)
     table.to_csv(folder / "trials.csv", index=False)
     frames.trials.to_parquet(folder / "trials.parquet", index=False)
-    for name, figure in figures(frames.trials).items():
+    for name, figure in figures(frames.trials, frames.caption).items():
         for suffix in ("png", "svg"):
             figure.savefig(folder / f"{name}.{suffix}", dpi=160)
         plt.close(figure)
@@ -30,6 +30,7 @@ def write_report(tracker: Tracker, sweep_run: Run, results: Path, console: Conso
     if frames.missing:
         title += f", {frames.missing} more are not finished"
     console.print(terminal_table(table, title))
+    console.print(frames.caption, soft_wrap=True)
     console.print(
         "change: of MIS, against the same units of the dense network. Figures and tables: "
         f"{folder}, and in MLflow with the sweep's run",

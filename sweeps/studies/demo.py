@@ -30,7 +30,9 @@ STUDY = Sweep(
             recipe=TrainConfig(epochs=20, lr=2e-3, warmup=0.15, lr_schedule="cosine")
         ),
         prune=PruneConfig(),
-        finetune=TrainConfig(epochs=3, lr=5e-4, warmup=0.2, lr_schedule="cosine"),
+        finetune=TrainConfig(
+            epochs=3, optimizer="sgd", lr=0.005, weight_decay=1e-4, warmup=0.2, lr_schedule="cosine"
+        ),
     ),
     grids=(
         Grid(

@@ -21,7 +21,7 @@ pytestmark = pytest.mark.ray
 
 CUT_DOWN = (
     *("--grid", "method=structured", "--grid", "rate=0.8", "--grid", "schedule=one_shot"),
-    *("--grid", "recalibrate_images=64"),
+    *("--grid", "recalibrate_images=64", "--set", "recalibrate_images=64"),
     *("--set", "data.pixels=64", "--set", "data.workers=0"),
     *("--set", "data.train_images=64", "--set", "data.val_images=32"),
     *(

@@ -61,6 +61,9 @@ def test_settings_reach_every_trial_that_has_the_field():
     assert {c.finetune.epochs for c in configs if c.finetune} == {3}
     assert {c.seed for c in configs} == {7}
     assert len(configs) == 9
+    configs = with_settings(small_sweep().expand(), {"recalibrate_images": 32})
+    assert {c.recalibrate_images for c in configs} == {0, 32}
+    assert sum(c.recalibrate_images == 32 for c in configs) == 2
     configs = with_settings(small_sweep().expand(), {"network.recipe.epochs": 9})
     assert {c.network.recipe.epochs for c in configs if c.network.recipe} == {9}
 

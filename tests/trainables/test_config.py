@@ -249,15 +249,16 @@ def test_flat_params_hold_the_axes_and_every_field():
     assert set(params) == axes | {name for name, *_ in leaves(BASE)}
     assert {name: params[name] for name in axes} == {
         "method": "unstructured",
-        "rate": 0.5,
+        "rate": "0.5",
         "schedule": "iterative",
         "criterion": "l1",
         "retraining": "finetune",
     }
-    assert params["prune.rounds"] == 3 and params["network.recipe.optimizer"] == "adamw"
+    assert params["prune.rounds"] == "3" and params["network.recipe.optimizer"] == "adamw"
+    assert flat_params(BASE.replace({"prune.exclude": ("a", "b")}))["prune.exclude"] == "a, b"
     dense = flat_params(TrialConfig(recalibrate_images=8))
-    assert dense["method"] == "dense" and dense["rate"] == 0 and dense["schedule"] == "none"
-    assert dense["prune"] is None and dense["criterion"] == "none"
+    assert dense["method"] == "dense" and dense["rate"] == "0.0" and dense["schedule"] == "none"
+    assert dense["prune"] == "None" and dense["criterion"] == "none"
     assert dense["retraining"] == "recalibrate"
 
 

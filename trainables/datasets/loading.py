@@ -63,7 +63,7 @@ def _image_folder(config: DataConfig, cache: Path) -> Data:
         config = replace(config, digest=folder_digest(root))
     names = tuple(train)
     listed = {
-        split: [(file, names.index(name)) for name, files in classes.items() for file in files]
+        split: [(file, label) for label, name in enumerate(names) for file in classes[name]]
         for split, classes in (("train", train), ("val", val))
     }
     broken = _broken_files(root, config, cache, [f for files in listed.values() for f, _ in files])
