@@ -1,5 +1,6 @@
 """The figures of the paper, drawn from a sweep: accuracy, sparsity, interpretability."""
 
+import textwrap
 from collections.abc import Iterator
 from typing import Any
 
@@ -41,7 +42,8 @@ def figures(trials: pd.DataFrame, caption: str) -> dict[str, Figure]:
         "accuracy_vs_mis": _accuracy_vs_mis(trials),
     }
     for figure in drawn.values():
-        figure.supxlabel(caption, fontsize=7, color="0.4", x=0.01, ha="left")
+        below = textwrap.fill(caption, 125)
+        figure.supxlabel(below, fontsize=7, color="0.4", x=0.01, ha="left", multialignment="left")
     return drawn
 
 
