@@ -128,6 +128,12 @@ def _pixels(device: Device) -> Similarity:
     return Similarity("pixels", None, "cosine", embed)
 
 
+def _no_weights(name: str, folder: Path, error: OSError) -> ValueError:
+    return ValueError(
+        f"the weights of {name} must be in {folder} or downloaded there, which failed: {error}"
+    )
+
+
 def _dreamsim(device: Device) -> Similarity:
     """DreamSim's ensemble (Fu et al. 2023), as in the MIS paper; downloads its weights once."""
     try:
@@ -139,9 +145,12 @@ def _dreamsim(device: Device) -> Similarity:
     # Beside torchvision's weights; by default it would write ./models.
     cache = Path(torch.hub.get_dir()) / "dreamsim"
     cache.mkdir(parents=True, exist_ok=True)
-    network, _ = dreamsim(
-        pretrained=True, device=str(device), cache_dir=str(cache), normalize_embeds=True
-    )
+    try:
+        network, _ = dreamsim(
+            pretrained=True, device=str(device), cache_dir=str(cache), normalize_embeds=True
+        )
+    except OSError as error:  # of which urllib's and requests' errors are
+        raise _no_weights("dreamsim", cache, error) from error
 
     @torch.no_grad()
     def embed(images: Tensor) -> Tensor:
@@ -183,7 +192,10 @@ def _lpips(device: Device) -> Similarity:
         import lpips
     except ImportError as error:
         raise ValueError("lpips is not installed: make lpips, or uv sync --extra lpips") from error
-    network = lpips.LPIPS(net="alex", verbose=False).to(device).eval().requires_grad_(False)
+    try:
+        network = lpips.LPIPS(net="alex", verbose=False).to(device).eval().requires_grad_(False)
+    except OSError as error:
+        raise _no_weights("lpips", Path(torch.hub.get_dir()), error) from error
 
     @torch.no_grad()
     def embed(images: Tensor) -> Tensor:

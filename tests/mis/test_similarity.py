@@ -3,6 +3,7 @@
 import math
 import sys
 import types
+import urllib.error
 
 import pytest
 import torch
@@ -253,3 +254,15 @@ def test_lpips_refuses_heads_that_are_no_distance(monkeypatch):
     network.lins[2].model[-1].weight.data[0, 5] = -0.1
     with pytest.raises(ValueError, match="no linear weight is negative"):
         lpips_vectors(network, torch.zeros(1, 3, 64, 64))
+
+
+def test_a_download_that_fails_is_said_in_a_sentence(monkeypatch, tmp_path):
+    def offline(**_):
+        raise urllib.error.URLError("Name or service not known")
+
+    monkeypatch.setitem(sys.modules, "dreamsim", types.SimpleNamespace(dreamsim=offline))
+    monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path))
+    with pytest.raises(
+        ValueError, match="weights of dreamsim must be in .* which failed: .*Name or"
+    ):
+        load_similarity("dreamsim")
