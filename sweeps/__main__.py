@@ -96,12 +96,16 @@ def _show_plan(arguments: argparse.Namespace, console: Console) -> int:
 
 
 def _ui(arguments: argparse.Namespace) -> int:
-    from sweeps.tracking import serve_command
+    from sweeps.tracking import page_links, serve_command
 
     command = serve_command(arguments.results, arguments.port)
+    links = page_links(arguments.results, arguments.port)
     os.environ["MLFLOW_SERVER_ENABLE_JOB_EXECUTION"] = "false"  # 13 processes that serve nobody
     os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"
-    print(f"MLflow: http://127.0.0.1:{arguments.port}  (Ctrl-C ends it)", flush=True)
+    print(f"MLflow: http://127.0.0.1:{arguments.port}  (Ctrl-C ends it)")
+    for study, link in links.items():
+        print(f"the trials of {study}: {link}")
+    sys.stdout.flush()
     os.execv(sys.executable, [sys.executable, *command])
 
 

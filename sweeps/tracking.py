@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlparse
+from urllib.parse import quote, urlencode, urlparse
 
 import pandas as pd
 import requests
@@ -179,6 +179,27 @@ def has_store(results: Path) -> bool:
     """Whether there is anything that could hold finished runs."""
     uri = tracking_uri(results)
     return not uri.startswith("sqlite:") or Path(uri.removeprefix("sqlite:///")).exists()
+
+
+def page_links(results: Path, port: int) -> dict[str, str]:
+    """Study -> address of its trials in MLflow's pages, side by side as charts, best first.
+
+    Sorted by a metric MLflow shows trials flat; by its own default it folds them into the sweep.
+    """
+    view = {
+        "workflowType": "machine_learning",
+        "searchFilter": f"tags.{KIND} = 'trial'",
+        "orderByKey": "metrics.`val/top1`",
+        "orderByAsc": "false",
+        "compareRunsMode": "CHART",
+    }
+    experiments = MlflowClient(tracking_uri(results)).search_experiments()
+    return {
+        experiment.name: f"http://127.0.0.1:{port}/?workflowType=machine_learning#/experiments/"
+        f"{experiment.experiment_id}/runs?{urlencode(view, quote_via=quote)}"
+        for experiment in experiments
+        if experiment.name != "Default"
+    }
 
 
 def serve_command(results: Path, port: int) -> list[str]:

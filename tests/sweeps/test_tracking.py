@@ -12,7 +12,7 @@ from small_studies import small_sweep
 
 from sweeps.outbox import Outbox
 from sweeps.plan import make_plan
-from sweeps.tracking import Tracker, has_store, serve_command
+from sweeps.tracking import Tracker, has_store, page_links, serve_command
 
 
 @pytest.fixture(autouse=True)
@@ -129,6 +129,15 @@ def test_a_server_that_does_not_answer_is_refused(tmp_path, monkeypatch):
     assert has_store(tmp_path)
     with pytest.raises(ValueError, match="its own server shows the pages"):
         serve_command(tmp_path, 5000)
+
+
+def test_every_study_has_a_link_to_its_trials(store):
+    tracker = Tracker("linked", store)
+    link = page_links(store, 5001)["linked"]
+    assert link.startswith("http://127.0.0.1:5001/")
+    assert f"/experiments/{tracker.experiment_id}/runs?" in link
+    assert "searchFilter=tags.kind%20%3D%20%27trial%27" in link
+    assert "Default" not in page_links(store, 5001)
 
 
 def test_there_is_nothing_to_show_before_a_sweep(tmp_path):
