@@ -46,7 +46,7 @@ class Outbox:
     # What the sweep calls; each returns at once.
 
     def start(self, key: str, name: str, kind: str, params: Mapping[str, Any]) -> None:
-        self._append("start", key, name=name, run_kind=kind, params=params)
+        self._append("start", key, name=name, run_kind=kind, params=params, parent=self.parent)
 
     def metrics(self, key: str, step: int, values: Mapping[str, float]) -> None:
         self._append("metrics", key, step=step, values=values)
@@ -130,7 +130,7 @@ class Outbox:
             event["name"],
             kind=event["run_kind"],
             key=event["key"],
-            parent=self.parent,
+            parent=event["parent"],
             params=event["params"],
             time_ms=event["time_ms"],
         )

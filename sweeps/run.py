@@ -23,6 +23,7 @@ def run_sweep(plan: Plan, results: Path, console: Console) -> int:
     off. Raises ValueError or OSError, in one sentence, for what is refused before anything runs.
     """
     tracker = Tracker(plan.sweep.name, results)
+    deliver_leftovers(plan, results, tracker)
     left = plan.remaining(tracker.finished())
     n_done = len(plan.configs) - len(left)
     console.print(
@@ -45,6 +46,25 @@ def run_sweep(plan: Plan, results: Path, console: Console) -> int:
     return code
 
 
+def deliver_leftovers(plan: Plan, results: Path, tracker: Tracker) -> None:
+    """Send what an earlier sweep of the same trials could not: its finished trials are done.
+
+    Raises ValueError when MLflow does not take it: those trials would run a second time.
+    """
+    path = _outbox_path(plan, results)
+    if not path.exists():
+        return
+    n_waiting = Outbox(path, tracker, None).close(_DELIVERY_SECONDS)
+    if n_waiting:
+        raise ValueError(
+            f"MLflow must take what the last sweep left in {path}, {n_waiting} events still wait"
+        )
+
+
+def _outbox_path(plan: Plan, results: Path) -> Path:
+    return results / "outbox" / f"{plan.key}.jsonl"
+
+
 def _run_trials(
     plan: Plan,
     left: list[TrialConfig],
@@ -56,7 +76,7 @@ def _run_trials(
     # Imported late: Ray takes seconds, and a sweep that is done needs none of it.
     from sweeps.launch import launch
 
-    outbox = Outbox(results / "outbox" / f"{plan.key}.jsonl", tracker, parent)
+    outbox = Outbox(_outbox_path(plan, results), tracker, parent)
     try:
         prepare(left, results, outbox, console)
         launched = launch(

@@ -12,6 +12,7 @@ from small_studies import small_sweep
 
 from sweeps.outbox import Outbox
 from sweeps.plan import make_plan
+from sweeps.run import deliver_leftovers
 from sweeps.tracking import Tracker, has_store, page_links, serve_command
 
 
@@ -77,6 +78,25 @@ def test_sending_again_after_a_crash_changes_nothing(store, tmp_path):
     second.end("k1", "FINISHED", "completed", {})
     assert second.close(60) == 0
     assert points(tracker, tracker.finished()["k1"], "val/top1") == [(1, 0.1), (2, 0.2)]
+
+
+def test_a_finished_trial_that_waits_in_the_outbox_is_delivered_and_not_run_again(store):
+    tracker = Tracker("leftovers", store)
+    plan = make_plan(small_sweep("leftovers"))
+    key = plan.keys[0]
+    path = store / "outbox" / f"{plan.key}.jsonl"
+    path.parent.mkdir(exist_ok=True)
+    events = [
+        {"event": "start", "name": "t", "run_kind": "trial", "params": {}, "parent": None},
+        {"event": "metrics", "step": 1, "values": {"val/top1": 0.1}},
+        {"event": "end", "status": "FINISHED", "tags": {"outcome": "completed"}},
+    ]
+    lines = [json.dumps({**event, "key": key, "time_ms": 1_700_000_000_000}) for event in events]
+    path.write_text("\n".join(lines) + "\n")
+    assert len(plan.remaining(tracker.finished())) == 9
+    deliver_leftovers(plan, store, tracker)
+    assert len(plan.remaining(tracker.finished())) == 8
+    assert not path.exists()
 
 
 def test_an_unfinished_run_makes_way_and_a_finished_one_stays(store, tmp_path):
