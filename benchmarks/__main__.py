@@ -58,7 +58,8 @@ def masks_held(device: torch.device) -> float:
 
 def global_mask(device: torch.device) -> float:
     """Choosing a global mask against torch.nn.utils.prune.global_unstructured."""
-    network = _network(device)
+    # Torch's own cannot take weights in channels-last order.
+    network = _network(device).to(memory_format=torch.contiguous_format)
 
     def theirs() -> None:
         other = copy.deepcopy(network)
