@@ -47,8 +47,6 @@ def masks_held(device: torch.device) -> float:
     def step(hold: bool) -> None:
         optimizer.zero_grad()
         nn.functional.cross_entropy(network(images), labels).backward()
-        if hold:
-            held.mask_gradients()
         optimizer.step()
         if hold:
             held.apply()

@@ -48,11 +48,11 @@ def check(configs: Sequence[TrialConfig], results: Path, console: Console) -> No
                 f"got {config.recalibrate_images}"
             )
         if config.network.weights == "train":
-            build_network(config.network, data.n_classes)
+            network = build_network(config.network, data.n_classes)
         else:
-            load_dense(config, data, cache)
+            network = load_dense(config, data, cache)
         if config.prune is not None:
-            prunable_weights(build_network(config.network, data.n_classes), config.prune.exclude)
+            prunable_weights(network, config.prune.exclude)
 
 
 def prepare(

@@ -106,9 +106,9 @@ class Training:
             loss = loss + self.recipe.aux_weight * self._loss(head, labels)
         self.optimizer.zero_grad()
         self.scaler.scale(loss).backward()
-        if self.held is not None:
-            self.held.mask_gradients()
         if self.recipe.clip_norm is not None:
+            if self.held is not None:  # only a norm can tell: the weights are held after the step
+                self.held.mask_gradients()
             self.scaler.unscale_(self.optimizer)
             nn.utils.clip_grad_norm_(self.network.parameters(), self.recipe.clip_norm)
         self.scaler.step(self.optimizer)

@@ -124,14 +124,13 @@ def _accuracy_vs_mis(trials: pd.DataFrame) -> Figure:
     for (method, schedule, _, retraining), group in _series(trials):
         fine_tuned = retraining == "finetune"
         marker = _MARKERS[schedule] if fine_tuned else _WITHOUT[retraining][0]
-        filled = fine_tuned or None
         axes.scatter(
             group["val/top1"],
             group["mis/mean"],
             s=20 + 60 * group["prune/sparsity"],
             marker=marker,
             color=COLOURS[method],
-            alpha=0.9 if filled else 0.7,
+            alpha=0.9 if fine_tuned else 0.7,
         )
     for _, row in trials[~trials["method"].isin(COLOURS)].iterrows():
         left = row["val/top1"] < 0.5

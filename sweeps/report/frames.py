@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import pandas as pd
 from mlflow.entities import Run
 
-from sweeps.tracking import KIND, OUTCOME, TRIAL_KEY, Tracker
+from sweeps.tracking import OUTCOME, SWEEP_KEY, TRIAL_KEY, Tracker
 
 AXES = ("method", "rate", "schedule", "criterion", "retraining", "seed")
 _UNIT = ["layer", "channel"]
@@ -96,11 +96,8 @@ def latest_sweep(tracker: Tracker, key: str | None) -> Run:
     """The parent run of a sweep by its key, or the newest. Raises ValueError when there is none."""
     sweeps = tracker.runs("sweep")
     if key is not None:
-        sweeps = [run for run in sweeps if run.data.tags["sweep_key"] == key]
+        sweeps = [run for run in sweeps if run.data.tags[SWEEP_KEY] == key]
     if not sweeps:
         which = f"sweep {key}" if key else "sweep"
         raise ValueError(f"MLflow at {tracker.uri} holds no {which} of the study {tracker.study}")
     return sweeps[0]
-
-
-__all__ = ["AXES", "KIND", "SweepFrames", "latest_sweep", "load_frames"]
