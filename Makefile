@@ -14,12 +14,12 @@ RUN = env -u PYTHONDONTWRITEBYTECODE .venv/bin/python
 UV = .tools/bin/uv
 SYNC = UV_COMPILE_BYTECODE=1 $(UV) sync --locked --python $(PYTHON) --inexact
 
-.PHONY: sweep plan ui report test check format bench dreamsim lpips clean help
+.PHONY: sweep plan ui report register sync test check format bench dreamsim lpips oracles clean help
 .DEFAULT_GOAL := help
 
 help:
 	@echo "make sweep [STUDY=demo] [DATA=folder] [GRID=rate=0.5,0.8] [SET=finetune.epochs=1]"
-	@echo "make plan report ui test check bench   (the same variables)"
+	@echo "make plan report register ui sync test check bench   (the same variables)"
 
 sweep: .venv/ready
 	@$(RUN) -m sweeps sweep $(STUDY_OPTIONS)
@@ -30,11 +30,20 @@ plan: .venv/ready
 report: .venv/ready
 	@$(RUN) -m sweeps report $(OPTIONS) --study $(STUDY)
 
+# The best network of every method and rate into MLflow's model registry.
+register: .venv/ready
+	@$(RUN) -m sweeps register $(OPTIONS) --study $(STUDY)
+
 ui: .venv/ready
 	@$(RUN) -m sweeps ui $(OPTIONS)
 
+# Deliver to MLflow what sweeps could not while it was away.
+sync: .venv/ready
+	@$(RUN) -m sweeps sync $(OPTIONS)
+
+# A process a core, a thread a process: together faster than one of two threads.
 test: .venv/ready
-	$(RUN) -m pytest
+	OMP_NUM_THREADS=1 $(RUN) -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 # What CI runs.
 check: .venv/ready
@@ -48,11 +57,16 @@ format: .venv/ready
 	$(RUN) -m ruff check --fix .
 
 bench: .venv/ready
-	$(RUN) -m benchmarks
+	$(RUN) -m benchmarks $(NAME)
 
 # The perceptual spaces of the papers; their weights come from the internet at first use.
 dreamsim lpips: .venv/ready
 	$(SYNC) --extra $@
+
+# Our LRP against others' (captum, zennit): the tests that are skipped without them.
+oracles: .venv/ready
+	$(SYNC) --group oracles
+	$(RUN) -m pytest tests/pruning/test_relevance.py -k "captum or zennit"
 
 .venv/ready: pyproject.toml uv.lock | $(UV)
 	$(SYNC)

@@ -3,8 +3,17 @@
 import statistics
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import torch
+
+
+@dataclass(frozen=True)
+class Measured:
+    """A ratio, and what must be said beside it."""
+
+    ratio: float
+    note: str
 
 
 def seconds(action: Callable[[], object]) -> float:
@@ -16,6 +25,12 @@ def seconds(action: Callable[[], object]) -> float:
     if torch.cuda.is_available():
         torch.cuda.synchronize()
     return time.perf_counter() - start
+
+
+def median_seconds(action: Callable[[], object], rounds: int = 7) -> float:
+    """Median wall time of a call, after one to warm up."""
+    action()
+    return statistics.median(seconds(action) for _ in range(rounds))
 
 
 def ratio(ours: Callable[[], object], other: Callable[[], object], rounds: int = 7) -> float:

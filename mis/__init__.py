@@ -6,8 +6,15 @@ The Machine Interpretability Score of Zimmermann, Klindt, Brendel 2024 (arXiv 24
 of pruning, of trials, of Ray or MLflow.
 """
 
-from mis.activations import Extremes, collect_extremes
-from mis.margins import METRICS, Metric, task_margins
+from mis.activations import collect_extremes
+from mis.concepts import ConceptBatch, ConceptSpec
+from mis.dissection import Dissection, dissect, require_images
+from mis.dissection import summarize as summarize_dissection
+from mis.extremes import Extremes, ExtremesCollector
+from mis.gallery import Panel, choose_units, draw_unit, panel_of
+from mis.maps import watching
+from mis.margins import METRICS, Margins, Metric, task_margins
+from mis.protocols import PROTOCOLS, Protocol, query_rank
 from mis.score import (
     CONSTANT_RANGE,
     UNIT_STATES,
@@ -17,31 +24,67 @@ from mis.score import (
     score_units,
     shuffle_control,
     summarize,
+    unit_scores,
     unit_states,
 )
 from mis.similarity import SIMILARITIES, Similarity, calibrate_slope, load_similarity
 from mis.tasks import Tasks, build_tasks, images_needed
+from mis.uncertainty import (
+    Change,
+    can_leave_out,
+    deeper,
+    draw_groups,
+    image_error,
+    paired_change,
+    replicate_mis,
+    unit_error,
+)
 
 __all__ = [
     "CONSTANT_RANGE",
     "METRICS",
+    "PROTOCOLS",
     "SIMILARITIES",
     "UNIT_STATES",
+    "Change",
+    "ConceptBatch",
+    "ConceptSpec",
+    "Dissection",
     "Extremes",
+    "ExtremesCollector",
+    "Margins",
     "Metric",
+    "Panel",
+    "Protocol",
     "Scores",
     "Similarity",
     "Tasks",
     "UnitScores",
     "build_tasks",
     "calibrate_slope",
+    "can_leave_out",
+    "choose_units",
     "collect_extremes",
+    "deeper",
+    "dissect",
+    "draw_groups",
+    "draw_unit",
+    "image_error",
     "images_needed",
     "load_similarity",
+    "paired_change",
+    "panel_of",
+    "query_rank",
+    "replicate_mis",
+    "require_images",
     "score_tasks",
     "score_units",
     "shuffle_control",
     "summarize",
+    "summarize_dissection",
     "task_margins",
+    "unit_error",
+    "unit_scores",
     "unit_states",
+    "watching",
 ]

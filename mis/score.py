@@ -10,8 +10,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from mis.activations import Extremes
-from mis.margins import Metric, task_margins
+from mis.extremes import Extremes
+from mis.margins import Margins, Metric, count_reads
 from mis.tasks import Tasks, build_tasks, images_needed
 
 UNIT_STATES = ("alive", "unread", "constant", "dead")
@@ -41,20 +41,23 @@ class UnitScores:
 
 def score_tasks(
     tasks: Tasks,
-    vectors: Tensor,
+    vectors: Tensor | Margins,
     *,
     slope: float,
     metric: Metric = "cosine",
-    unit_block: int = 512,
+    unit_block: int = 128,
 ) -> Scores:
     """MIS = mean over tasks of sigmoid(slope x (D+ - D-)), and the fraction of tasks solved.
 
+    vectors: or the `Margins` made of them, which then know the metric.
     slope: positive; 1 / 0.16 for DreamSim (the paper prints 0.16 as a factor, which its own
     numbers rule out), else from `calibrate_slope`. Other arguments, errors: see `task_margins`.
     """
     if not 0 < slope < math.inf:
         raise ValueError(f"slope must be positive and finite, got {slope}")
-    margins = task_margins(tasks, vectors, metric=metric, unit_block=unit_block).cpu()
+    if isinstance(vectors, Tensor):
+        vectors = Margins(vectors, metric=metric, n_reads=count_reads(tasks))
+    margins = vectors(tasks, unit_block).cpu()
     solved = torch.heaviside(margins, margins.new_tensor(0.5))
     return Scores((slope * margins).sigmoid().mean(dim=1), solved.mean(dim=1))
 
@@ -89,16 +92,38 @@ def score_units(
     n_tasks: int,
     k: int,
     generator: torch.Generator,
+    query_rank: int | None = None,
     unread: Tensor | None = None,
 ) -> UnitScores:
     """Deal tasks to every unit and score them; constant and dead units get NaN.
 
-    extremes: of a depth of at least n_tasks x (k + 1). vectors: [image, dim], indexed by image id.
-    generator: deals images to tasks. Other arguments and errors: see `build_tasks`, `score_tasks`
-    and `unit_states`. A unit's tasks do not depend on the other units' states.
+    extremes: of the depth that `images_needed` is twice of, or deeper. vectors: [image, dim],
+    indexed by image id. generator: deals images to tasks. Other arguments and errors: see
+    `build_tasks`, `score_tasks` and `unit_states`. A unit's tasks do not depend on the other
+    units' states. To score the same tasks by several vectors, see `unit_scores`.
     """
+    tasks = build_tasks(
+        extremes.top,
+        extremes.bottom,
+        n_tasks=n_tasks,
+        k=k,
+        generator=generator,
+        query_rank=query_rank,
+    )
+    return unit_scores(extremes, tasks, vectors, slope=slope, metric=metric, unread=unread)
+
+
+def unit_scores(
+    extremes: Extremes,
+    tasks: Tasks,
+    vectors: Tensor | Margins,
+    *,
+    slope: float,
+    metric: Metric = "cosine",
+    unread: Tensor | None = None,
+) -> UnitScores:
+    """As `score_units`, of tasks that are built already: the same can be asked of many vectors."""
     state = unit_states(extremes, unread=unread)
-    tasks = build_tasks(extremes.top, extremes.bottom, n_tasks=n_tasks, k=k, generator=generator)
     scores = score_tasks(tasks, vectors, slope=slope, metric=metric)
     meaningless = (state == _CONSTANT) | (state == _DEAD)
     return UnitScores(

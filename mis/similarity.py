@@ -26,6 +26,7 @@ DREAMSIM_SLOPE = 1 / 0.16
 DREAMSIM_PIXELS = 224
 EFFICIENTNET_PIXELS = 96
 LPIPS_PIXELS = 64
+RAW_PIXELS = 32
 
 
 @dataclass(frozen=True)
@@ -113,17 +114,23 @@ def _efficientnet_lite0(device: Device) -> Similarity:
 
 
 def _pixels(device: Device) -> Similarity:
-    """Correlation of raw pixels: a control that knows nothing of objects."""
+    """Correlation of raw pixels: a control that knows nothing of objects.
+
+    Of images shrunk to 32 x 32: vectors of whole photographs would take 600 KB each. What has no
+    correlation, an image of one grey, is like others of one grey and unlike all else.
+    """
 
     @torch.no_grad()
     def embed(images: Tensor) -> Tensor:
         _require_images(images)
-        pixels = images.to(device).flatten(1).float()
-        centred = pixels - pixels.mean(dim=1, keepdim=True)
-        blank = int((centred == 0).all(dim=1).sum())
-        if blank:
-            raise ValueError(f"pixels cannot compare images of one grey, but {blank} are")
-        return F.normalize(centred, dim=1)
+        images = images.to(device)
+        if max(images.shape[-2:]) > RAW_PIXELS:
+            values = _squared(images, RAW_PIXELS).flatten(1)
+        else:
+            values = images.flatten(1).float()
+        centred = values - values.mean(dim=1, keepdim=True)
+        grey = centred.abs().amax(dim=1, keepdim=True) < 1e-2  # of 255: what rounding may leave
+        return F.normalize(torch.cat([centred.masked_fill(grey, 0), grey.float()], dim=1), dim=1)
 
     return Similarity("pixels", None, "cosine", embed)
 

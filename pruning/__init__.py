@@ -3,33 +3,50 @@
 Nothing here knows of files, of Ray, of MLflow or of the interpretability scores.
 """
 
-from pruning.compaction import Kept, compact, copy_back, kept_entries
+from pruning.compaction import Kept, compact, compact_keep, copy_back, kept_entries
 from pruning.criteria import CRITERIA, score_weights
+from pruning.gradients import gradient_scores
 from pruning.granularity import GRANULARITIES, expand_groups, group_scores
-from pruning.masks import Held, KeepMask, Sparsity, measure_sparsity, prunable_weights
-from pruning.prune import choose_keep
+from pruning.liveness import Sources, read_channels
+from pruning.masks import Held, KeepMask, Sparsity, batchnorm_of, measure_sparsity, prunable_weights
+from pruning.prune import choose_keep, require_rate
+from pruning.relevance import LrpRules, lrp_scores, require_rules
 from pruning.schedules import SCHEDULES, cumulative_rates
+from pruning.scores import DATA_CRITERIA, NORMS, normalise_scores, score_groups
 from pruning.selection import SCOPES, keep_top, n_pruned
 
 __all__ = [
     "CRITERIA",
+    "DATA_CRITERIA",
     "GRANULARITIES",
+    "NORMS",
     "SCHEDULES",
     "SCOPES",
     "Held",
     "Kept",
     "KeepMask",
+    "LrpRules",
+    "Sources",
     "Sparsity",
+    "batchnorm_of",
     "choose_keep",
     "compact",
+    "compact_keep",
     "copy_back",
     "cumulative_rates",
     "expand_groups",
+    "gradient_scores",
     "group_scores",
     "keep_top",
     "kept_entries",
+    "lrp_scores",
     "measure_sparsity",
     "n_pruned",
+    "normalise_scores",
     "prunable_weights",
+    "read_channels",
+    "require_rate",
+    "require_rules",
+    "score_groups",
     "score_weights",
 ]

@@ -1,66 +1,79 @@
-"""Removing for real: a network without its pruned filters, equal in outputs and gradients.
+"""Removing for real: a smaller network that is equal in outputs and gradients.
 
-Only whole filters go, with their BatchNorm and with the input channels that read them. What feeds
-what is told by the caller: this file knows no architecture.
+Filters go with their BatchNorm and with the input channels that read them. A layer that reads
+only some of the channels that are left for it keeps the columns of the others as zeros, which are
+held: to gather its input first costs more than it saves (1.1 of the dense time instead of 0.7 at
+half of the input channels of GoogLeNet, channels last, on a CPU). What feeds what is told by the
+caller: this file knows no architecture.
+
+One mask for all readers of a concatenation ("tied" input channels) is filter pruning by the
+outgoing weights under another name.
+
+Torch-Pruning 1.6.1 was measured and not taken. Removing the same filters its networks are equal to
+4e-16, but it traces evaluation, in which auxiliary heads are not seen, and training them breaks; it
+knows no masks that differ between the readers of one concatenation; and it takes most of a second
+for GoogLeNet, where this takes 0.15 s.
 """
 
 import copy
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from itertools import accumulate
 from typing import TypeVar
 
 import torch
 from torch import Tensor, nn
 
+from pruning.liveness import Sources, live_channels, split_columns
 from pruning.masks import KeepMask, batchnorm_of
 
 Network = TypeVar("Network", bound=nn.Module)
-
-Sources = Mapping[str, Sequence[str]]
-"""Name of a Conv2d or Linear -> the convolutions whose filters, end to end, are its inputs."""
 
 Kept = dict[str, tuple[Tensor, ...]]
 """Name of a parameter or buffer -> the kept indices along its first dimensions."""
 
 
 def kept_entries(network: nn.Module, keep: KeepMask, sources: Sources) -> Kept:
-    """What is left of each parameter and buffer when the filters without weights are gone.
+    """What is left of each parameter and buffer when nothing stays that makes no difference.
 
-    keep: masks of a network whose filters are pruned together with their BatchNorms.
-    sources: of every layer that reads a pruned one. A layer that is not named reads all it did.
-    Raises ValueError when a layer has no filter left: such a network cannot be built.
+    keep: any masks of the network, which are applied already. sources: of every layer that reads
+    a convolution; see `live_channels` for what stays.
+    Raises ValueError when the sources do not fit the network.
     """
-    width, left = {}, {}
-    for name, module in network.named_modules():
-        if isinstance(module, nn.Conv2d):
-            mask = keep.get(f"{name}.weight")
-            alive = torch.arange(module.out_channels)
-            width[name], left[name] = len(alive), alive
-            if mask is not None:
-                left[name] = alive[mask.flatten(1).any(1).cpu()]
-            if len(left[name]) == 0:
-                raise ValueError(f"a compacted layer needs a filter, {name} has none left")
+    live = live_channels(network, keep, sources)
+    left = {name: channels.nonzero().flatten() for name, channels in live.items()}
     kept: Kept = {}
     for name, module in network.named_modules():
         if isinstance(module, (nn.Conv2d, nn.Linear)):
             rows = left.get(name, torch.arange(len(module.weight)))
             columns = torch.arange(module.weight.shape[1])
             if name in sources:
-                starts = accumulate((width[source] for source in sources[name]), initial=0)
-                parts = [left[s] + start for s, start in zip(sources[name], starts, strict=False)]
-                columns = torch.cat(parts)
+                columns = _live_columns(module, sources[name], live)
             kept[f"{name}.weight"] = (rows, columns)
-            kept[f"{name}.bias"] = (rows,)
+            if module.bias is not None:
+                kept[f"{name}.bias"] = (rows,)
     for convolution, batchnorm in batchnorm_of(network).items():
         for part in ("weight", "bias", "running_mean", "running_var"):
             kept[f"{batchnorm}.{part}"] = (left[convolution],)
     return kept
 
 
+def _live_columns(
+    module: nn.Module, spans: Sequence[Sequence[str]], live: dict[str, Tensor]
+) -> Tensor:
+    """The columns of a layer that belong to channels which stay."""
+    widths = [len(live[span[0]]) for span in spans]
+    each = split_columns(module, widths)
+    starts = accumulate(widths, initial=0)
+    channels = torch.cat(
+        [live[span[0]].nonzero().flatten() + s for span, s in zip(spans, starts, strict=False)]
+    )
+    return (channels[:, None] * each + torch.arange(each)).flatten()
+
+
 def compact(network: Network, kept: Kept) -> Network:
     """A smaller copy of `network`, in the same mode, with the same names; equal in its outputs.
 
-    It holds no pruned filter, so an optimizer of its own trains it without masks.
+    Where `compact_keep` names no mask for it, an optimizer of its own trains it without any.
     """
     smaller = copy.deepcopy(network)
     for name, module in smaller.named_modules():
@@ -78,6 +91,14 @@ def compact(network: Network, kept: Kept) -> Network:
         elif isinstance(module, nn.BatchNorm2d):
             module.num_features = len(module.weight)
     return smaller
+
+
+def compact_keep(keep: KeepMask, kept: Kept) -> KeepMask:
+    """The masks that must be held in the compacted network; those that keep all are left out."""
+    left = {
+        name: _chosen(mask, kept[name]) if name in kept else mask for name, mask in keep.items()
+    }
+    return {name: mask for name, mask in left.items() if not mask.all()}
 
 
 @torch.no_grad()

@@ -9,16 +9,17 @@ Weights = Mapping[str, Tensor]
 """Parameter name -> the weight [filter, input channel, height, width] of a convolution."""
 
 Criterion = Callable[[Tensor, Generator], Tensor]
+"""(weight, CPU generator) -> scores of the weight's shape. What rounds must compute in float64."""
 
 
 def l1(weight: Tensor, _: Generator) -> Tensor:
-    """|w|: the magnitude (Li et al. 2017 sum it over a filter)."""
+    """|w|: the magnitude (Li et al. 2017 sum it over a filter). Exact in the weight's dtype."""
     return weight.abs()
 
 
 def l2(weight: Tensor, _: Generator) -> Tensor:
     """w squared: a group's sum ranks as its L2 norm does."""
-    return weight.square()
+    return weight.double().square()
 
 
 def random(weight: Tensor, generator: Generator) -> Tensor:
@@ -38,18 +39,15 @@ def score_weights(criterion: str, weights: Weights, generator: Generator) -> dic
     criterion: a name in `CRITERIA`.
     generator: a CPU generator; only `random` draws from it, in the order of `weights`.
 
-    Returns parameter name -> float64 scores on the CPU, shaped like the weight. float64, because
-    a sum over a filter in float32 depends on the order of the summands and so can reorder filters
-    of nearly equal norm from one device to another.
+    Returns parameter name -> scores on the CPU, shaped like the weight, in float64 but for `l1`,
+    which is exact in the weight's own dtype.
     Raises ValueError for an unknown criterion and for weights that are not finite.
     """
     if criterion not in CRITERIA:
         raise ValueError(f"criterion must be one of {', '.join(CRITERIA)}, got {criterion!r}")
     for name, weight in weights.items():
-        if not torch.isfinite(weight).all():
+        # The two ends tell: both are NaN when a weight is.
+        if not all(torch.isfinite(end) for end in torch.aminmax(weight.detach())):
             raise ValueError(f"weights must be finite to be ranked, but {name} holds NaN or inf")
     score = CRITERIA[criterion]
-    return {
-        name: score(weight.detach().to("cpu", torch.float64), generator)
-        for name, weight in weights.items()
-    }
+    return {name: score(weight.detach().cpu(), generator) for name, weight in weights.items()}

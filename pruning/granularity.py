@@ -21,11 +21,19 @@ def group_scores(scores: Tensor, granularity: str) -> Tensor:
 
     scores: [filter, input channel, height, width]. Returns them as they are for "weight",
     [filter] for "filter", [input channel] for "input_channel". Within a layer all groups are of
-    one size, so the mean ranks as the sums of the papers do (facts: Li 2017; von Rad & Seuffert's
+    one size, so the mean ranks as the sums of the papers do (Li et al. 2017; von Rad & Seuffert's
     `prune_channels_by_l1_norm`); between layers it does not punish small filters for their size.
     """
     spanned = _spanned(granularity)
-    return scores.mean(dim=spanned) if spanned else scores
+    # In float64: a sum in float32 depends on the order of the summands, and so could reorder
+    # groups of nearly equal score from one device to another.
+    return scores.double().mean(dim=spanned) if spanned else scores
+
+
+def kept_groups(keep: Tensor, granularity: str) -> Tensor:
+    """Of which groups a mask keeps any weight: unfolds what `expand_groups` made, exactly."""
+    spanned = _spanned(granularity)
+    return keep.amax(dim=spanned) if spanned else keep
 
 
 def expand_groups(keep: Tensor, granularity: str, shape: tuple[int, ...]) -> Tensor:

@@ -54,17 +54,20 @@ def batchnorm_of(network: nn.Module) -> dict[str, str]:
 def with_batchnorm(network: nn.Module, keep: KeepMask) -> KeepMask:
     """`keep`, and the BatchNorm weight and bias of every filter that has no weight left.
 
-    Without them a removed filter still emits the constant relu(bias - weight x mean / std), and
-    in training mode its masked weights get huge gradients (1 / sqrt(eps) of a zero variance).
+    The convolution's own bias goes likewise where it has one. Without them a removed filter still
+    emits the constant relu(bias - weight x mean / std), and in training mode its masked weights
+    get huge gradients (1 / sqrt(eps) of a zero variance).
     """
     batchnorms = batchnorm_of(network)
     extended = dict(keep)
     for name, mask in keep.items():
-        batchnorm = batchnorms.get(name.removesuffix(".weight"))
+        convolution, alive = name.removesuffix(".weight"), mask.amax((1, 2, 3))
+        batchnorm = batchnorms.get(convolution)
         if batchnorm is not None:
-            alive = mask.flatten(1).any(1)
             extended[f"{batchnorm}.weight"] = alive
             extended[f"{batchnorm}.bias"] = alive
+        if network.get_submodule(convolution).bias is not None:
+            extended[f"{convolution}.bias"] = alive
     return extended
 
 

@@ -1,6 +1,8 @@
 """How sparse after round r? A schedule gives the cumulative rate of every round."""
 
+import math
 from collections.abc import Callable
+from itertools import pairwise
 
 Schedule = Callable[[float, float], float]
 """(final rate, fraction of the rounds done, in (0, 1]) -> cumulative rate."""
@@ -39,7 +41,8 @@ def cumulative_rates(schedule: str, rate: float, rounds: int) -> tuple[float, ..
 
     rate in (0, 1); rounds: 1 for "one_shot", at least 2 for the others (one round of any schedule
     is "one_shot" under another name).
-    Raises ValueError for anything else.
+    Raises ValueError for anything else, and for a schedule whose rates fall, leave (0, 1), exceed
+    `rate` on the way or do not reach it.
     """
     if schedule not in SCHEDULES:
         raise ValueError(f"schedule must be one of {', '.join(SCHEDULES)}, got {schedule!r}")
@@ -53,5 +56,12 @@ def cumulative_rates(schedule: str, rate: float, rounds: int) -> tuple[float, ..
         raise ValueError(
             f"a schedule of 1 round is one_shot: {schedule} must have at least 2 rounds, got 1"
         )
-    early = tuple(SCHEDULES[schedule](rate, r / rounds) for r in range(1, rounds))
+    rates = tuple(SCHEDULES[schedule](rate, r / rounds) for r in range(1, rounds + 1))
+    early = rates[:-1]
+    rises = all(0 < a <= b for a, b in pairwise((*early, rate)))
+    if not rises or not math.isclose(rates[-1], rate, abs_tol=1e-9):
+        raise ValueError(
+            f"a schedule must rise from above 0 to its rate and never exceed it, {schedule} with "
+            f"rate {rate:g} goes {', '.join(f'{r:g}' for r in rates)}"
+        )
     return (*early, rate)

@@ -8,17 +8,27 @@ from ray.tune.experiment import Trial as RayTrial
 
 from sweeps.outbox import Outbox
 from sweeps.progress import SweepProgress
+from sweeps.scheduler import StratifiedStopping
+from sweeps.trainable import smaller_batch
 from trainables.config import TrialConfig, flat_params
-from trainables.workspace import Workspace
+from trainables.workspace import Workspace, broken_state
 
 
 class SweepCallback(Callback):
     """Tells the outbox and the terminal what happens; never raises, which would end the sweep."""
 
-    def __init__(self, outbox: Outbox, progress: SweepProgress, workspace: Workspace) -> None:
+    def __init__(
+        self,
+        outbox: Outbox,
+        progress: SweepProgress,
+        workspace: Workspace,
+        stopping: StratifiedStopping | None = None,
+    ) -> None:
         self.outbox, self.progress, self.workspace = outbox, progress, workspace
+        self.stopping = stopping
         self.ended: set[str] = set()
         self.problems: list[str] = []
+        self._unsaid: dict[str, list[dict[str, float]]] = {}  # key -> epochs not written yet
 
     def __getstate__(self) -> dict[str, Any]:
         """Ray pickles callbacks with its own state; ours lives in the outbox and in MLflow."""
@@ -52,24 +62,62 @@ class SweepCallback(Callback):
             self.problems.append(traceback.format_exc())
 
     def _started(self, trial: RayTrial) -> None:
-        config: TrialConfig = trial.config["trial"]
+        if self.stopping is not None:  # a worker that is new has not been told
+            self.stopping.wind_down(trial)
+        self._tell_start(trial.config["trial"])
+
+    def _tell_start(self, config: TrialConfig) -> None:
+        """Once; on a disk too full for it, again with the trial's next report."""
         if config.key not in self.progress.started_keys:
-            self.outbox.start(config.key, config.label, "trial", flat_params(config))
+            self.outbox.start(
+                config.key, self.progress.names.of(config), "trial", flat_params(config)
+            )
         self.progress.started(config)
 
     def _reported(self, trial: RayTrial, result: dict[str, Any]) -> None:
         config: TrialConfig = trial.config["trial"]
+        # Ray gives a trial up after so many workers that died: in a row, without an epoch between.
+        trial.run_metadata.num_failures = 0
+        if "retried" in result:
+            self._unsaid.pop(config.key, None)
+        unsaid = self._unsaid.setdefault(config.key, [])
+        unsaid += result["epochs"]
+        self._tell_start(config)
+        if "retried" in result:
+            self._retried(config)
+        while unsaid:  # as long as the disk is full, the trial does not end
+            self.outbox.metrics(config.key, int(unsaid[0]["epoch"]), unsaid[0])
+            unsaid.pop(0)
         outcome = result.get("outcome")
         if outcome == "failed":
             self._failed(config, result["error"])
-            return
-        self.outbox.metrics(config.key, int(result["epoch"]), result["metrics"])
-        if outcome is None:
-            self.progress.stepped(config, result["metrics"])
-            return
+        elif outcome is None:
+            self.progress.stepped(config, result["epoch"], result["metrics"])
+        else:
+            self._ended(config, outcome, result)
+
+    def _retried(self, config: TrialConfig) -> None:
+        """Half the batch makes other params and other numbers: a run of its own."""
+        smaller = smaller_batch(config)
+        halves = {"smaller_batch": f"{smaller.key}: half of it, since memory ran out"}
+        self.outbox.start(
+            config.key, self.progress.names.of(config), "trial", flat_params(smaller), halves
+        )
+
+    def _ended(self, config: TrialConfig, outcome: str, result: dict[str, Any]) -> None:
+        state = self.workspace.state(result["key"])
+        self.outbox.end(
+            config.key,
+            "FINISHED",
+            outcome,
+            result["made_on"] | (self.stopping.tags(config.key) if self.stopping else {}),
+            step=result["epoch"],
+            values=result["final"],
+            folder=self.workspace.trial(result["key"]),
+            forget=[state, broken_state(state)],
+        )
+        # Only now: what could not be written down has not ended, and goes on in the next sweep.
         self.ended.add(config.key)
-        self.outbox.folder(config.key, self.workspace.trial(config.key))
-        self.outbox.end(config.key, "FINISHED", outcome, result["made_on"])
         self.progress.ended(config, outcome, result["metrics"])
 
     def _died(self, trial: RayTrial) -> None:
@@ -80,8 +128,8 @@ class SweepCallback(Callback):
 
     def _failed(self, config: TrialConfig, sentence: str) -> None:
         self.ended.add(config.key)
-        self.outbox.end(config.key, "FAILED", "failed", {"error": sentence[:5_000]})
         self.progress.failed(config, sentence)
+        self.outbox.end(config.key, "FAILED", "failed", {"error": sentence[:5_000]})
 
 
 def _last_line(trial: RayTrial) -> str:

@@ -2,8 +2,10 @@
 
 import logging
 import os
+import shutil
 import signal
 import socket
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,20 +14,36 @@ from pathlib import Path
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
 os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")  # its header prints even when silent
 os.environ.setdefault("TUNE_DISABLE_STRICT_METRIC_CHECKING", "1")
+# Whoever reaches Ray runs code. A cluster is joined with a token; a Ray of our own makes one, and
+# listens on loopback alone by the switch that makes it do so on systems which are no cluster's.
+if os.environ.get("RAY_ADDRESS"):
+    os.environ.setdefault("RAY_AUTH_MODE", "token")
+elif "ray" not in sys.modules:
+    os.environ.setdefault("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")
 
 import ray
 from ray import tune
+from ray.exceptions import AuthenticationError
 from rich.console import Console
 
+import mis
+import pruning
+import sweeps
+import trainables
 from sweeps.callbacks import SweepCallback
+from sweeps.labels import Names
 from sweeps.outbox import Outbox
 from sweeps.progress import SweepProgress
+from sweeps.proposals import Proposals
+from sweeps.scheduler import StratifiedStopping
+from sweeps.searcher import PlannedSearch
 from sweeps.sweep import Sweep
 from sweeps.trainable import PruningTrial
 from trainables.config import TrialConfig
 from trainables.workspace import Workspace
 
 _TRIAL_BYTES = 1_500_000_000  # of memory: torch, a GoogLeNet in training, a batch of 224 px
+_DEATHS = 2  # of its worker that a trial survives, without an epoch between them
 _OBJECT_STORE_BYTES = 300_000_000  # images are memory-mapped files and do not travel through Ray
 
 
@@ -41,20 +59,36 @@ class Launched:
 def connect() -> dict[str, float]:
     """Start Ray here, or join the cluster of RAY_ADDRESS; what it has, by resource.
 
-    Raises ValueError when the cluster does not answer.
+    Raises ValueError when the cluster does not answer, or does not know this machine's token.
     """
     address = os.environ.get("RAY_ADDRESS")
     if address and ":" in address and "//" not in address:
         _require_port(address)
     if not ray.is_initialized():
-        ray.init(
-            address=address,
-            include_dashboard=False,
-            log_to_driver=False,
-            logging_level=logging.ERROR,
-            object_store_memory=None if address else _OBJECT_STORE_BYTES,
-        )
+        on_sigterm = signal.getsignal(signal.SIGTERM)
+        try:
+            ray.init(
+                address=address or "local",  # not what another user happens to run here
+                include_dashboard=False,
+                log_to_driver=False,
+                logging_level=logging.ERROR,
+                object_store_memory=None if address else _OBJECT_STORE_BYTES,
+                runtime_env=_program() if address else None,
+            )
+        except AuthenticationError as error:
+            raise ValueError(
+                f"the token of this machine must be that of the Ray cluster {address}: copy its "
+                "~/.ray/auth_token here, or name a copy by RAY_AUTH_TOKEN_PATH"
+            ) from error
+        finally:
+            signal.signal(signal.SIGTERM, on_sigterm)  # Ray put one of its own in its place
     return ray.cluster_resources()
+
+
+def _program() -> dict[str, list[str]]:
+    """Ray's runtime environment: every node runs this program's packages as they are here."""
+    folders = [str(Path(package.__path__[0])) for package in (mis, pruning, sweeps, trainables)]
+    return {"py_modules": folders, "excludes": ["__pycache__"]}
 
 
 def _require_port(address: str) -> None:
@@ -68,22 +102,47 @@ def _require_port(address: str) -> None:
         ) from error
 
 
-def trial_resources(sweep: Sweep, cluster: dict[str, float]) -> dict[str, float]:
+def trial_resources(
+    sweep: Sweep, cluster: dict[str, float], *, may_grow: bool = False
+) -> dict[str, float]:
     """CPUs, GPUs and memory of a trial: a share of a GPU where the cluster has one.
+
+    may_grow: the cluster may get nodes when trials wait for them. One without any CPU is a head
+    whose workers are still to come, and is asked for all that the study says.
 
     Raises ValueError when no trial would ever fit: Ray would wait for ever.
     """
-    gpus = sweep.gpus_per_trial if cluster.get("GPU", 0) > 0 else 0.0
-    cpus = min(sweep.cpus_per_trial, cluster.get("CPU", 0.0))
-    wanted = sweep.base.compute.device
-    if wanted == "cuda" and not gpus:
-        raise ValueError("compute.device='cuda' needs a GPU and this Ray has none; use 'auto'")
-    if gpus > cluster.get("GPU", 0):
-        raise ValueError(f"a trial needs {gpus:g} GPUs, the cluster has {cluster['GPU']:g}")
+    wanted, share = sweep.base.compute.device, sweep.gpus_per_trial
+    if share > 1 and share != int(share):
+        raise ValueError(f"gpus_per_trial must be a share of one GPU or whole GPUs, got {share:g}")
+    resources = {"cpu": sweep.cpus_per_trial, "gpu": share, "memory": float(_TRIAL_BYTES)}
+    if wanted == "cpu":
+        resources["gpu"] = 0.0
+    if may_grow and not cluster.get("CPU"):
+        return resources
+    resources["cpu"] = min(sweep.cpus_per_trial, cluster.get("CPU", 0.0))
+    there = cluster.get("GPU", 0.0)
+    if not there and not (may_grow and wanted == "cuda"):
+        if wanted == "cuda":
+            raise ValueError("compute.device='cuda' needs a GPU and this Ray has none; use 'auto'")
+        resources["gpu"] = 0.0
+    if resources["gpu"] > there and not may_grow:
+        raise ValueError(f"a trial needs {share:g} GPUs, the cluster has {there:g}")
     memory = cluster.get("memory", 0.0)
     if memory < _TRIAL_BYTES:
         raise ValueError(f"a trial needs 1.5 GB of memory, Ray has {memory / 1e9:.1f} GB to give")
-    return {"cpu": cpus, "gpu": gpus if wanted != "cpu" else 0.0, "memory": _TRIAL_BYTES}
+    return resources
+
+
+def _stopping(sweep: Sweep, results: Path, names: Names) -> StratifiedStopping | None:
+    if sweep.stopping is None:
+        return None
+    return StratifiedStopping(
+        sweep.stopping,
+        results / "stopping" / f"{sweep.name}-{sweep.stopping.key}.jsonl",
+        rate_is_searched=sweep.search is not None and sweep.search.rate_is_searched,
+        names=names,
+    )
 
 
 def launch(
@@ -94,36 +153,59 @@ def launch(
     results: Path,
     outbox: Outbox,
     console: Console,
+    proposals: Proposals | None = None,
+    names: Names | None = None,
 ) -> Launched:
-    """Run the trials; returns when all have ended, or the user breaks it off."""
-    progress = SweepProgress(console, n_done + len(configs), n_done)
-    callback = SweepCallback(outbox, progress, Workspace(results))
-    resources = trial_resources(sweep, connect())
+    """Run the trials, then those of the search; returns when all have ended, or the user breaks it
+    off. names: of all trials of the sweep, those that are done included.
+    """
+    n_wanted = len(configs) + (proposals.wanted if proposals else 0)
+    names = names or Names(configs)
+    progress = SweepProgress(console, n_done + n_wanted, n_done, names)
+    stopping = _stopping(sweep, results, names)
+    callback = SweepCallback(outbox, progress, Workspace(results), stopping)
+    there = connect()
+    resources = trial_resources(sweep, there, may_grow=bool(os.environ.get("RAY_ADDRESS")))
+    folder = results / "ray"
+    shutil.rmtree(folder / sweep.name, ignore_errors=True)  # what trials printed the last time
+    space = {
+        "results": str(results),
+        "retry_smaller_batch": sweep.retry_smaller_batch,
+        "processes": max(1, int(resources["gpu"])),
+    }
+    search = PlannedSearch(configs, proposals) if proposals else None
+    if search is None:
+        space["trial"] = tune.grid_search(list(configs))
     tuner = tune.Tuner(
         tune.with_resources(PruningTrial, resources),
-        param_space={"trial": tune.grid_search(list(configs)), "results": str(results)},
-        tune_config=tune.TuneConfig(reuse_actors=True, num_samples=1),
+        param_space=space,
+        tune_config=tune.TuneConfig(
+            reuse_actors=True,
+            num_samples=n_wanted if search else 1,
+            search_alg=search,
+            scheduler=stopping,
+        ),
         run_config=tune.RunConfig(
             name=sweep.name,
-            storage_path=str(results / "ray"),
+            storage_path=str(folder),
             verbose=0,
             callbacks=[callback],
+            # Trials keep their own state, which a new driver finds as well.
             checkpoint_config=tune.CheckpointConfig(
-                num_to_keep=1, checkpoint_frequency=1, checkpoint_at_end=False
+                checkpoint_frequency=0, checkpoint_at_end=False
             ),
-            failure_config=tune.FailureConfig(max_failures=2),  # of a worker that dies
+            failure_config=tune.FailureConfig(max_failures=_DEATHS),
             log_to_file=True,
         ),
     )
-    # Ray winds down on Ctrl-C only; schedulers of machines send this.
-    before = signal.signal(signal.SIGTERM, lambda *_: os.kill(os.getpid(), signal.SIGINT))
-    try:
-        with progress:
-            tuner.fit()
-    finally:
-        signal.signal(signal.SIGTERM, before)
-    return Launched(
+    with progress:
+        tuner.fit()
+    n_trials = len(configs) if search is None else search.n_trials
+    launched = Launched(
         failures=tuple(progress.failures),
-        problems=tuple(callback.problems),
-        interrupted=len(callback.ended) < len(configs),
+        problems=tuple(p for part in (callback, stopping, search) if part for p in part.problems),
+        interrupted=len(callback.ended) < n_trials,
     )
+    if not launched.failures and not launched.interrupted:
+        shutil.rmtree(folder / sweep.name, ignore_errors=True)
+    return launched

@@ -1,6 +1,7 @@
 """The planner: which trials a sweep has, which of them are done, which are to run."""
 
 import dataclasses
+import os
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
@@ -9,9 +10,12 @@ from typing import Any
 
 from rich.table import Table
 
+from sweeps.estimate import Speed, duration, estimate, slots_here
+from sweeps.simulation import stopping_sentence
 from sweeps.sweep import Axis, Grid, Sweep, axis, methods, sweep_key, with_settings
 from trainables.config import TrialConfig
 from trainables.datasets.image_folder import folder_digest
+from trainables.datasets.remote import is_remote, remote_digest
 from trainables.networks import file_digest
 
 
@@ -21,6 +25,7 @@ class Plan:
 
     sweep: Sweep
     configs: tuple[TrialConfig, ...]  # all trials, in the order in which they run
+    searched: TrialConfig | None = None  # the base of what Optuna proposes after them
 
     @property
     def key(self) -> str:
@@ -44,19 +49,21 @@ def make_plan(
 ) -> Plan:
     """The trials of a study after the changes of the command line.
 
-    data: path of an image folder. grid: axis -> the values it shall have instead. settings:
-    field -> value, on every trial that has the field. Raises ValueError for what is not legal.
+    data: path of an image folder, or its URI in an object store. grid: axis -> the values it shall
+    have instead. settings: field -> value, on every trial that has the field. Raises ValueError
+    for what is not legal.
     """
     if data is not None:
-        if sweep.base.data.name != "image_folder":
-            raise ValueError(
-                f"DATA goes with studies of an image folder; {sweep.name} generates its images"
-            )
-        sweep = sweep.with_data(str(Path(data).expanduser().resolve()))
+        sweep = sweep.with_data(data if is_remote(data) else str(Path(data).expanduser().resolve()))
     for name, values in (grid or {}).items():
         sweep = dataclasses.replace(sweep, grids=_with_axis(sweep.grids, name, values))
-    configs = with_settings(sweep.expand(), settings or {})
-    return Plan(sweep, tuple(_with_digests(configs)))
+    configs = _with_digests(with_settings(sweep.expand(), settings or {}))
+    if sweep.search is None:
+        return Plan(sweep, tuple(configs))
+    for name in sweep.search.fields & (settings or {}).keys():
+        raise ValueError(f"{name} is searched by this study, it cannot be set as well")
+    base = with_settings([sweep.base, *sweep.expand()], settings or {})[0]
+    return Plan(sweep, tuple(configs), _with_digests([base])[0])
 
 
 def _with_axis(grids: Sequence[Grid], name: str, values: Sequence[Any]) -> tuple[Grid, ...]:
@@ -88,7 +95,10 @@ def _with_digests(configs: Sequence[TrialConfig]) -> list[TrialConfig]:
     """Name the contents of folders and files, so that the trials' keys depend on them."""
     folders = {c.data.path for c in configs if c.data.name == "image_folder" and c.data.path}
     files = {c.network.checkpoint for c in configs if c.network.checkpoint}
-    found: dict[str, str] = {path: folder_digest(Path(path)) for path in folders}
+    found = {
+        path: remote_digest(path) if is_remote(path) else folder_digest(Path(path))
+        for path in folders
+    }
     found |= {path: file_digest(Path(path)) for path in files}
     named = []
     for config in configs:
@@ -103,20 +113,24 @@ def _with_digests(configs: Sequence[TrialConfig]) -> list[TrialConfig]:
 
 def plan_table(plan: Plan, done: Collection[str]) -> Table:
     """What would run, a line a kind of trial."""
-    rows: Counter[tuple[str, str, str, str]] = Counter()
-    finished: Counter[tuple[str, str, str, str]] = Counter()
+    rows: Counter[tuple[str, ...]] = Counter()
+    finished: Counter[tuple[str, ...]] = Counter()
     for config in plan.configs:
         retraining = "as it is" if config.retraining == "none" else config.retraining
-        kind = (config.method, config.schedule, retraining, str(config.n_epochs))
+        criterion = "none" if config.prune is None else config.prune.criterion
+        kind = (config.method, criterion, config.schedule, retraining, str(config.n_epochs))
         rows[kind] += 1
         finished[kind] += config.key in done
-    table = Table(title=f"study {plan.sweep.name}: {len(plan.configs)} trials")
-    for heading in ("method", "schedule", "retraining", "epochs each"):
+    what = f"{len(plan.configs)} trials"
+    if plan.sweep.search is not None:
+        what = f"{len(plan.configs)} grid trials, then up to {plan.sweep.search.n_trials} searched"
+    table = Table(title=f"study {plan.sweep.name}: {what}")
+    for heading in ("method", "criterion", "schedule", "retraining", "epochs each"):
         table.add_column(heading)
     table.add_column("trials", justify="right")
     table.add_column("done", justify="right")
-    for kind, count in rows.items():
-        table.add_row(*kind, str(count), str(finished[kind]))
+    for row, count in rows.items():
+        table.add_row(*row, str(count), str(finished[row]))
     return table
 
 
@@ -124,10 +138,40 @@ def plan_summary(plan: Plan, done: Collection[str]) -> str:
     """One sentence: how much is left to run."""
     left = plan.remaining(done)
     epochs = sum(config.n_epochs for config in left)
+    scores = sum(config.n_scores for config in left)
     size = plan.sweep.base.data.train_images
     images = "all training images" if size is None else f"{size:,} images"
     rates = sorted({config.rate for config in plan.configs if config.prune is not None})
     return (
         f"rates {', '.join(f'{rate:g}' for rate in rates)}; {len(left)} of {len(plan.configs)} "
-        f"trials to run, {epochs} epochs of {images} and {len(left)} scores in all"
+        f"trials to run, {epochs} epochs of {images} and {scores} scores in all"
+    )
+
+
+def stopping_summary(plan: Plan, done: Collection[str], gpus: float | None = None) -> str | None:
+    """One sentence: what early stopping may save of the trials that are left."""
+    stopping, search = plan.sweep.stopping, plan.sweep.search
+    if stopping is None:
+        return None
+    return stopping_sentence(
+        plan.remaining(done),
+        stopping,
+        slots_here(plan.sweep, gpus, os.cpu_count() or 1),
+        rate_is_searched=search is not None and search.rate_is_searched,
+    )
+
+
+def cost_summary(
+    sweep: Sweep, to_come: Sequence[TrialConfig], speed: Speed, gpus: float | None
+) -> str:
+    """One sentence: hours, storage and when it would be finished. gpus: None is CPUs alone."""
+    slots = slots_here(sweep, gpus, os.cpu_count() or 1)
+    cost = estimate(to_come, speed, slots)
+    where = f"{gpus:g} GPUs" if gpus else f"{os.cpu_count()} CPUs"
+    share = sweep.gpus_per_trial if gpus else min(sweep.cpus_per_trial, os.cpu_count() or 1)
+    unit = "GPU-hours" if gpus else "CPU-hours"
+    return (
+        f"at {speed.train:,.0f} images/s in training and {speed.evaluate:,.0f} in evaluation a "
+        f"trial: {cost.seconds * share / 3600:,.1f} {unit}, {duration(cost.finish)} with "
+        f"{slots} trials at a time on {where}, {cost.bytes / 1e9:,.1f} GB"
     )

@@ -1,8 +1,10 @@
 """All that must be right, and ready, before the first trial is launched."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
+from typing import Any, Protocol
 
 from rich.console import Console
 from rich.progress import (
@@ -13,21 +15,37 @@ from rich.progress import (
     TimeElapsedColumn,
     TimeRemainingColumn,
 )
+from torch import nn
 
 from mis import load_similarity
-from pruning import prunable_weights
-from sweeps.outbox import Outbox
-from trainables.compute import resolve_device, resolve_precision
+from pruning import DATA_CRITERIA, prunable_weights, require_rate, require_rules
+from sweeps.estimate import storage
+from trainables.compute import prepare_process, resolve_device, resolve_precision
 from trainables.config import TrialConfig, flat_params
 from trainables.datasets.images import Data
 from trainables.datasets.loading import load_data
-from trainables.dense import dense_key, dense_path, load_dense, train_dense
+from trainables.dense import dense_key, load_dense, missing_dense, train_dense
+from trainables.dissecting import check_dissection
 from trainables.embeddings import probe_vectors
+from trainables.importance import samples
+from trainables.interpretability import depth_of, measure_dense
 from trainables.networks import build_network
-from trainables.scoring import require_enough_images
 from trainables.workspace import Workspace, require_space
 
-_BYTES_PER_TRIAL = 120_000_000  # its checkpoint in MLflow, its last state and optimizer in Ray
+
+class Log(Protocol):
+    """What prepare tells its doings to: an Outbox, or what stands for it on another node."""
+
+    def start(self, key: str, name: str, kind: str, params: Mapping[str, Any], /) -> None: ...
+
+    def metrics(self, key: str, step: int, values: Mapping[str, float], /) -> None: ...
+
+    def end(
+        self, key: str, status: str, outcome: str | None, tags: Mapping[str, str], /
+    ) -> None: ...
+
+
+_SLOTS = 4  # trials under way, as far as free disk is concerned: Ray is not up yet
 
 
 def check(configs: Sequence[TrialConfig], results: Path, console: Console) -> None:
@@ -36,77 +54,114 @@ def check(configs: Sequence[TrialConfig], results: Path, console: Console) -> No
     Raises ValueError or OSError, in one sentence, for anything that would make one fail.
     """
     cache = Workspace(results).cache
-    require_space(results, _BYTES_PER_TRIAL * len(configs))
+    require_space(results, int(storage(configs, _SLOTS)))
     for config in _different(configs):
         with _bar(console, f"images: {config.data.name}") as progress:
             data = load_data(config.data, cache, progress)
-        require_enough_images(config, len(data.probe))
+        depth_of(config.score, len(data.probe))
         load_similarity(config.score.similarity)  # its package and its weights are there
-        if config.recalibrate_images > len(data.train):
-            raise ValueError(
-                f"recalibrate_images must be at most the {len(data.train)} training images, "
-                f"got {config.recalibrate_images}"
-            )
+        _check_recalibration(config, data)
         if config.network.weights == "train":
             network = build_network(config.network, data.n_classes)
         else:
             network = load_dense(config, data, cache)
-        if config.prune is not None:
-            prunable_weights(network, config.prune.exclude)
+        alike = [c for c in configs if (c.data, c.network) == (config.data, config.network)]
+        for each in alike:
+            _check_pruning(each, network, data)
+        if config.dissection is not None:
+            check_dissection(network, config, cache)
 
 
-def prepare(
-    configs: Sequence[TrialConfig], results: Path, outbox: Outbox, console: Console
-) -> None:
+def refuser(base: TrialConfig, results: Path) -> Callable[[TrialConfig], None]:
+    """A check like `check`'s for trials that are `base` but for how they prune and retrain."""
+    cache = Workspace(results).cache
+    data = load_data(base.data, cache)
+    network = build_network(base.network, data.n_classes)
+
+    def refuse(config: TrialConfig) -> None:
+        _check_recalibration(config, data)
+        _check_pruning(config, network, data)
+
+    return refuse
+
+
+def _check_recalibration(config: TrialConfig, data: Data) -> None:
+    if config.recalibrate_images > len(data.train):
+        raise ValueError(
+            f"recalibrate_images must be at most the {len(data.train)} training images, "
+            f"got {config.recalibrate_images}"
+        )
+
+
+def _check_pruning(config: TrialConfig, network: nn.Module, data: Data) -> None:
+    prune = config.prune
+    if prune is None:
+        return
+    weights = prunable_weights(network, prune.exclude)
+    require_rate(weights, prune.rate, granularity=prune.granularity, scope=prune.scope)
+    if prune.criterion in DATA_CRITERIA:
+        samples(data.train, prune.samples_per_class, config.seed)
+    if prune.criterion == "lrp":
+        require_rules(network)
+
+
+def prepare(configs: Sequence[TrialConfig], results: Path, outbox: Log, console: Console) -> None:
     """Make and cache what the trials share: dense networks and embeddings."""
     cache = Workspace(results).cache
     for config in _different(configs):
+        prepare_process(config.compute)
         data = load_data(config.data, cache)
-        _train_dense(config, data, cache, outbox, console)
-        with _bar(console, f"embeddings: {config.score.similarity}") as progress:
-            device = resolve_device(config.compute)
-            probe_vectors(data.probe, config.score, cache, device, progress)
+        alike = [c for c in configs if (c.network, c.seed) == (config.network, config.seed)]
+        rewound = {c.rewind_epoch for c in alike if c.rewind == "weights"}
+        if any(missing_dense(c, data, cache) for c in alike):
+            _train_dense(config, data, rewound, cache, outbox, console)
+        for similarity in (config.score.similarity, "pixels"):  # the latter as a control
+            score = replace(config.score, similarity=similarity)
+            with _bar(console, f"embeddings: {similarity}") as progress:
+                device = resolve_device(config.compute)
+                probe_vectors(data.probe, score, cache, device, progress)
+        if config.network.weights != "random":
+            with _bar(console, "MIS of the dense network") as progress:
+                measure_dense(config, data, cache, progress)
 
 
 def _different(configs: Sequence[TrialConfig]) -> list[TrialConfig]:
     """One trial of each sort that differs in anything that is shared or checked."""
     sorts = {}
     for config in configs:
-        exclude = () if config.prune is None else config.prune.exclude
-        sorts[
-            config.data,
-            config.network,
-            config.score,
-            config.compute,
-            config.seed,
-            config.recalibrate_images,
-            exclude,
-        ] = config
+        shared = (config.data, config.network, config.score, config.dissection, config.compute)
+        sorts[(*shared, config.seed, config.recalibrate_images)] = config
     return list(sorts.values())
 
 
 def _train_dense(
-    config: TrialConfig, data: Data, cache: Path, outbox: Outbox, console: Console
+    config: TrialConfig,
+    data: Data,
+    keep_epochs: set[int],
+    cache: Path,
+    outbox: Log,
+    console: Console,
 ) -> None:
-    """Train the dense network if it has to be, as a run of its own in MLflow."""
+    """Train the dense network, as a run of its own in MLflow."""
     recipe = config.network.recipe
-    if recipe is not None and not dense_path(config, data, cache).exists():
-        key = f"dense-{dense_key(config, data)}"
-        outbox.start(key, "dense training", "dense training", flat_params(config))
-        device = resolve_device(config.compute)
-        precision = resolve_precision(config.compute, device)
-        title = f"dense network ({device.type}, {precision})"
+    key = f"dense-{dense_key(config, data)}"
+    outbox.start(key, "dense training", "dense training", flat_params(config))
+    device = resolve_device(config.compute)
+    precision = resolve_precision(config.compute, device)
+    title = f"dense network ({device.type}, {precision})"
 
-        def report(epoch: int, metrics: dict[str, float]) -> None:
-            outbox.metrics(key, epoch, metrics)
-            if not console.is_terminal:  # where no bar is seen
-                top1 = metrics["val/top1"]
-                console.print(f"  epoch {epoch} of {recipe.epochs}: top-1 {top1:.3f}")
+    def report(epoch: int, metrics: dict[str, float]) -> None:
+        outbox.metrics(key, epoch, metrics)
+        if not console.is_terminal and recipe is not None:  # where no bar is seen
+            top1 = metrics["val/top1"]
+            console.print(f"  epoch {epoch} of {recipe.epochs}: top-1 {top1:.3f}")
 
-        with _bar(console, title) as progress:
-            path = train_dense(config, data, cache, report=report, progress=progress)
-        console.print(f"dense network trained, {recipe.epochs} epochs: {path}", soft_wrap=True)
-        outbox.end(key, "FINISHED", "completed", {})
+    with _bar(console, title) as progress:
+        path = train_dense(
+            config, data, cache, keep_epochs=keep_epochs, report=report, progress=progress
+        )
+    console.print(f"dense network trained: {path}", soft_wrap=True)
+    outbox.end(key, "FINISHED", "completed", {})
 
 
 @contextmanager

@@ -15,14 +15,16 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
+from sweeps.labels import Names
 from trainables.config import TrialConfig
 
 
 class SweepProgress:
     """A bar for the sweep and one a running trial; on a pipe, one line a finished trial."""
 
-    def __init__(self, console: Console, n_trials: int, n_done: int) -> None:
+    def __init__(self, console: Console, n_trials: int, n_done: int, names: Names) -> None:
         self.console, self.n_trials, self.n_ended = console, n_trials, n_done
+        self.names = names
         self.best: dict[float, tuple[float, str]] = {}  # rate -> best top-1 and its trial
         self.failures: list[str] = []
         self._started: dict[str, float] = {}
@@ -54,12 +56,13 @@ class SweepProgress:
         self._started.setdefault(config.key, time.monotonic())
         if config.key not in self._tasks:
             total = config.n_epochs + 1  # the score is the last step
-            self._tasks[config.key] = self._bars.add_task(f"  {config.label}", total=total, note="")
+            name = f"  {self.names.of(config)}"
+            self._tasks[config.key] = self._bars.add_task(name, total=total, note="")
 
-    def stepped(self, config: TrialConfig, metrics: Mapping[str, float]) -> None:
+    def stepped(self, config: TrialConfig, epoch: int, metrics: Mapping[str, float]) -> None:
         if config.key in self._tasks:
             note = f"top-1 {metrics['val/top1']:.3f}" if "val/top1" in metrics else ""
-            self._bars.update(self._tasks[config.key], advance=1, note=note)
+            self._bars.update(self._tasks[config.key], completed=epoch, note=note)
 
     def ended(self, config: TrialConfig, outcome: str, metrics: Mapping[str, float]) -> None:
         """A trial is over: one line for it, which stays."""
@@ -68,12 +71,12 @@ class SweepProgress:
         if task is not None:
             self._bars.remove_task(task)
         if "val/top1" in metrics:
-            reached = (metrics["val/top1"], config.label)
+            reached = (metrics["val/top1"], self.names.of(config))
             self.best[config.rate] = max(self.best.get(config.rate, reached), reached)
         self._bars.update(self._all, completed=self.n_ended, note=self._best_note())
         seconds = time.monotonic() - self._started.get(config.key, time.monotonic())
         self.console.print(
-            f"{self.n_ended:>3}/{self.n_trials}  {escape(config.label):<44} "
+            f"{self.n_ended:>3}/{self.n_trials}  {escape(self.names.of(config)):<44} "
             f"{self._numbers(metrics)}  {seconds:5.0f} s"
             + ("" if outcome == "completed" else f"  {outcome}"),
             highlight=False,
@@ -81,7 +84,7 @@ class SweepProgress:
         )
 
     def failed(self, config: TrialConfig, sentence: str) -> None:
-        self.failures.append(f"{config.label} ({config.key}): {sentence}")
+        self.failures.append(f"{self.names.of(config)} ({config.key}): {sentence}")
         self.ended(config, "failed", {})
         self.console.print(f"      {escape(sentence)}", style="red", soft_wrap=True)
 

@@ -6,7 +6,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from trainables.config import METHODS, TrialConfig
+from sweeps.search import Search
+from sweeps.stopping import Stopping
+from trainables.config import DATA_CRITERIA, METHODS, LrpConfig, PruneConfig, TrialConfig
 from trainables.fields import digest_of
 
 Overrides = Mapping[str, Any]
@@ -54,18 +56,34 @@ class Grid:
 class Sweep:
     """A study, ready to be expanded to its trials.
 
-    base: holds `prune` and `finetune`; the grids change them. Three more belong to every sweep and
-    are added for each seed: the dense network, the dense network retrained with the same recipe,
-    and an untrained one, which says what a score owes to the images alone.
+    base: holds `prune` and a way of retraining; the grids change them. on_folder: the base
+    instead where the study is given an image folder; None if `base` is of a folder itself, or no
+    folder makes sense. retry_smaller_batch: a trial that runs out of memory is run once more with
+    half the batch.
+
+    More trials belong to every sweep and are added for each seed: the dense network, the dense
+    network retrained with the same recipe, and an untrained one, which says what a score owes to
+    the images alone; and with `controls`, at every method and rate, the same pruning by chance,
+    and, at the smallest rate of every method, with the most important first: a criterion that
+    means something lies above the first, and the second below.
     """
 
     name: str
     purpose: str
     base: TrialConfig
     grids: Sequence[Grid]
+    on_folder: TrialConfig | None = None
+    controls: bool = True
     recalibrate_images: int = 512  # of the untrained network, whose statistics say nothing
+    retry_smaller_batch: bool = False
+    stopping: Stopping | None = None  # of hopeless trials; None: all run to their end
+    search: Search | None = None  # trials that Optuna proposes beside the grids
     cpus_per_trial: float = 1.0
     gpus_per_trial: float = 0.25  # where there is a GPU: so many trials share one
+
+    def __post_init__(self) -> None:
+        if self.search is not None:
+            self.search.check(self.base)
 
     def expand(self) -> list[TrialConfig]:
         """Every trial once: the baselines, then the grids, the longest first.
@@ -77,12 +95,18 @@ class Sweep:
             raise ValueError(f"the study {self.name} expands to no trial: an axis is empty")
         pruned.sort(key=lambda config: -config.n_epochs)  # so that no long trial starts last
         baselines = _baselines(pruned, self.recalibrate_images)
-        unique = {config.key: config for config in [*baselines, *pruned]}
+        controls = _controls(pruned) if self.controls else []
+        unique = {config.key: config for config in [*baselines, *pruned, *controls]}
         return list(unique.values())
 
     def with_data(self, path: str) -> "Sweep":
-        """The same sweep on another folder."""
-        return dataclasses.replace(self, base=self.base.replace({"data.path": path}))
+        """The same sweep on an image folder. Raises ValueError where it cannot be on one."""
+        base = self.on_folder or self.base
+        if base.data.name != "image_folder":
+            raise ValueError(
+                f"DATA goes with studies of an image folder; {self.name} generates its images"
+            )
+        return dataclasses.replace(self, base=base.replace({"data.path": path}))
 
 
 def _baselines(pruned: Sequence[TrialConfig], recalibrate_images: int) -> list[TrialConfig]:
@@ -91,10 +115,16 @@ def _baselines(pruned: Sequence[TrialConfig], recalibrate_images: int) -> list[T
     Where all trials have several rounds the control trains as long as all of theirs together.
     """
     dense, controls, untrained = [], [], []
-    retrained = [config for config in pruned if config.finetune is not None]
+    retrained = [config for config in pruned if config.retrain is not None]
     one_round = [config for config in retrained if config.rounds == 1] or retrained
     for config in pruned:
-        as_it_is = {"prune": None, "finetune": None, "recalibrate_images": 0}
+        as_it_is = {
+            "prune": None,
+            "finetune": None,
+            "rewind": "none",
+            "rewind_epoch": 0,
+            "recalibrate_images": 0,
+        }
         dense.append(config.replace(as_it_is))
         network = dataclasses.replace(
             config.network, weights="random", checkpoint=None, digest="", recipe=None
@@ -102,9 +132,40 @@ def _baselines(pruned: Sequence[TrialConfig], recalibrate_images: int) -> list[T
         settings = {**as_it_is, "network": network, "recalibrate_images": recalibrate_images}
         untrained.append(config.replace(settings))
     for config in one_round:
-        recipe = dataclasses.replace(config.finetune, epochs=config.n_epochs)  # type: ignore[type-var]
+        recipe = config.finetune
+        if recipe is not None:
+            recipe = dataclasses.replace(recipe, epochs=config.n_epochs)
         controls.append(config.replace({"prune": None, "finetune": recipe}))
     return [*dense, *controls, *untrained]
+
+
+def _controls(pruned: Sequence[TrialConfig]) -> list[TrialConfig]:
+    """By chance at every method and rate, the most important first at each method's smallest.
+
+    Of the trials at a method and rate the cheapest is taken, and one that is recalibrated before
+    one that is not: as pruned, everything is at chance.
+    """
+    cheapest: dict[tuple[object, ...], TrialConfig] = {}
+    for config in sorted(pruned, key=lambda c: (c.rate, c.n_epochs, -c.recalibrate_images)):
+        prune = config.prune
+        if prune is None or not prune.held or prune.most_important_first:
+            continue
+        if prune.criterion != "random":
+            cheapest.setdefault((config.seed, config.method, config.rate), config)
+    controls: list[TrialConfig] = []
+    reversed_: dict[tuple[object, ...], TrialConfig] = {}
+    for (seed, method, _), config in cheapest.items():
+        settings = {"criterion": "random", "samples_per_class": PruneConfig.samples_per_class}
+        chance = dataclasses.replace(
+            config.prune,
+            lrp=LrpConfig(),
+            normalise="none",
+            **settings,  # type: ignore[type-var]
+        )
+        controls.append(config.replace({"prune": chance}))
+        worst = config.replace({"prune.most_important_first": True})
+        reversed_.setdefault((seed, method), worst)
+    return [*controls, *reversed_.values()]
 
 
 def with_settings(configs: Sequence[TrialConfig], settings: Mapping[str, Any]) -> list[TrialConfig]:
@@ -125,6 +186,10 @@ def _has(config: TrialConfig, name: str) -> bool:
     """Whether all that the dotted name leads through is there; a wrong name is left to replace."""
     if name == "recalibrate_images":  # 0 is not to recalibrate: such a trial has no number of them
         return config.recalibrate_images > 0
+    if name == "prune.samples_per_class":
+        return config.prune is not None and config.prune.criterion in DATA_CRITERIA
+    if name.startswith("prune.lrp."):
+        return config.prune is not None and config.prune.criterion == "lrp"
     part: Any = config
     for step in name.split(".")[:-1]:
         part = getattr(part, step, config)

@@ -3,21 +3,24 @@
 import logging
 import os
 import tempfile
-from collections.abc import Iterator, Mapping
+import time
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote, urlencode, urlparse
+from urllib.parse import urlparse
 
 import pandas as pd
 import requests
 
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
-# A request that fails is tried again by the outbox, which can wait for days.
-os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
+# A request that fails is tried again by the outbox, which can wait for days and looks first what
+# the server has: a lost answer must not make a second run.
+os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
 os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "20")
 
 os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
+os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
 
 from mlflow import MlflowClient
 from mlflow.entities import Metric, Param, Run, RunTag, ViewType
@@ -26,17 +29,20 @@ from mlflow.exceptions import MlflowException
 from sweeps.plan import Plan
 from trainables.results import UNITS
 
-TRIAL_KEY, KIND, OUTCOME, SWEEP_KEY = "trial_key", "kind", "outcome", "sweep_key"
+TRIAL_KEY, KIND, SWEEP_KEY = "trial_key", "kind", "sweep_key"
+OUTCOME, ERROR = "outcome", "error"
 PLANNED_KEYS = "plan/trial_keys.txt"
 # A new database has 65 tables, and MLflow tells of each step to them.
 logging.getLogger("mlflow.store.db.utils").setLevel(logging.WARNING)
 logging.getLogger("alembic").setLevel(logging.WARNING)
 
 _PARENT = "mlflow.parentRunId"
+_LAUNCHED = "launched_ms"  # when a sweep was started last; a run's own start does not move
 _MAX_PARAM = 6_000  # characters; MLflow refuses longer ones
 _FORBIDDEN = (401, 403)
 
 Away = (requests.exceptions.RequestException, ConnectionError, TimeoutError)
+Unavailable = (MlflowException, *Away)
 
 
 def tracking_uri(results: Path) -> str:
@@ -57,10 +63,11 @@ class Tracker:
         _require_answer(self.uri)
         results.mkdir(parents=True, exist_ok=True)
         self.client = MlflowClient(self.uri)
+        self._logged: dict[tuple[str, str], set[int]] = {}
         try:
             self.experiment_id = self._experiment()
-        except (MlflowException, *Away) as error:
-            raise ValueError(_no_answer(self.uri, error)) from error
+        except Unavailable as error:
+            raise ValueError(no_answer(self.uri, error)) from error
 
     def _experiment(self) -> str:
         found = self.client.get_experiment_by_name(self.study)
@@ -80,7 +87,7 @@ class Tracker:
         condition = f"tags.{KIND} = '{kind}'"
         if status is not None:
             condition += f" and attributes.status = '{status}'"
-        return list(self._search(condition))
+        return sorted(self._search(condition), key=_launched, reverse=True)
 
     def _search(self, condition: str) -> Iterator[Run]:
         token = None
@@ -97,6 +104,16 @@ class Tracker:
         """Trial key -> its finished run."""
         return {run.data.tags[TRIAL_KEY]: run for run in self.runs("trial", "FINISHED")}
 
+    def done(self, plan: Plan) -> set[str]:
+        """Keys of the trials that need not run: one that was stopped early runs to its end in a
+        sweep that stops none.
+        """
+        return {
+            key
+            for key, run in self.finished().items()
+            if plan.sweep.stopping is not None or run.data.tags.get(OUTCOME) != "stopped"
+        }
+
     def start_run(
         self,
         name: str,
@@ -108,16 +125,43 @@ class Tracker:
         tags: Mapping[str, str] | None = None,
         time_ms: int | None = None,
     ) -> str:
-        """A new run; an unfinished one of the same kind and key makes way for it. Its id."""
-        for run in self._search(f"tags.{KIND} = '{kind}' and tags.{TRIAL_KEY} = '{key}'"):
-            if run.info.status != "FINISHED":
-                self.client.delete_run(run.info.run_id)
-        all_tags = {KIND: kind, TRIAL_KEY: key, **(tags or {})}
-        if parent is not None:
-            all_tags[_PARENT] = parent
-        run = self.client.create_run(self.experiment_id, time_ms, all_tags, name)
-        self.log_params(run.info.run_id, params or {})
+        """The run of this key, re-opened where there is one, else a new one; its id.
+
+        tags: an unfinished run without them is of another attempt, and makes way.
+        """
+        tags, params = dict(tags or {}), dict(params or {})
+        found = list(self._search(f"tags.{TRIAL_KEY} = '{key}'"))
+        run = next((run for run in found if tags.items() <= run.data.tags.items()), None)
+        for other in found:
+            if other is not run and other.info.status != "FINISHED":
+                self.client.delete_run(other.info.run_id)
+        if run is None:
+            tags |= {KIND: kind, TRIAL_KEY: key}
+            if parent is not None:
+                tags[_PARENT] = parent
+            run = self.client.create_run(self.experiment_id, time_ms, tags, name)
+        else:
+            self._reopen(run, parent)
+        # What is there stays: where a trial runs may change, and MLflow's params may not.
+        missing = {name: params[name] for name in params.keys() - run.data.params.keys()}
+        self.log_params(run.info.run_id, missing)
         return run.info.run_id
+
+    def _reopen(self, run: Run, parent: str | None) -> None:
+        run_id = run.info.run_id
+        if run.info.status != "RUNNING":
+            self.client.update_run(run_id, status="RUNNING")
+        for tag in run.data.tags:
+            if tag in (OUTCOME, ERROR) or tag.startswith("stopped"):
+                self.client.delete_tag(run_id, tag)
+        if parent is not None and run.data.tags.get(_PARENT) != parent:
+            self.client.set_tag(run_id, _PARENT, parent)
+
+    def find_run(self, key: str) -> str:
+        """The id of the run of a key. Raises ValueError when there is none."""
+        for run in self._search(f"tags.{TRIAL_KEY} = '{key}'"):
+            return run.info.run_id
+        raise ValueError(f"{self.study} must have a run of {key} to log to, it has none")
 
     def log_params(self, run_id: str, params: Mapping[str, Any]) -> None:
         entities = [Param(name, str(value)[:_MAX_PARAM]) for name, value in params.items()]
@@ -127,10 +171,24 @@ class Tracker:
     def log_metrics(
         self, run_id: str, values: Mapping[str, float], step: int, time_ms: int
     ) -> None:
-        """Sending the same values with the same step and time again changes nothing."""
+        """Log values at a step, unless the first of them is there at that step already.
+
+        A request is stored as a whole or not at all, and the one with the first value comes last.
+        """
+        first = next(iter(values), None)
+        if first is None or step in self._steps(run_id, first):
+            return
         metrics = [Metric(name, float(value), time_ms, step) for name, value in values.items()]
-        for start in range(0, len(metrics), 1_000):
+        for start in reversed(range(0, len(metrics), 1_000)):
             self.client.log_batch(run_id, metrics=metrics[start : start + 1_000])
+        self._steps(run_id, first).add(step)
+
+    def _steps(self, run_id: str, metric: str) -> set[int]:
+        """At which steps a run has a metric; asked once, since one process writes to a run."""
+        if (run_id, metric) not in self._logged:
+            history = self.client.get_metric_history(run_id, metric)
+            self._logged[run_id, metric] = {point.step for point in history}
+        return self._logged[run_id, metric]
 
     def set_tags(self, run_id: str, tags: Mapping[str, str]) -> None:
         self.client.log_batch(run_id, tags=[RunTag(name, value) for name, value in tags.items()])
@@ -141,21 +199,44 @@ class Tracker:
     def end_run(self, run_id: str, status: str, time_ms: int | None = None) -> None:
         self.client.set_terminated(run_id, status, time_ms)
 
+    def remove_doubles(self, key: str, run_id: str) -> None:
+        """Delete runs of the key that a slow server made when its client had given up waiting."""
+        for other in self._search(f"tags.{TRIAL_KEY} = '{key}'"):
+            if other.info.run_id != run_id and other.info.status != "FINISHED":
+                self.client.delete_run(other.info.run_id)
+
     def sweep_run(self, plan: Plan) -> str:
         """The parent run of a sweep, the one there is or a new one, marked as running."""
+        now = str(int(time.time() * 1000))
         for run in self._search(f"tags.{KIND} = 'sweep' and tags.{SWEEP_KEY} = '{plan.key}'"):
             self.client.update_run(run.info.run_id, status="RUNNING")
+            self.client.set_tag(run.info.run_id, _LAUNCHED, now)
             return run.info.run_id
         tags = {KIND: "sweep", SWEEP_KEY: plan.key, "mlflow.note.content": plan.sweep.purpose}
+        tags[_LAUNCHED] = now
         name = f"sweep {self.study} {plan.key}"
         run = self.client.create_run(self.experiment_id, None, tags, name)
-        self.client.log_text(run.info.run_id, "\n".join(plan.keys), PLANNED_KEYS)
+        self.log_planned(run.info.run_id, plan.keys)
         return run.info.run_id
+
+    def log_planned(self, run_id: str, keys: Iterable[str]) -> None:
+        """Which trials a sweep is made of, for its report."""
+        self.client.log_text(run_id, "\n".join(keys), PLANNED_KEYS)
 
     def planned_keys(self, sweep_run: Run) -> list[str]:
         """The keys of the trials that a sweep is made of, finished or not."""
         with self._artifact(sweep_run, PLANNED_KEYS) as path:
             return path.read_text().split()
+
+    def last_planned(self, plan: Plan) -> list[str] | None:
+        """The keys of the sweep launched last; None where it was of this plan, or not said."""
+        sweeps = self.runs("sweep")
+        if not sweeps or sweeps[0].data.tags[SWEEP_KEY] == plan.key:
+            return None
+        try:
+            return self.planned_keys(sweeps[0])
+        except ValueError:
+            return None
 
     def read_units(self, run: Run) -> pd.DataFrame:
         """The table of a trial's units."""
@@ -175,51 +256,20 @@ class Tracker:
             yield Path(path)
 
 
+def _launched(run: Run) -> int:
+    return int(run.data.tags.get(_LAUNCHED, run.info.start_time))
+
+
 def has_store(results: Path) -> bool:
     """Whether there is anything that could hold finished runs."""
     uri = tracking_uri(results)
     return not uri.startswith("sqlite:") or Path(uri.removeprefix("sqlite:///")).exists()
 
 
-def page_links(results: Path, port: int) -> dict[str, str]:
-    """Study -> address of its trials in MLflow's pages, side by side as charts, best first.
-
-    Sorted by a metric MLflow shows trials flat; by its own default it folds them into the sweep.
-    """
-    view = {
-        "workflowType": "machine_learning",
-        "searchFilter": f"tags.{KIND} = 'trial'",
-        "orderByKey": "metrics.`val/top1`",
-        "orderByAsc": "false",
-        "compareRunsMode": "CHART",
-    }
-    experiments = MlflowClient(tracking_uri(results)).search_experiments()
-    return {
-        experiment.name: f"http://127.0.0.1:{port}/?workflowType=machine_learning#/experiments/"
-        f"{experiment.experiment_id}/runs?{urlencode(view, quote_via=quote)}"
-        for experiment in experiments
-        if experiment.name != "Default"
-    }
-
-
-def serve_command(results: Path, port: int) -> list[str]:
-    """Arguments for Python that serve MLflow's pages on this machine only.
-
-    Raises ValueError when there is nothing to show.
-    """
-    uri = tracking_uri(results)
-    if not uri.startswith("sqlite:"):
-        raise ValueError(f"MLFLOW_TRACKING_URI is set: its own server shows the pages, {uri}")
-    if not has_store(results):
-        raise ValueError(f"{results} must hold what a sweep logged, it holds no mlflow.db")
-    options = {
-        "--backend-store-uri": uri,
-        "--artifacts-destination": str(results.resolve() / "artifacts"),
-        "--host": "127.0.0.1",
-        "--port": str(port),
-        "--workers": "1",
-    }
-    return ["-m", "mlflow", "server", *(word for option in options.items() for word in option)]
+def experiments(results: Path) -> dict[str, str]:
+    """Study -> id of its experiment."""
+    found = MlflowClient(tracking_uri(results)).search_experiments()
+    return {each.name: each.experiment_id for each in found if each.name != "Default"}
 
 
 def _require_answer(uri: str) -> None:
@@ -229,7 +279,7 @@ def _require_answer(uri: str) -> None:
     try:
         answer = requests.get(f"{uri.rstrip('/')}/health", timeout=5)
     except requests.exceptions.RequestException as error:
-        raise ValueError(_no_answer(uri, error)) from error
+        raise ValueError(no_answer(uri, error)) from error
     if answer.status_code in _FORBIDDEN:
         raise ValueError(
             f"the MLflow server {uri} refuses this machine ({answer.status_code}): start it with "
@@ -237,7 +287,8 @@ def _require_answer(uri: str) -> None:
         )
 
 
-def _no_answer(uri: str, error: Exception) -> str:
+def no_answer(uri: str, error: Exception) -> str:
+    """Why something is refused that needs the server."""
     first = (str(error).splitlines() or [""])[0][:200]
     return (
         f"the MLflow tracking server must answer, {uri} does not "

@@ -1,81 +1,174 @@
 """A trial as Ray Tune sees it: a thin class around `trainables.trial.Trial`."""
 
+import contextlib
 import gc
+import shutil
 from pathlib import Path
 from typing import Any
 
 import torch
 from ray import tune
 
+from sweeps.pictures import draw_trial
 from trainables.config import TrialConfig
 from trainables.trial import Trial
 from trainables.workspace import Workspace
-
-STATE = "state.pt"
 
 
 class PruningTrial(tune.Trainable):
     """One epoch a step; the last step is the score, however the trial ended.
 
-    config: {"trial": TrialConfig, "results": path of the results folder}. A step that goes wrong
-    ends the trial with outcome "failed" and its sentence instead of raising, because Ray would
-    run it again: that is kept for workers that die.
+    config: {"trial": TrialConfig, "results": path of the results folder, "retry_smaller_batch":
+    bool, "processes": of a trial, a GPU each}. The state after each epoch lies in the results
+    folder and not in a checkpoint of Ray's: whatever was killed, this process, its node or the
+    driver, the trial goes on from there.
+
+    A step that goes wrong ends the trial with outcome "failed" and its sentence instead of
+    raising, because Ray would run it again: that is kept for workers that die.
     """
 
     def setup(self, config: dict[str, Any]) -> None:
-        self.trial_config: TrialConfig = config["trial"]
-        self.wound_down = False
+        self.workspace = Workspace(Path(config["results"]))
+        self.may_retry = bool(config.get("retry_smaller_batch"))
+        self.stop_after: int | None = None  # epochs
+        self.retried = ""  # why it runs with half the batch
+        self.n_reported: int | None = None  # epochs; None: this process has not reported yet
         self.trial: Trial | None = None
         self.problem: Exception | None = None
         try:
-            self.trial = Trial(self.trial_config, Workspace(Path(config["results"])))
+            processes = config.get("processes", 1)
+            changes = {"compute.processes": processes} if processes > 1 else {}
+            self._begin(config["trial"].replace(changes))
         except Exception as error:
-            # Reported by the first step: whatever it is, it must not take the worker down.
-            self.problem = error
+            # Raised by the first step: whatever it is, it must not take the worker down.
+            self.problem = error.with_traceback(None)
+
+    def _begin(self, config: TrialConfig) -> None:
+        self.wanted = config
+        if self.may_retry and self.workspace.state(smaller_batch(config).key).exists():
+            self.retried = "half the batch, as before"
+        self.trial = resumed(smaller_batch(config) if self.retried else config, self.workspace)
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
         """Take on another trial in the same process, which saves seconds of imports."""
+        self._drop()
+        self.setup(new_config)
+        return True
+
+    def _drop(self) -> None:
+        if self.trial is not None:
+            self.trial.close()
         self.trial = None
         gc.collect()
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
-        self.setup(new_config)
-        return True
 
-    def wind_down(self) -> None:
-        """Called by a scheduler that wants the trial to stop: its next step is its score."""
-        self.wound_down = True
+    def wind_down(self, after_epoch: int = 0) -> None:
+        """Called by a scheduler that wants the trial to stop: then its next step is its score.
+
+        after_epoch: that it decided on. A trial whose state was lost gets there again first.
+        """
+        self.stop_after = after_epoch
 
     def step(self) -> dict[str, Any]:
+        """What happened since: "epochs", the metrics of each; at the end an outcome, and "final",
+        the metrics that no epoch has.
+        """
         try:
-            if self.problem is not None:
-                raise self.problem
             return self._step()
+        except torch.AcceleratorError:
+            # The GPU's context is lost to the process; Ray starts another one.
+            raise
         except Exception as error:
             # The sweep goes on without this trial; its sentence goes to MLflow and the terminal.
-            sentence = f"{type(error).__name__}: {error}"
-            return {"outcome": "failed", "error": sentence, "metrics": {}, "done": True}
+            sentence = _sentence(error, self.workspace)
+            if self.retried or not self.may_retry or not is_out_of_memory(error):
+                failed = {"outcome": "failed", "error": sentence, "metrics": {}, "done": True}
+                return self._news() | failed
+        # Out of the handler, since the error holds on to all that did not fit.
+        return self._retry(sentence)
+
+    def _retry(self, sentence: str) -> dict[str, Any]:
+        """Start over with half the batch."""
+        self._drop()
+        self.workspace.state(self.wanted.key).unlink(missing_ok=True)
+        self.retried, self.problem, self.n_reported = sentence, None, None
+        try:
+            self._begin(self.wanted)
+        except Exception as error:
+            self.problem = error.with_traceback(None)
+        return self.step()
 
     def _step(self) -> dict[str, Any]:
+        if self.problem is not None:
+            raise self.problem
         if self.trial is None:
             raise RuntimeError("a trial must be set up before it steps")
-        if not self.trial.trained and not self.wound_down:
-            return {"metrics": self.trial.epoch(), "epoch": self.trial.epochs_done}
-        result = self.trial.finish(stopped=self.wound_down and not self.trial.trained)
-        return {
+        stopped = self.stop_after is not None and self.trial.epochs_done >= self.stop_after
+        if not self.trial.trained and not stopped:
+            metrics = self.trial.epoch()
+            self.trial.save()  # before it is reported: what is known outside is never lost
+            return self._news() | {"metrics": metrics}
+        result = self.trial.finish(stopped=not self.trial.trained)
+        with contextlib.suppress(Exception):  # a picture is not worth a trial
+            draw_trial(result.folder, self.trial.config.label)
+        told = self.trial.history[-1] if self.trial.history else {}
+        return self._news() | {
             "metrics": result.metrics,
-            "epoch": self.trial.epochs_done,
+            "final": {name: v for name, v in result.metrics.items() if name not in told},
             "outcome": result.outcome,
             "made_on": result.made_on,
             "done": True,
         }
 
-    def save_checkpoint(self, checkpoint_dir: str) -> None:
+    def _news(self) -> dict[str, Any]:
+        """The first report of a process repeats what an earlier one may not have delivered."""
+        news: dict[str, Any] = {"epoch": 0, "epochs": [], "key": self.wanted.key}
+        if self.n_reported is None and self.retried:
+            news["retried"] = self.retried
         if self.trial is not None:
-            torch.save(self.trial.state_dict(), Path(checkpoint_dir) / STATE)
+            news["epochs"] = self.trial.history[self.n_reported or 0 :]
+            news |= {"epoch": self.trial.epochs_done, "key": self.trial.config.key}
+        self.n_reported = news["epoch"]
+        return news
 
-    def load_checkpoint(self, checkpoint: Any) -> None:
-        path = Path(checkpoint) / STATE
-        if self.trial is not None and path.exists():
-            state = torch.load(path, map_location=self.trial.device, weights_only=True)
-            self.trial.load_state_dict(state)
+
+def resumed(config: TrialConfig, workspace: Workspace) -> Trial:
+    """The trial where it stopped, or at its beginning; a state that does not fit is removed."""
+    trial = Trial(config, workspace)
+    try:
+        trial.resume()
+        return trial
+    except (KeyError, TypeError, ValueError, RuntimeError):
+        # Of another version of this program, say; half of it may be loaded by now.
+        trial.forget()
+    return Trial(config, workspace)
+
+
+def smaller_batch(config: TrialConfig) -> TrialConfig:
+    """The trial with half the batch, in evaluation and in the training that is its own.
+
+    Where it repeats the dense network's training the recipe stays: it is the dense network's.
+    """
+    halves = {"compute.eval_batch_size": max(1, config.compute.eval_batch_size // 2)}
+    if config.finetune is not None:
+        halves["finetune.batch_size"] = max(1, config.finetune.batch_size // 2)
+    return config.replace(halves)
+
+
+def is_out_of_memory(error: Exception) -> bool:
+    """Whether memory ran out, of the GPU or of the machine, as far as one can tell."""
+    if isinstance(error, (MemoryError, torch.OutOfMemoryError)):
+        return True
+    # The last is what oneDNN says of it on a CPU, and of other things.
+    signs = ("out of memory", "alloc_cpu", "could not create a primitive")
+    return isinstance(error, RuntimeError) and any(sign in str(error).lower() for sign in signs)
+
+
+def _sentence(error: Exception, workspace: Workspace) -> str:
+    """What went wrong; torch words a full disk as a wrong position in a file."""
+    if "inline_container" in str(error):
+        root, states = workspace.root, workspace.state("").parent
+        free = min(shutil.disk_usage(f).free for f in (root, states) if f.exists())
+        return f"OSError: a file in {root} could not be written, {free / 1e9:.1f} GB are free"
+    return f"{type(error).__name__}: {error}"

@@ -1,4 +1,4 @@
-"""Slow twins of mis/, by loops, in float64, from the paper's text (shared facts 2.1 and 2.2)."""
+"""Slow twins of mis/, by loops, in float64, from the paper's text (arXiv 2402.14859)."""
 
 import math
 
@@ -9,13 +9,16 @@ def ranked_images(activations, priority):
     return sorted(images, key=lambda image: (float(activations[image]), int(priority[image])))
 
 
-def rank_blocks(ranked, n_tasks, k):
-    """((bins, queries) of the plus side, of the minus side); a bin is a list of n_tasks images."""
+def rank_blocks(ranked, n_tasks, k, query_rank=None):
+    """((bins, queries) of the plus side, of the minus side); a bin is a list of n_tasks images.
+
+    query_rank: of the most extreme query; None: the first rank that is no explanation.
+    """
+    first = n_tasks * k if query_rank is None else query_rank
     sides = []
     for extreme_first in (list(reversed(ranked)), list(ranked)):
         bins = [extreme_first[b * n_tasks : (b + 1) * n_tasks] for b in range(k)]
-        queries = extreme_first[k * n_tasks : (k + 1) * n_tasks]
-        sides.append((bins, queries))
+        sides.append((bins, extreme_first[first : first + n_tasks]))
     return sides
 
 

@@ -3,6 +3,8 @@
 import torch
 from torch import nn
 
+from pruning import choose_keep, score_groups
+
 
 class TinyConv(nn.Module):
     def __init__(self, inputs, filters, size):
@@ -43,3 +45,24 @@ def tiny_inception(seed=0, dtype=torch.float32):
             nn.init.normal_(module.running_mean, 0, 0.2)
             nn.init.uniform_(module.running_var, 0.5, 1.5)
     return network.to(dtype).eval()
+
+
+def with_small_head(vgg, n_classes=5):
+    """Its Linear layers 64 wide instead of 4096, which take seconds to make."""
+    with torch.device("meta"):
+        network = vgg(weights=None, num_classes=n_classes)
+    for k, (inputs, outputs) in ((0, (25088, 64)), (3, (64, 64)), (6, (64, n_classes))):
+        network.classifier[k] = nn.Linear(inputs, outputs)
+    network.features.to_empty(device="cpu")
+    for module in network.features:
+        if isinstance(module, (nn.Conv2d, nn.BatchNorm2d)):
+            module.reset_parameters()
+    return network
+
+
+def choose(network, rate, *, granularity, scope, criterion, generator=None, **more):
+    """Scores and selection in one call: what a round of pruning does."""
+    exclude = more.get("exclude", ())
+    generator = generator or torch.Generator().manual_seed(0)
+    scores = score_groups(network, criterion, granularity, generator=generator, exclude=exclude)
+    return choose_keep(network, rate, scores, granularity=granularity, scope=scope, **more)

@@ -1,12 +1,20 @@
 """The device and the number format of a trial."""
 
+import os
 import platform
+from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
+from typing import ParamSpec, TypeVar
 
 import torch
+from torch import nn
 
 from trainables.config import ComputeConfig
+from trainables.workspace import node_cache
+
+P = ParamSpec("P")
+R = TypeVar("R")
 
 _DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
@@ -33,6 +41,44 @@ def resolve_precision(config: ComputeConfig, device: torch.device) -> str:
         native = torch.cuda.is_bf16_supported(including_emulation=False)
         return "bf16" if native else "fp16"
     return "bf16" if torch.cpu._is_avx512_bf16_supported() else "fp32"
+
+
+def resolve_compile(config: ComputeConfig, device: torch.device) -> str:
+    """ "off", "default" or "graphs"; CUDA graphs that are asked for need a GPU.
+
+    "auto" is "off" on a CPU, where compiling takes minutes and gains nothing (benchmarks/RESULTS).
+    """
+    if config.compile == "graphs" and device.type != "cuda":
+        raise ValueError(
+            "compute.compile='graphs' needs a CUDA GPU, this trial runs on a CPU; use 'auto'"
+        )
+    if config.compile == "auto":
+        return "default" if device.type == "cuda" else "off"
+    return config.compile
+
+
+def compiled(function: Callable[P, R], mode: str, *, whole: bool = True) -> Callable[P, R]:
+    """`function` through torch.compile, once for each shape of its tensors; "off": as it is.
+
+    A function, not a module: what is saved, pruned and counted stays the plain network. What an
+    earlier call compiled in this process is let go: torch would keep its network, and after eight
+    of them would no longer compile, without a word. whole: fail where a part cannot be compiled.
+    """
+    if mode == "off":
+        return function
+    torch.compiler.reset()
+    chosen = "reduce-overhead" if mode == "graphs" else "default"
+    return torch.compile(function, mode=chosen, fullgraph=whole, dynamic=False)
+
+
+def share_compiled(cache: Path) -> None:
+    """Keep what is compiled under `cache`, where all trials of the machine find it."""
+    os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(node_cache(cache) / "compiled"))
+
+
+def place(network: nn.Module, device: torch.device) -> nn.Module:
+    """The network on the device, channels last: the order in which its images come."""
+    return network.to(device).to(memory_format=torch.channels_last)
 
 
 def autocast(precision: str, device: torch.device) -> AbstractContextManager:

@@ -1,19 +1,29 @@
 """The dense network: trained once where the study says so, and cached by all it depends on."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from pathlib import Path
+from typing import Any
 
 import torch
-from torchvision.models import GoogLeNet
+from torch import nn
 
-from trainables.compute import resolve_device, resolve_precision
-from trainables.config import KEY_VERSION, TrialConfig
+from trainables.compute import (
+    place,
+    prepare_process,
+    resolve_compile,
+    resolve_device,
+    resolve_precision,
+    share_compiled,
+)
+from trainables.config import KEY_VERSION, TrainConfig, TrialConfig
+from trainables.crew import Crew, crew_of
 from trainables.datasets.images import Data, Progress
 from trainables.evaluate import accuracy_metrics, predict
 from trainables.fields import digest_of, identity
 from trainables.finetune import Training
 from trainables.networks import build_network, load_checkpoint
-from trainables.workspace import whole_file
+from trainables.randomness import generator, stream
+from trainables.workspace import read_state, whole_file
 
 EpochReport = Callable[[int, dict[str, float]], None]
 """Called with the number of epochs done and their metrics."""
@@ -32,12 +42,21 @@ def dense_key(config: TrialConfig, data: Data) -> str:
     )[:16]
 
 
-def dense_path(config: TrialConfig, data: Data, cache: Path) -> Path:
-    """Where the trained dense network of `config` is, or will be."""
-    return cache / f"dense-{dense_key(config, data)}.pt"
+def dense_path(config: TrialConfig, data: Data, cache: Path, epoch: int | None = None) -> Path:
+    """Where the trained dense network of `config` is, or will be; or it after so many epochs."""
+    early = "" if epoch is None else f"-epoch{epoch}"
+    return cache / f"dense-{dense_key(config, data)}{early}.pt"
 
 
-def load_dense(config: TrialConfig, data: Data, cache: Path) -> GoogLeNet:
+def missing_dense(config: TrialConfig, data: Data, cache: Path) -> bool:
+    """Whether `train_dense` has to be called before a trial of `config` can run."""
+    if config.network.weights != "train":
+        return False
+    wanted = {None, config.rewind_epoch if config.rewind == "weights" else None}
+    return not all(dense_path(config, data, cache, epoch).exists() for epoch in wanted)
+
+
+def load_dense(config: TrialConfig, data: Data, cache: Path) -> nn.Module:
     """The dense network of `config`, on the CPU, with the weights it starts from.
 
     Raises ValueError when it has to be trained first (`train_dense`), or its weights do not fit.
@@ -54,30 +73,99 @@ def train_dense(
     data: Data,
     cache: Path,
     *,
+    keep_epochs: Collection[int] = (),
     report: EpochReport | None = None,
     progress: Progress | None = None,
 ) -> Path:
     """Train the dense network from scratch by `config.network.recipe`; returns its checkpoint.
 
-    The checkpoint is a plain state_dict of torchvision's GoogLeNet, written when training ended.
+    The checkpoint is a plain state_dict of torchvision's network, written when training ended.
+    keep_epochs: numbers of epochs after which to keep the network, too (0: as it was drawn), for
+    trials that rewind to them. Where the checkpoint is there, it stays, and training ends with the
+    last of those that are missing. An interrupted training goes on from its last epoch.
     """
     recipe = config.network.recipe
-    if recipe is None:
+    if recipe is None or config.network.weights != "train":
         raise ValueError(f"only weights='train' are trained, got {config.network.weights!r}")
+    prepare_process(config.compute)  # as its trials do, whose bits are to be the same
+    share_compiled(cache)
+    path, state_path = dense_path(config, data, cache), _state_path(config, data, cache)
+    last = recipe.epochs
+    if path.exists():
+        last = max((e for e in keep_epochs if not _early(config, data, cache, e)), default=0)
+    with crew_of(config, cache) as crew:
+        training = _start(config, recipe, data, crew)
+        done = _resume(training, state_path)
+        if done > min((e for e in keep_epochs if not _early(config, data, cache, e)), default=done):
+            # What is to be kept has gone by.
+            training, done = _start(config, recipe, data, crew), 0
+        while True:
+            if done in keep_epochs:
+                _save(training.network, dense_path(config, data, cache, done))
+            if done >= last:
+                break
+            metrics = _epoch(config, training, done, crew, progress)
+            done += 1
+            if report is not None:
+                batch_size = config.compute.eval_batch_size
+                network, device = training.network, training.device
+                logits = predict(network, data.val, device, training.precision, batch_size)
+                report(done, metrics | accuracy_metrics(logits, data.val.labels))
+            with whole_file(state_path) as partial:
+                torch.save(_state(training, done), partial)
+    if not path.exists():
+        _save(training.network, path)
+    state_path.unlink(missing_ok=True)
+    return path
+
+
+def _epoch(
+    config: TrialConfig,
+    training: Training,
+    done: int,
+    crew: Crew | None,
+    progress: Progress | None,
+) -> dict[str, float]:
+    torch.manual_seed(stream(config.seed, "dropout", done))
+    draw = generator(config.seed, "order", done)
+    if crew is not None:
+        crew.start_epoch(training, draw)
+    return training.epoch(draw, progress)
+
+
+def _start(config: TrialConfig, recipe: TrainConfig, data: Data, crew: Crew | None) -> Training:
     device = resolve_device(config.compute)
     precision = resolve_precision(config.compute, device)
     torch.manual_seed(config.seed)
-    network = build_network(config.network, data.n_classes)
-    network = network.to(device=device, memory_format=torch.channels_last)
-    training = Training(network, data.train, recipe, precision=precision)
-    generator = torch.Generator().manual_seed(config.seed)
-    for epoch in range(1, recipe.epochs + 1):
-        metrics = training.epoch(generator, progress)
-        if report is not None:
-            batch_size = config.compute.eval_batch_size
-            logits = predict(network, data.val, device, precision, batch_size)
-            report(epoch, metrics | accuracy_metrics(logits, data.val.labels))
-    path = dense_path(config, data, cache)
+    network = place(build_network(config.network, data.n_classes), device)
+    mode = resolve_compile(config.compute, device)
+    member = None if crew is None else crew.member
+    return Training(network, data.train, recipe, precision=precision, compile=mode, member=member)
+
+
+def _early(config: TrialConfig, data: Data, cache: Path, epoch: int) -> bool:
+    return dense_path(config, data, cache, epoch).exists()
+
+
+def _state_path(config: TrialConfig, data: Data, cache: Path) -> Path:
+    return cache / f"dense-{dense_key(config, data)}-state.pt"
+
+
+def _state(training: Training, done: int) -> dict[str, Any]:
+    network = training.network.state_dict()
+    return {"done": done, "network": network, "training": training.state_dict()}
+
+
+def _resume(training: Training, path: Path) -> int:
+    """Load what an interrupted training left; returns how many epochs are done."""
+    state = read_state(path, training.device)
+    if state is None:
+        return 0
+    training.network.load_state_dict(state["network"])
+    training.load_state_dict(state["training"])
+    return int(state["done"])
+
+
+def _save(network: nn.Module, path: Path) -> None:
     with whole_file(path) as partial:
-        torch.save(network.cpu().state_dict(), partial)
-    return path
+        torch.save({n: t.detach().cpu() for n, t in network.state_dict().items()}, partial)

@@ -8,9 +8,11 @@ from torch import Generator, Tensor, nn
 from torch.optim import SGD, Adam, AdamW, Optimizer
 
 from pruning import Held
-from trainables.compute import autocast
+from trainables.compute import autocast, compiled
 from trainables.config import TrainConfig
+from trainables.datasets.ahead import batches_on
 from trainables.datasets.images import ImageSet, Progress, normalise, split_batches
+from trainables.member import Member
 from trainables.networks import logits_of
 
 
@@ -40,6 +42,9 @@ def learning_rate(recipe: TrainConfig, step: int, steps_per_epoch: int) -> float
         return recipe.lr * (step + 1) / (warmup_steps + 1)
     if recipe.lr_schedule == "exponential":
         return recipe.lr * recipe.lr_gamma ** (step // steps_per_epoch)
+    if recipe.lr_schedule == "step":
+        passed = sum(step // steps_per_epoch >= epoch for epoch in recipe.lr_milestones)
+        return recipe.lr * recipe.lr_gamma**passed
     if recipe.lr_schedule == "cosine":
         done = (step - warmup_steps) / max(1, total - warmup_steps)
         return recipe.lr * (1 + math.cos(math.pi * done)) / 2
@@ -50,6 +55,9 @@ class Training:
     """A network in training: its optimizer, its recipe, and the masks it is held to.
 
     held: applied after every optimizer step; None trains all weights.
+    first_epoch: of the recipe; what comes before it is left out.
+    compile: "off", "default" or "graphs", as `resolve_compile` gives it.
+    member: one of several processes that each have this training, and do all its epochs together.
     """
 
     def __init__(
@@ -60,15 +68,23 @@ class Training:
         *,
         precision: str,
         held: Held | None = None,
+        first_epoch: int = 0,
+        compile: str = "off",
+        member: Member | None = None,
     ) -> None:
         self.network, self.images, self.recipe = network, images, recipe
-        self.precision, self.held = precision, held
+        self.precision, self.held, self.compile = precision, held, compile
+        self.member = member or Member()
+        self._running = self.member.normalised_together(network)
         self.device = next(network.parameters()).device
+        # torch cannot look into the BatchNorm that several processes share.
+        self.loss = compiled(self._loss, compile, whole=self.member.n == 1)
         self.optimizer = build_optimizer(network, recipe, precision)
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=precision == "fp16")
-        everything = torch.arange(len(images))
-        self.steps_per_epoch = len(split_batches(everything, recipe.batch_size))
-        self.step = 0
+        batches = split_batches(torch.arange(len(images)), recipe.batch_size, self.member.n)
+        self._batch_sizes = [len(batch) for batch in batches]
+        self.steps_per_epoch = len(batches)
+        self.step = first_epoch * self.steps_per_epoch
 
     def epoch(self, generator: Generator, progress: Progress | None = None) -> dict[str, float]:
         """One pass over the images: train/loss (mean over images) and train/lr (of its start).
@@ -77,15 +93,24 @@ class Training:
         Raises FloatingPointError when the loss is not finite.
         """
         self.network.train()
+        self._running.train()
         lr_at_start = learning_rate(self.recipe, self.step, self.steps_per_epoch)
         order = torch.randperm(len(self.images), generator=generator)
         total = torch.zeros((), device=self.device, dtype=torch.float64)
-        batches = self.images.batches(order, self.recipe.batch_size, augment=generator)
-        for _, pixels, labels in batches:
-            loss = self._step(pixels, labels)
+        batches = batches_on(
+            self.device,
+            self.images,
+            order,
+            self.recipe.batch_size,
+            augment=generator,
+            share=(self.member.rank, self.member.n),
+        )
+        for size, (_, pixels, labels) in zip(self._batch_sizes, batches, strict=True):
+            loss = self._step(pixels, labels, size)
             total += loss * len(labels)  # summed on the device: no wait for each step
             if progress is not None:
                 progress(self.step, self.recipe.epochs * self.steps_per_epoch)
+        self.member.add_up([total])
         mean = total.item() / len(self.images)
         if not math.isfinite(mean):
             raise FloatingPointError(
@@ -94,18 +119,22 @@ class Training:
             )
         return {"train/loss": mean, "train/lr": lr_at_start}
 
-    def _step(self, pixels: Tensor, labels: Tensor) -> Tensor:
+    def _step(self, pixels: Tensor, labels: Tensor, batch_size: int | None = None) -> Tensor:
+        """One optimizer step; the mean loss. batch_size: of all members' images, if not alone."""
         for group in self.optimizer.param_groups:
             group["lr"] = learning_rate(self.recipe, self.step, self.steps_per_epoch)
-        inputs = normalise(pixels.to(self.device, non_blocking=True))
-        labels = labels.to(self.device, non_blocking=True)
-        with autocast(self.precision, self.device):
-            logits, heads = logits_of(self.network(inputs))
-        loss = self._loss(logits, labels)
-        for head in heads:
-            loss = loss + self.recipe.aux_weight * self._loss(head, labels)
+        # Before the forward pass: a CUDA graph takes the memory of old gradients for its own.
         self.optimizer.zero_grad()
-        self.scaler.scale(loss).backward()
+        if self.compile == "graphs":
+            torch.compiler.cudagraph_mark_step_begin()
+        loss = self.loss(normalise(pixels), labels)
+        if self.member.n == 1:
+            self.scaler.scale(loss).backward()
+        else:
+            share = len(labels) / (batch_size or len(labels))
+            self.scaler.scale(loss * share).backward()
+            gradients = [p.grad for p in self.network.parameters() if p.grad is not None]
+            self.member.add_up(gradients)
         if self.recipe.clip_norm is not None:
             if self.held is not None:  # only a norm can tell: the weights are held after the step
                 self.held.mask_gradients()
@@ -118,8 +147,20 @@ class Training:
         self.step += 1
         return loss.detach()
 
-    def _loss(self, logits: Tensor, labels: Tensor) -> Tensor:
-        return F.cross_entropy(logits.float(), labels, label_smoothing=self.recipe.label_smoothing)
+    def _loss(self, inputs: Tensor, labels: Tensor) -> Tensor:
+        """The mean loss of a batch, and of its auxiliary heads: all of the step that is compiled.
+
+        The masks are outside: they are applied to the weights, after the optimizer.
+        """
+        with autocast(self.precision, self.device):
+            logits, heads = logits_of(self._running(inputs))
+        smoothing = self.recipe.label_smoothing
+        loss = F.cross_entropy(logits.float(), labels, label_smoothing=smoothing)
+        for head in heads:
+            loss = loss + self.recipe.aux_weight * F.cross_entropy(
+                head.float(), labels, label_smoothing=smoothing
+            )
+        return loss
 
     def state_dict(self) -> dict[str, object]:
         """All that the next epoch depends on, besides the network."""
@@ -158,8 +199,8 @@ def recalibrate(
         norm.momentum = None  # PyTorch's spelling of the cumulative mean
     network.train()
     order = torch.randperm(len(images), generator=generator)[:n_images]
-    for _, pixels, _ in images.batches(order, batch_size):
-        network(normalise(pixels.to(device)))
+    for _, pixels, _ in batches_on(device, images, order, batch_size):
+        network(normalise(pixels))
     for norm, momentum in zip(norms, momenta, strict=True):
         norm.momentum = momentum
     network.eval()

@@ -1,50 +1,64 @@
 """The files that a finished trial leaves behind."""
 
 import json
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import pandas as pd
 import torch
-from torchvision.models import GoogLeNet
 
-from pruning import KeepMask
 from trainables.config import TrialConfig
 from trainables.fields import flat
+from trainables.networks import network_arguments, save_compacted
+from trainables.pruned import PrunedNetwork
+from trainables.scoring import Scored
 from trainables.workspace import whole_file
 
-CHECKPOINT = "checkpoint.pt"  # a plain state_dict
+CHECKPOINT = "checkpoint.pt"  # a plain state_dict of the whole network, pruned weights zero
+COMPACTED = "compacted.pt"  # the network without what was removed: networks.load_compacted
 MASKS = "keep.pt"  # parameter name -> bool, True = kept
 UNITS = "units.parquet"  # one row a unit
+EPOCHS = "epochs.parquet"  # one row an epoch
+DISSECTION = "dissection.parquet"  # one row a dissected unit
 NETWORK = "network.json"  # what to build before the checkpoint is loaded
+GALLERY = "gallery"  # pictures of what chosen units answer to
 
 
 def save_results(
     folder: Path,
     config: TrialConfig,
-    network: GoogLeNet,
-    keep: KeepMask | None,
-    units: pd.DataFrame,
+    pruned: PrunedNetwork,
+    scored: Scored,
+    history: Sequence[Mapping[str, float]],
 ) -> None:
     """Write the files of a trial into `folder`, each whole or not at all.
 
-    The checkpoint loads with `weights_only=True` into
-    `torchvision.models.googlenet(weights=None, **network.json)`.
+    The checkpoint loads with `weights_only=True` into the torchvision model that network.json
+    names, with its other entries as arguments. Raises OSError on a full disk.
     """
+    network, arguments = pruned.network, network_arguments(pruned.network)
     state = {name: tensor.detach().cpu() for name, tensor in network.state_dict().items()}
     with whole_file(folder / CHECKPOINT) as partial:
         torch.save(state, partial)
-    if keep is not None:
+    if pruned.keep is not None:
         with whole_file(folder / MASKS) as partial:
-            torch.save({name: mask.cpu() for name, mask in keep.items()}, partial)
+            torch.save({name: mask.cpu() for name, mask in pruned.keep.items()}, partial)
+    smaller, kept = pruned.compacted()
+    if kept is not None:
+        with whole_file(folder / COMPACTED) as partial:
+            save_compacted(partial, smaller, kept, arguments)
     with whole_file(folder / UNITS) as partial:
-        units.to_parquet(partial, index=False)
-    build = {
-        "num_classes": network.fc.out_features,
-        "aux_logits": network.aux_logits,
-        "transform_input": network.transform_input,
-        "init_weights": False,
-    }
+        scored.units.to_parquet(partial, index=False)
+    if history:
+        with whole_file(folder / EPOCHS) as partial:
+            pd.DataFrame(history).to_parquet(partial, index=False)
+    if scored.dissected is not None:
+        with whole_file(folder / DISSECTION) as partial:
+            scored.dissected.to_parquet(partial, index=False)
+    for name, picture in scored.gallery.items():
+        with whole_file(folder / GALLERY / f"{name}.png") as partial:
+            picture.save(partial, format="png")
     with whole_file(folder / NETWORK) as partial:
-        partial.write_text(json.dumps(build))
+        partial.write_text(json.dumps(arguments))
     with whole_file(folder / "config.json") as partial:
         partial.write_text(json.dumps(flat(config), indent=1))

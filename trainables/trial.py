@@ -1,4 +1,4 @@
-"""One trial: prune, fine-tune, evaluate, round by round, and end with the score of every unit."""
+"""One trial: prune, retrain, evaluate, round by round, and end with the score of every unit."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -7,32 +7,32 @@ from typing import Any, Literal
 
 import pandas as pd
 import torch
-from torch import Generator
-from torchvision.models import GoogLeNet
 
-from pruning import (
-    Held,
-    KeepMask,
-    Kept,
-    choose_keep,
-    compact,
-    copy_back,
-    cumulative_rates,
-    kept_entries,
-    measure_sparsity,
-    prunable_weights,
+from pruning import cumulative_rates, measure_sparsity
+from trainables.compute import (
+    describe,
+    place,
+    prepare_process,
+    resolve_compile,
+    resolve_device,
+    resolve_precision,
+    share_compiled,
 )
-from trainables.compute import describe, prepare_process, resolve_device, resolve_precision
 from trainables.config import TrialConfig
+from trainables.cost import cost_metrics
+from trainables.crew import Crew
 from trainables.datasets.loading import load_data
-from trainables.dense import load_dense
+from trainables.dense import dense_path, load_dense
 from trainables.evaluate import accuracy_metrics, predict
-from trainables.fields import digest_of
 from trainables.finetune import Training, recalibrate
-from trainables.networks import count_cost, filter_sources
+from trainables.importance import importance
+from trainables.member import Member
+from trainables.networks import load_checkpoint
+from trainables.pruned import PrunedNetwork
+from trainables.randomness import generator, stream
 from trainables.results import save_results
-from trainables.scoring import score_network
-from trainables.workspace import Workspace
+from trainables.scoring import Scored, score_trial
+from trainables.workspace import Workspace, read_state, whole_file
 
 Outcome = Literal["completed", "stopped", "collapsed", "failed"]
 
@@ -54,6 +54,8 @@ class Result:
 class Trial:
     """A trial in progress, an epoch at a time; knows nothing of tuners and trackers.
 
+    history: the metrics of every epoch done, each with its "epoch" and "round".
+
     Raises ValueError where the data or the dense network is not as the config says.
     """
 
@@ -62,15 +64,19 @@ class Trial:
         prepare_process(config.compute)
         self.device = resolve_device(config.compute)
         self.precision = resolve_precision(config.compute, self.device)
+        self.compile = resolve_compile(config.compute, self.device)
+        share_compiled(workspace.cache)
         self.data = load_data(config.data, workspace.cache)
         network = load_dense(config, self.data, workspace.cache)
-        self.network = network.to(device=self.device, memory_format=torch.channels_last)
-        self.keep: KeepMask | None = None
-        self.held: Held | None = None
-        self.kept: Kept | None = None  # what is left where whole filters are gone for good
+        self.network = place(network, self.device)
+        self.pruned = PrunedNetwork(self.network, config.prune)
         self.training: Training | None = None
-        self.epochs_done = 0
-        self.metrics: dict[str, float] = {}
+        self.history: list[dict[str, float]] = []
+        self.crew: Crew | None = None
+
+    @property
+    def epochs_done(self) -> int:
+        return len(self.history)
 
     @property
     def trained(self) -> bool:
@@ -78,57 +84,61 @@ class Trial:
         return self.epochs_done == self.config.n_epochs
 
     def epoch(self) -> dict[str, float]:
-        """The next epoch of fine-tuning, at the start of a round after pruning; its metrics."""
-        if self.config.finetune is None or self.trained:
+        """The next epoch of training, at the start of a round after pruning; its metrics."""
+        if self.trained:
             raise ValueError(f"all {self.config.n_epochs} epochs of this trial are done")
-        round_, epoch_of_round = divmod(self.epochs_done, self.config.finetune.epochs)
+        round_, epoch_of_round = divmod(self.epochs_done, self.config.epochs_a_round)
         if epoch_of_round == 0:
             self._prune(round_)
             self.training = self._new_training()
         if self.training is None:
             raise ValueError("a trial that goes on in the middle of a round must be restored first")
-        # A stream an epoch: an interrupted trial goes on as if nothing had happened.
-        torch.manual_seed(self._stream("dropout", self.epochs_done))
-        metrics = self.training.epoch(self._generator("order", self.epochs_done))
-        if self.kept is not None:
-            copy_back(self.training.network, self.network, self.kept)
-        self._check_held()
-        self.epochs_done += 1
-        self.metrics = metrics | self.evaluate()
-        return {"epoch": float(self.epochs_done), "round": float(round_ + 1), **self.metrics}
+        # A stream an epoch: an interrupted trial goes on as if nothing had happened. One that
+        # rewinds sees what the dense network saw.
+        seed, epoch = self.config.seed, self.epochs_done
+        if self.config.rewind != "none":
+            epoch = self.config.rewind_epoch + epoch_of_round
+        torch.manual_seed(stream(seed, "dropout", epoch))
+        draw = generator(seed, "order", epoch)
+        if self.crew is not None:
+            self.crew.start_epoch(self.training, draw)
+        metrics = self.training.epoch(draw)
+        self.pruned.take_back(self.training.network)
+        self.pruned.require_held()
+        where = {"epoch": float(self.epochs_done + 1), "round": float(round_ + 1)}
+        self.history.append(where | metrics | self.evaluate())
+        ends_round = self.epochs_done % self.config.epochs_a_round == 0
+        if self.config.score_every_round and ends_round and not self.trained:
+            self.history[-1] |= self._score().metrics
+        return self.history[-1]
 
     def finish(self, *, stopped: bool = False) -> Result:
         """Score every unit of the network as it is now, write the files, end the trial."""
-        if self.config.finetune is None:
+        self.close()
+        if self.config.retrain is None:
             for round_ in range(self.config.rounds):
                 self._prune(round_)
             self._recalibrate()
-            self.metrics = self.evaluate()
-        scores, units = score_network(
-            self.network,
-            self.data.probe,
-            self.config,
-            self.workspace.cache,
-            device=self.device,
-            precision=self.precision,
-            generator=self._generator("tasks"),
-        )
-        cost = count_cost(self._without_removed(), self.config.data.pixels)
-        metrics = self.metrics | scores | cost
+            metrics = self.evaluate()
+        else:
+            # A trial that is stopped before its first epoch has nothing measured yet.
+            metrics = dict(self.history[-1]) if self.history else self.evaluate()
+        scored = self._score()
+        metrics |= scored.metrics | cost_metrics(self.pruned, self.config)
         outcome: Outcome = "stopped" if stopped else "completed"
         if metrics["prune/n_collapsed"] > 0:
             outcome = "collapsed"
         folder = self.workspace.trial(self.config.key)
-        save_results(folder, self.config, self.network, self.keep, units)
+        save_results(folder, self.config, self.pruned, scored, self.history)
         made_on = describe(self.device, self.precision)
-        return Result(outcome, metrics, units, folder, made_on)
+        return Result(outcome, metrics, scored.units, folder, made_on)
 
     def evaluate(self) -> dict[str, float]:
         """Accuracy on the validation images, and what is zero."""
         exclude = () if self.config.prune is None else self.config.prune.exclude
         sparsity = measure_sparsity(self.network, exclude)
         logits = predict(
-            self._without_removed(),
+            self.pruned.without_removed(),
             self.data.val,
             self.device,
             self.precision,
@@ -142,48 +152,49 @@ class Trial:
             "prune/n_collapsed": float(len(sparsity.collapsed)),
         }
 
+    def _score(self) -> Scored:
+        return score_trial(self.config, self.network, self.data, self.workspace.cache)
+
     def _prune(self, round_: int) -> None:
         prune = self.config.prune
-        if prune is None:
-            return
-        self.keep = choose_keep(
-            self.network,
-            cumulative_rates(prune.schedule, prune.rate, prune.rounds)[round_],
-            granularity=prune.granularity,
-            scope=prune.scope,
-            criterion=prune.criterion,
-            generator=self._generator("criterion", round_),
-            exclude=prune.exclude,
-            within=self.keep,
-            batchnorm_follows=prune.batchnorm_follows,
-        )
-        self._hold()
-
-    def _hold(self) -> None:
-        """Apply the masks; note what is left where a smaller network does the same."""
-        if self.keep is None or self.config.prune is None:
-            return
-        self.held = Held(self.network, self.keep)
-        self.held.apply()
-        prune = self.config.prune
-        self.kept = None
-        if prune.granularity == "filter" and prune.batchnorm_follows and prune.held:
-            layers = prunable_weights(self.network, prune.exclude)
-            if all(self.keep[name].any() for name in layers):
-                self.kept = kept_entries(self.network, self.keep, filter_sources(self.network))
-
-    def _without_removed(self) -> GoogLeNet:
-        """A smaller network of the same outputs where filters are gone, else the network itself."""
-        return self.network if self.kept is None else compact(self.network, self.kept)
+        if prune is not None:
+            rates = cumulative_rates(prune.schedule, prune.rate, prune.rounds)
+            scores = importance(self.network, self.config, self.data, self.workspace.cache, round_)
+            self.pruned.choose(scores, rates[round_])
+        if self.config.rewind == "weights":
+            epoch, cache = self.config.rewind_epoch, self.workspace.cache
+            load_checkpoint(self.network, dense_path(self.config, self.data, cache, epoch))
+        self.pruned.hold()
 
     def _new_training(self) -> Training:
-        prune, recipe = self.config.prune, self.config.finetune
+        recipe = self.config.retrain
         if recipe is None:
-            raise ValueError("a trial without fine-tuning has nothing to train")
-        # The removed need not be held: the network that is trained has not got them.
-        held = self.held if prune is not None and prune.held and self.kept is None else None
-        network = self._without_removed()
-        return Training(network, self.data.train, recipe, precision=self.precision, held=held)
+            raise ValueError("a trial without retraining has nothing to train")
+        network = self.pruned.without_removed()
+        return Training(
+            network,
+            self.data.train,
+            recipe,
+            precision=self.precision,
+            held=self.pruned.to_hold(network),
+            first_epoch=self.config.rewind_epoch,
+            compile=self.compile,
+            member=self._member(),
+        )
+
+    def _member(self) -> Member:
+        """This process among those that train; the others are started when they are needed."""
+        compute = self.config.compute
+        if compute.processes == 1:
+            return Member()
+        self.crew = self.crew or Crew(self.config.data, compute, self.workspace.cache)
+        return self.crew.member
+
+    def close(self) -> None:
+        """End the other processes of the trial, where there are any."""
+        if self.crew is not None:
+            self.crew.close()
+        self.crew = None
 
     def _recalibrate(self) -> None:
         if self.config.recalibrate_images:
@@ -191,35 +202,17 @@ class Trial:
                 self.network,
                 self.data.train,
                 self.config.recalibrate_images,
-                self._generator("recalibrate"),
+                generator(self.config.seed, "recalibrate"),
             )
-
-    def _check_held(self) -> None:
-        if self.held is None or self.config.prune is None or not self.config.prune.held:
-            return
-        revived = self.held.revived()
-        if revived:
-            raise RuntimeError(
-                f"pruned weights must stay exactly zero, those of {len(revived)} parameters do "
-                f"not: {', '.join(revived[:3])}"
-            )
-
-    def _stream(self, *purpose: object) -> int:
-        """A seed for one purpose of this trial: trials of one seed share it, purposes do not."""
-        return int(digest_of([self.config.seed, *purpose])[:15], 16)
-
-    def _generator(self, *purpose: object) -> Generator:
-        return torch.Generator().manual_seed(self._stream(*purpose))
 
     def state_dict(self) -> dict[str, Any]:
         """All that the rest of the trial depends on; loads with torch.load(weights_only=True)."""
         return {
             "key": self.config.key,
             "network": self.network.state_dict(),
-            "keep": self.keep,
+            "keep": self.pruned.keep,
             "training": None if self.training is None else self.training.state_dict(),
-            "epochs_done": self.epochs_done,
-            "metrics": self.metrics,
+            "history": self.history,
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -229,15 +222,31 @@ class Trial:
                 f"this trial is {self.config.key}, the checkpoint is of {state['key']}"
             )
         self.network.load_state_dict(state["network"])
-        self.keep = state["keep"]
-        if self.keep is not None:
-            self.keep = {name: mask.to(self.device) for name, mask in self.keep.items()}
-            self._hold()
-        self.epochs_done, self.metrics = state["epochs_done"], state["metrics"]
+        if state["keep"] is not None:
+            self.pruned.keep = {name: m.to(self.device) for name, m in state["keep"].items()}
+            self.pruned.hold()
+        self.history = state["history"]
         self.training = None
         if state["training"] is not None:
             self.training = self._new_training()
             self.training.load_state_dict(state["training"])
+
+    def save(self) -> None:
+        """Write the state to the workspace, whole or not at all. Raises OSError on a full disk."""
+        with whole_file(self.workspace.state(self.config.key)) as partial:
+            torch.save(self.state_dict(), partial)
+
+    def resume(self) -> bool:
+        """Go on from the state in the workspace; False where there is none that can be read."""
+        state = read_state(self.workspace.state(self.config.key), self.device)
+        if state is None:
+            return False
+        self.load_state_dict(state)
+        return True
+
+    def forget(self) -> None:
+        """Remove the state from the workspace: the trial has ended."""
+        self.workspace.state(self.config.key).unlink(missing_ok=True)
 
 
 def run_trial(

@@ -1,50 +1,85 @@
-"""The trials of a sweep as a table: the same numbers for the terminal and for files."""
+"""The trials of a sweep as a table: the same numbers for the terminal, the page and files."""
 
 import math
+from dataclasses import dataclass
 
 import pandas as pd
 from rich.box import SIMPLE
 from rich.table import Table
 
-# Beside the label; what the terminal has no room for is in the files.
-_COLUMNS = {
-    "sparsity": "prune/sparsity",
-    "top-1": "val/top1",
-    "MIS": "mis/mean",
-    "change": "mis/change",
-    "units": "mis/n_units",
-    "dead": "mis/n_dead",
-}
-_FILE_COLUMNS = _COLUMNS | {
-    "tasks solved": "mis/task_accuracy",
-    "MIS, dead as 0.5": "mis/mean_dead_as_half",
-    "top-5": "val/top5",
-    "loss": "val/loss",
-    "sparsity of network": "prune/sparsity_network",
-    "collapsed layers": "prune/n_collapsed",
-}
+from trainables.config import METHODS
+
+
+@dataclass(frozen=True)
+class Column:
+    """heading: for people. error: the metric with its standard error within one trial."""
+
+    heading: str
+    metric: str
+    error: str = ""
+    kind: str = "number"  # number, change, count or amount
+    terminal: bool = False  # has room in 100 columns
+
+
+COLUMNS = (
+    Column("sparsity", "prune/sparsity", terminal=True),
+    Column("top-1", "val/top1", "val/top1_error", terminal=True),
+    Column("MIS", "mis/mean", "mis/error", terminal=True),
+    Column("change", "mis/change", "mis/change_error", "change", terminal=True),
+    Column("units", "mis/n_units", kind="count", terminal=True),
+    Column("dead", "mis/n_dead", kind="count", terminal=True),
+    Column("constant", "mis/n_constant", kind="count"),
+    Column("unread", "mis/n_unread", kind="count"),
+    Column("MIS, dead as 0.5", "mis/mean_dead_as_half"),
+    Column("tasks solved", "mis/task_accuracy"),
+    Column("by pixels", "mis/pixels_mean"),
+    Column("detectors", "dissection/interpretable", kind="count"),
+    Column("concepts", "dissection/unique", kind="count"),
+    Column("top-5", "val/top5"),
+    Column("loss", "val/loss"),
+    Column("calibration error", "val/ece"),
+    Column("multiply-adds", "cost/macs", kind="amount"),
+    Column("parameters", "cost/params", kind="amount"),
+    Column("latency, ms", "cost/latency"),
+    Column("sparsity of network", "prune/sparsity_network"),
+    Column("collapsed layers", "prune/n_collapsed", kind="count"),
+)
+_KINDS = ["dense", "untrained", *METHODS]
+_RETRAINED = ["none", "recalibrate", "finetune", "rewind_weights", "rewind_learning_rate"]
+_BY = ["kind", "most_important_first", "chance", "how", "schedule", "rate", "seed"]
+
+
+def ordered(trials: pd.DataFrame) -> pd.DataFrame:
+    """Networks that are not pruned first, then method by method, controls last."""
+    keys = pd.DataFrame(
+        {
+            "kind": trials["method"].map({name: i for i, name in enumerate(_KINDS)}),
+            "chance": trials["criterion"] == "random",
+            "how": trials["retraining"].map({name: i for i, name in enumerate(_RETRAINED)}),
+            **{name: trials[name] for name in _BY if name in trials},
+        }
+    )
+    return trials.loc[keys.sort_values(_BY, kind="stable").index]
 
 
 def summary(trials: pd.DataFrame) -> pd.DataFrame:
-    """A row a trial, dense networks first; `change` of MIS: to the same units of the dense network.
+    """A row a trial, dense networks first, with the columns of COLUMNS by their headings.
 
-    trials: as in `SweepFrames`.
+    `change` of MIS: to the same units of the dense network. trials: as in `SweepFrames`.
     """
-    trials = trials.assign(**{"mis/change": trials["mis/mean"] - trials["mis/dense_same_units"]})
-    is_pruned = ~trials["method"].isin(["dense", "untrained"])
-    ordered = trials.assign(pruned=is_pruned).sort_values(
-        ["pruned", "method", "rate", "retraining", "schedule", "criterion", "seed"]
-    )
-    table = ordered.reindex(columns=["label", *_FILE_COLUMNS.values(), "outcome", "key"])
-    return table.rename(columns={metric: name for name, metric in _FILE_COLUMNS.items()})
+    metrics = {column.metric: column.heading for column in COLUMNS}
+    errors = {c.error: f"{c.heading} error" for c in COLUMNS if c.error}
+    chosen = ["label", *metrics, *errors, "outcome", "key"]
+    return ordered(trials).reindex(columns=chosen).rename(columns=metrics | errors)
 
 
 def terminal_table(table: pd.DataFrame, title: str) -> Table:
     """`summary` for people."""
     shown = Table(title=title, title_justify="left", box=SIMPLE, padding=(0, 1, 0, 0))
-    shown.add_column("trial", no_wrap=True)
-    for name in _COLUMNS:
-        shown.add_column(name, justify="right", no_wrap=True)
+    shown.add_column("trial", overflow="fold", min_width=20)
+    columns = [column for column in COLUMNS if column.terminal]
+    for column in columns:
+        shown.add_column(column.heading, justify="right", no_wrap=True)
     section = None
     for row in table.to_dict("records"):
         kind = str(row["label"]).split()[0]
@@ -54,13 +89,24 @@ def terminal_table(table: pd.DataFrame, title: str) -> Table:
         label = str(row["label"])
         if row["outcome"] != "completed":
             label += f" ({row['outcome']})"
-        shown.add_row(label, *(_cell(name, float(row[name])) for name in _COLUMNS))
+        shown.add_row(label, *(cell(column, row[column.heading]) for column in columns))
     return shown
 
 
-def _cell(name: str, value: float) -> str:
-    if math.isnan(value):
+def cell(column: Column, value: object) -> str:
+    """A number as it is written; a dash where there is none."""
+    number = float(value) if isinstance(value, (int, float)) else math.nan
+    if not math.isfinite(number):
         return "–"
-    if name in ("units", "dead"):
-        return f"{value:.0f}"
-    return f"{value:+.3f}" if name == "change" else f"{value:.3f}"
+    if column.kind == "count":
+        return f"{number:,.0f}"
+    if column.kind == "amount":
+        return _amount(number)
+    return f"{number:+.3f}" if column.kind == "change" else f"{number:.3f}"
+
+
+def _amount(number: float) -> str:
+    for size, letter in ((1e9, " G"), (1e6, " M"), (1e3, " k")):
+        if abs(number) >= size:
+            return f"{number / size:.3g}{letter}"
+    return f"{number:.3g}"

@@ -1,49 +1,170 @@
 """Write a report: to the terminal, to files, to the sweep's parent run."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
-import matplotlib.pyplot as plt
+import pandas as pd
 from mlflow.entities import Run
 from rich.console import Console
 
-from sweeps.report.figures import figures
-from sweeps.report.frames import latest_sweep, load_frames
+from sweeps.report.check import Check
+from sweeps.report.description import description
+from sweeps.report.frames import SweepFrames, latest_sweep, load_frames, open_tracker
+from sweeps.report.page import Findings, render, sections
+from sweeps.report.plates import PLATES
+from sweeps.report.published import published_frames, published_trials
+from sweeps.report.sentences import sentence, survivorship_sentence
+from sweeps.report.statistics import Answer, answers, questions, rate_column, survivorship
+from sweeps.report.style import save_titled, shows_released
+from sweeps.report.svg import inline_svg
 from sweeps.report.table import summary, terminal_table
-from sweeps.studies import load_study
-from sweeps.tracking import Tracker, has_store
+from sweeps.report.validity import checks
+from sweeps.report.words import beside_released, trial_sentence
+from sweeps.tracking import Tracker, Unavailable
+from sweeps.views import publish_views
+
+PAGE = "report.html"
 
 
 def write_report(tracker: Tracker, sweep_run: Run, results: Path, console: Console) -> Path:
-    """Tables and figures of a sweep; returns their folder, which is logged to the parent run."""
+    """Page, tables and figures of a sweep; returns their folder, which is logged to the run."""
     frames = load_frames(tracker, sweep_run)
     folder = results / "report" / tracker.study
-    folder.mkdir(parents=True, exist_ok=True)
-    table = summary(frames.trials)
-    table.to_csv(folder / "trials.csv", index=False)
-    frames.trials.to_parquet(folder / "trials.parquet", index=False)
-    for name, figure in figures(frames.trials, frames.caption).items():
-        for suffix in ("png", "svg"):
-            figure.savefig(folder / f"{name}.{suffix}", dpi=160)
-        plt.close(figure)
-    tracker.log_folder(sweep_run.info.run_id, folder, "report")
-    title = f"{tracker.study}: {len(table)} trials"
-    if frames.missing:
-        title += f", {frames.missing} more are not finished"
-    console.print(terminal_table(table, title))
-    console.print(frames.caption, soft_wrap=True)
-    console.print(
-        "change: of MIS, against the same units of the dense network. Figures and tables: "
-        f"{folder}, and in MLflow with the sweep's run",
-        soft_wrap=True,
-    )
+    findings = write_files(frames, folder)
+    _log(tracker, sweep_run, frames, findings, folder, console)
+    _print(frames, findings, folder, console)
     return folder
 
 
 def report_study(study: str, results: Path, sweep: str | None, console: Console) -> int:
     """`make report`: the latest sweep of a study, or the one of a key, from MLflow alone."""
-    load_study(study)  # an unknown name is refused before an experiment is made for it
-    if not has_store(results):
-        raise ValueError(f"{results} must hold what a sweep logged, it holds no mlflow.db")
-    tracker = Tracker(study, results.resolve())
-    write_report(tracker, latest_sweep(tracker, sweep), results.resolve(), console)
+    results = results.resolve()
+    tracker = open_tracker(study, results)
+    write_report(tracker, latest_sweep(tracker, sweep), results, console)
     return 0
+
+
+def report_published(results: Path, console: Console) -> int:
+    """`make report STUDY=published`: of the points that the authors released, without MLflow."""
+    frames, folder = published_frames(), results.resolve() / "report" / "published"
+    _print(frames, write_files(frames, folder), folder, console)
+    return 0
+
+
+def write_files(frames: SweepFrames, folder: Path) -> Findings:
+    """The page, and beside it the figures as PNG and SVG, the tables as CSV and Parquet."""
+    folder.mkdir(parents=True, exist_ok=True)
+    findings = _findings(frames)
+    _write_tables(frames, findings, folder)
+    svgs, absent = _write_figures(frames, folder)
+    page = render(frames, findings, sections(svgs, absent))
+    (folder / PAGE).write_text(page, encoding="utf-8")
+    return findings
+
+
+def _findings(frames: SweepFrames) -> Findings:
+    units = {str(key): own for key, own in frames.units.groupby("key", observed=True)}
+    failed = int((frames.unfinished["status"] == "FAILED").sum())
+    made = checks(frames.trials, units=units, missing=frames.missing, failed=failed)
+    rate = rate_column(frames.trials)
+    survival = survivorship_sentence(survivorship(frames.trials, questions(rate)[0]))
+    return Findings(made, answers(frames.trials, rate=rate), survival)
+
+
+def _write_figures(frames: SweepFrames, folder: Path) -> tuple[dict[str, str], dict[str, str]]:
+    """Plate -> its drawing for the page; plate -> why there is none."""
+    released = published_trials()
+    told = {str(row["key"]): trial_sentence(row) for row in frames.trials.to_dict("records")}
+    for row in released.to_dict("records"):
+        faults = f" — {row['faults']}" if row["faults"] else ""
+        told[str(row["key"])] = trial_sentence(row) + faults
+    svgs, absent = {}, {}
+    for plate in PLATES:
+        figure = plate.draw(frames, released)
+        if isinstance(figure, str):
+            absent[plate.name] = figure
+            continue
+        svgs[plate.name] = inline_svg(figure, plate.name, plate.title, told)
+        if not beside_released(frames) and shows_released(figure):
+            # Drawn anew: axes that reach to points of another scale would be half empty.
+            figure = plate.draw(frames, released.iloc[:0])
+            if isinstance(figure, str):
+                continue
+            figure.draw_without_rendering()
+        save_titled(figure, folder / plate.name, plate.title, frames.caption)
+    return svgs, absent
+
+
+def _write_tables(frames: SweepFrames, findings: Findings, folder: Path) -> None:
+    tables = {
+        "trials": summary(frames.trials),
+        "statistics": _statistics_table(findings.answers),
+        "validity": pd.DataFrame(findings.checks, columns=list(Check.__annotations__)),
+    }
+    tables |= {"epochs": frames.epochs} if len(frames.epochs) else {}
+    for name, table in tables.items():
+        table.to_csv(folder / f"{name}.csv", index=False)
+        table.to_parquet(folder / f"{name}.parquet", index=False)
+    frames.trials.to_parquet(folder / "trials_all_metrics.parquet", index=False)
+    if len(frames.units):  # a row a unit of every trial: too many for CSV
+        frames.units.to_parquet(folder / "units.parquet", index=False)
+
+
+def _statistics_table(found: Sequence[Answer]) -> pd.DataFrame:
+    rows = []
+    for answer in found:
+        slope, question = answer.slope, answer.question
+        row: dict[str, object] = {"x": question.x, "y": question.y, "n": answer.n}
+        row |= {"trials": answer.population.stratum, "verdict": answer.verdict}
+        row["said"] = sentence(answer)
+        if slope is not None:
+            row |= {"change": slope.change, "low": slope.low, "high": slope.high, "p": slope.p}
+        if answer.equivalence is not None:
+            row["p_equivalence"] = answer.equivalence.p
+        for each in answer.correlations:
+            name = f"{each.kind} {each.over}"
+            row |= {name: each.value, f"{name} low": each.low, f"{name} high": each.high}
+        rows.append(row)
+    return pd.DataFrame(rows)
+
+
+def _log(
+    tracker: Tracker,
+    sweep_run: Run,
+    frames: SweepFrames,
+    findings: Findings,
+    folder: Path,
+    console: Console,
+) -> None:
+    """The folder and the description of the parent run; a server that refuses stops nothing."""
+    run_id, experiment = sweep_run.info.run_id, tracker.experiment_id
+    said = description(frames, findings.checks, experiment, run_id, f"report/{PAGE}")
+    try:
+        tracker.log_folder(run_id, folder, "report")
+        tracker.set_tags(run_id, {"purpose": frames.purpose, "mlflow.note.content": said})
+        publish_views(tracker, [name for name in map(str, frames.trials) if "/" in name])
+    except (*Unavailable, OSError) as error:
+        first = (str(error).splitlines() or [""])[0][:200]
+        console.print(
+            f"[red]problem:[/] the report could not be logged to {tracker.uri} "
+            f"({type(error).__name__}: {first}); it is in {folder}",
+            soft_wrap=True,
+        )
+
+
+def _print(frames: SweepFrames, findings: Findings, folder: Path, console: Console) -> None:
+    table = summary(frames.trials)
+    title = f"{frames.study}: {len(table)} trials"
+    if frames.missing:
+        title += f", {frames.missing} more are not finished"
+    console.print(terminal_table(table, title))
+    console.print(frames.caption, soft_wrap=True)
+    for check in findings.checks:
+        if check.status == "failed":
+            console.print(f"[red]✗ {check.name}:[/] {check.said}", soft_wrap=True)
+    console.print(
+        "change: of MIS, against the same units of the dense network. The report: "
+        f"{folder / PAGE}, with figures and tables beside it"
+        + (", and in MLflow with the sweep's run" if frames.sweep_key else ""),
+        soft_wrap=True,
+    )

@@ -7,8 +7,9 @@ from hypothesis import strategies as st
 from mis_oracles import ranked_images
 from torch import nn
 
-from mis import activations
-from mis.activations import collect_extremes, key_values, sort_keys
+from mis import extremes
+from mis.activations import collect_extremes
+from mis.extremes import ExtremesCollector, key_values, sort_keys
 
 
 class Whole(nn.Module):
@@ -52,11 +53,11 @@ def batched(images, size=16, order=None):
     return [(chunk, images[chunk]) for chunk in ids.split(size)]
 
 
-def collect(images=None, *, layers=LAYERS, depth=20, size=16, order=None, priority=None):
+def collect(images=None, *, layers=LAYERS, depth=20, size=16, order=None, priority=None, **more):
     images = pictures() if images is None else images
     priority = permutation(len(images)) if priority is None else priority
     batches = batched(images, size, order)
-    return collect_extremes(network(), layers, batches, depth=depth, priority=priority)
+    return collect_extremes(network(), layers, batches, depth=depth, priority=priority, **more)
 
 
 def all_means(images):
@@ -87,12 +88,29 @@ def test_extremes_equal_a_plain_sort():
     assert found.minimum.dtype == torch.float32 and found.top.dtype == torch.int64
 
 
+def test_rectified_layers_are_read_after_a_relu_and_the_network_goes_on_with_what_it_had():
+    images, priority = pictures(), permutation()
+    found = collect(images, priority=priority, rectified=["conv"])
+    with torch.no_grad():
+        maps = network().conv(images)
+    assert (maps < 0).any(dim=0).any()  # else a ReLU would change nothing
+    conv, fc = maps.relu().mean((2, 3)), all_means(images)[:, 6:]
+    means = torch.cat([conv, fc], dim=1)
+    assert (fc < 0).any() and torch.equal(found.minimum, means.min(dim=0).values)
+    for unit in range(9):
+        ranked = ranked_images(means[:, unit], priority)
+        assert found.bottom[unit].tolist() == ranked[:20]
+        assert found.top[unit].tolist() == ranked[::-1][:20]
+    with pytest.raises(ValueError, match=r"rectified must name layers .* \['relu'\] are not$"):
+        collect(images, rectified=["fc", "relu"])
+
+
 @pytest.mark.parametrize("buffer", [1, 25, 2048])
 @pytest.mark.parametrize("size", [1, 7, 60])
 def test_batches_buffers_and_order_do_not_matter(monkeypatch, buffer, size):
     expected = collect()
-    monkeypatch.setattr(activations, "BUFFER_IMAGES", buffer)
-    monkeypatch.setattr(activations, "MERGE_UNITS", 4)
+    monkeypatch.setattr(extremes, "BUFFER_IMAGES", buffer)
+    monkeypatch.setattr(extremes, "MERGE_UNITS", 4)
     found = collect(size=size, order=permutation(60, seed=9))
     for field in ("top", "bottom", "minimum", "maximum"):
         assert torch.equal(getattr(found, field), getattr(expected, field))
@@ -294,3 +312,115 @@ def test_ids_that_cannot_be_are_refused(order, message):
     images = torch.cat([pictures(), pictures(1)])
     with pytest.raises(ValueError, match=message):
         collect(images, order=order, priority=permutation(60))
+
+
+def means_of(images):
+    means = all_means(images)
+    return [means[:, :6], means[:, 6:]]
+
+
+def same(found, expected):
+    fields = ("layer_of", "channel", "top", "bottom", "minimum", "maximum")
+    return found.n_images == expected.n_images and all(
+        torch.equal(getattr(found, field), getattr(expected, field)) for field in fields
+    )
+
+
+@pytest.mark.parametrize("buffer", [1, 25, 2048])
+def test_an_interrupted_pass_goes_on_from_a_file(monkeypatch, buffer, tmp_path):
+    expected, images = collect(), pictures()
+    monkeypatch.setattr(extremes, "BUFFER_IMAGES", buffer)
+    path = tmp_path / "state.pt"
+    steps = []
+
+    class PowerCut(Exception):
+        pass
+
+    def save(done, total):
+        steps.append((done, total))
+        torch.save(collector.state_dict(), path)
+        if done == 48:
+            raise PowerCut
+
+    for order in (permutation(60, seed=9), None):
+        collector = ExtremesCollector(LAYERS, 20, permutation())
+        if order is None:
+            collector.load_state_dict(torch.load(path, weights_only=True))
+            order = collector.remaining()
+            assert order.tolist() == sorted(permutation(60, seed=9)[48:].tolist())
+        try:
+            found = collect_extremes(
+                network(),
+                LAYERS,
+                batched(images, 16, order),
+                depth=20,
+                priority=permutation(),
+                collector=collector,
+                progress=save,
+            )
+        except PowerCut:
+            continue
+    assert steps == [(16, 60), (32, 60), (48, 60), (60, 60)]
+    assert same(found, expected)
+
+
+@given(
+    cuts=st.lists(st.integers(0, 60), max_size=5),
+    saved=st.lists(st.booleans(), min_size=6, max_size=6),
+    seed=st.integers(0, 2**31),
+)
+@settings(max_examples=30, deadline=None)
+def test_any_cuts_and_any_order_end_alike(cuts, saved, seed):
+    images, order = pictures(), permutation(60, seed)
+    collector = ExtremesCollector(LAYERS, 20, permutation())
+    bounds = [0, *sorted(cuts), 60]
+    for begin, end, save in zip(bounds, bounds[1:], saved, strict=False):
+        ids = order[begin:end]
+        if len(ids):
+            collector.add(ids, means_of(images[ids]))
+        assert collector.n_images == end
+        if save:
+            state = collector.state_dict()
+            collector = ExtremesCollector(LAYERS, 20, permutation())
+            collector.load_state_dict(state)
+    assert same(collector.result(), collect())
+
+
+def test_a_state_is_a_moment_and_a_result_no_end():
+    images, ids = pictures(), torch.arange(60)
+    collector = ExtremesCollector(LAYERS, 20, permutation())
+    collector.add(ids[:45], means_of(images[:45]))
+    state = collector.state_dict()
+    part = collector.result()
+    collector.add(ids[45:], means_of(images[45:]))
+    assert same(collector.result(), collect()) and part.n_images == 45
+    again = ExtremesCollector(LAYERS, 20, permutation())
+    again.load_state_dict(state)
+    assert again.n_images == 45 and same(again.result(), part)
+
+
+@pytest.mark.parametrize(
+    ("layers", "depth", "seed", "message"),
+    [
+        (["fc", "conv"], 20, 2, r"layers \['fc', 'conv'\]"),
+        (LAYERS, 19, 2, "of depth 19 .*, it is of depth 20"),
+        (LAYERS, 20, 3, "of the same priority"),
+    ],
+)
+def test_a_collector_of_other_settings_is_refused(layers, depth, seed, message):
+    collector = ExtremesCollector(LAYERS, 20, permutation())
+    settings = {"depth": depth, "priority": permutation(seed=seed)}
+    with pytest.raises(ValueError, match=message):
+        collect_extremes(network(), layers, batched(pictures()), **settings, collector=collector)
+    other = ExtremesCollector(layers, depth, permutation(seed=seed))
+    with pytest.raises(ValueError, match="the collector must be of"):
+        other.load_state_dict(collector.state_dict())
+
+
+def test_images_met_before_the_interruption_must_not_come_again():
+    collector = ExtremesCollector(LAYERS, 20, permutation())
+    collector.add(torch.arange(5), means_of(pictures()[:5]))
+    again = ExtremesCollector(LAYERS, 20, permutation())
+    again.load_state_dict(collector.state_dict())
+    with pytest.raises(ValueError, match="came twice"):
+        again.add(torch.tensor([4]), means_of(pictures()[4:5]))

@@ -127,17 +127,30 @@ def test_images_of_other_types_are_refused(name, embedded, played, monkeypatch):
 
 
 def test_pixels_compare_by_correlation(embedded):
-    images = photos(2)
+    images = photos(2, 32)
     correlation = torch.corrcoef(images.flatten(1).double())[0, 1]
     vectors = embedded["pixels"].embed(images)
     assert float(vectors[0] @ vectors[1]) == pytest.approx(float(correlation), abs=1e-5)
 
 
-def test_pixels_refuse_an_image_of_one_grey(embedded):
-    images = photos()
-    images[1] = 77
-    with pytest.raises(ValueError, match="one grey, but 1 are"):
-        embedded["pixels"].embed(images)
+def test_pixels_of_large_images_are_compared_when_they_are_small(embedded):
+    """224 pixels a side would be 150,528 numbers an image: 30 GB for 50,000 of them."""
+    images = photos(2, 224)
+    correlation = torch.corrcoef(images.flatten(1).double())[0, 1]
+    vectors = embedded["pixels"].embed(images)
+    assert vectors.shape == (2, 3 * 32 * 32 + 1)
+    assert float(vectors[0] @ vectors[1]) == pytest.approx(float(correlation), abs=0.01)
+
+
+@pytest.mark.parametrize("size", [32, 100])
+def test_by_pixels_an_image_of_one_grey_is_like_others_of_one_grey_alone(size, embedded):
+    images = photos(4, size)
+    images[1], images[3] = 77, 200
+    vectors = embedded["pixels"].embed(images)
+    assert torch.allclose(vectors.norm(dim=1), torch.ones(4), atol=1e-6)
+    products = vectors @ vectors.T
+    assert products[1, 3] == 1 and (products[1, [0, 2]] == 0).all()
+    assert 0.01 < abs(products[0, 2]) < 0.99
 
 
 def test_lite0_weights_are_loaded_as_data_only(monkeypatch):

@@ -5,7 +5,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mis.tasks import build_tasks, images_needed
+from mis.protocols import PROTOCOLS, query_rank
+from mis.tasks import build_tasks, deal_tasks, draw_deal, images_needed
 
 
 def generator(seed=0):
@@ -90,3 +91,58 @@ def test_too_few_ranks_are_refused():
 def test_no_tasks_are_refused(n_tasks, k):
     with pytest.raises(ValueError, match="must be at least 1"):
         images_needed(n_tasks, k)
+
+
+def test_queries_of_lower_ranks():
+    """Explanations stay as they are; queries come from the block that starts at query_rank."""
+    top, bottom = ranks(5, 60)
+    settings = {"n_tasks": 4, "k": 3}
+    near = build_tasks(top, bottom, generator=generator(), **settings)
+    far = build_tasks(top, bottom, generator=generator(), query_rank=50, **settings)
+    assert torch.equal(far.plus, near.plus) and torch.equal(far.minus, near.minus)
+    assert torch.equal(far.plus_query, near.plus_query - 12 + 50)
+    assert torch.equal(far.minus_query, near.minus_query - 12 + 50)
+    same = build_tasks(top, bottom, generator=generator(), query_rank=12, **settings)
+    assert torch.equal(same.plus_query, near.plus_query)
+    assert images_needed(4, 3, 50) == 108 and images_needed(4, 3, 12) == images_needed(4, 3) == 32
+
+
+def test_queries_must_rank_below_the_explanations_and_be_there():
+    top, bottom = ranks(2, 53)
+    settings = {"n_tasks": 4, "k": 3, "generator": generator()}
+    with pytest.raises(ValueError, match="below the 12 explanations, got query_rank 11"):
+        build_tasks(top, bottom, query_rank=11, **settings)
+    with pytest.raises(
+        ValueError, match=r"need \[unit, >= 54\] ranks on both sides, got \(2, 53\)"
+    ):
+        build_tasks(top, bottom, query_rank=50, **settings)
+
+
+def test_one_deal_for_several_rankings():
+    top, bottom = ranks(3, 40)
+    deal = draw_deal(3, n_tasks=10, k=3, generator=generator(1))
+    built = build_tasks(top, bottom, n_tasks=10, k=3, generator=generator(1))
+    assert torch.equal(deal_tasks(top, bottom, deal).plus, built.plus)
+    shifted = deal_tasks(top + 7, bottom, deal)
+    assert torch.equal(shifted.plus, built.plus + 7)
+    assert torch.equal(shifted.minus_query, built.minus_query)
+
+
+def test_the_ranks_of_the_papers():
+    n = 1_281_167  # ImageNet's training images
+    assert query_rank("zimmermann2024", n, 20, 9) == 180
+    assert query_rank("von_rad2024", n, 20, 9) == 14_750
+    assert query_rank("von_rad2024", 100_000, 20, 9) == 1151
+    for n_images in (400, 5000, 15_678):  # too few for the two to differ
+        assert query_rank("von_rad2024", n_images, 20, 9) == 180
+    assert query_rank("von_rad2024", 15_679, 20, 9) == 181
+    assert query_rank("von_rad2024", 50_000, 100, 9) == 900
+    assert {p.counted for p in PROTOCOLS.values()} == {"inner", "all"}
+    assert all(name == p.name for name, p in PROTOCOLS.items())
+
+
+def test_other_protocols_are_refused():
+    with pytest.raises(ValueError, match="one of zimmermann2024, von_rad2024, got 'easy'"):
+        query_rank("easy", 1000, 20, 9)
+    with pytest.raises(ValueError, match="must be at least 1"):
+        query_rank("von_rad2024", 1000, 0, 9)

@@ -1,27 +1,35 @@
 import copy
+import itertools
 
 import pytest
 import torch
+from networks_for_tests import choose as choose_whole
 from networks_for_tests import tiny_inception
-from pruning_oracles import released_connection_l1, structured_l1
+from pruning_oracles import keep_lowest_pruned, released_connection_l1, structured_l1
 from torch import nn
 from torchvision.models import googlenet
 
 from pruning import (
     CRITERIA,
+    DATA_CRITERIA,
     GRANULARITIES,
+    SCHEDULES,
     SCOPES,
     Held,
+    batchnorm_of,
     choose_keep,
+    cumulative_rates,
+    expand_groups,
     measure_sparsity,
     n_pruned,
     prunable_weights,
+    score_groups,
 )
-from pruning.masks import batchnorm_of
+from pruning.granularity import kept_groups
 
 
 def choose(network, rate, granularity, scope="layer", criterion="l1", seed=0, **more):
-    return choose_keep(
+    return choose_whole(
         network,
         rate,
         granularity=granularity,
@@ -30,12 +38,6 @@ def choose(network, rate, granularity, scope="layer", criterion="l1", seed=0, **
         generator=torch.Generator().manual_seed(seed),
         **more,
     )
-
-
-def n_groups(weight, granularity):
-    return {"weight": weight.numel(), "filter": len(weight), "input_channel": weight.shape[1]}[
-        granularity
-    ]
 
 
 @pytest.mark.parametrize("rate", [0.2, 0.5, 0.77])
@@ -48,24 +50,63 @@ def test_structured_and_connection_agree_with_the_papers(rate):
         assert torch.equal(channels[name], released_connection_l1(weight, rate))
 
 
-@pytest.mark.parametrize("scope", SCOPES)
+def few_levels(scores):
+    """The same ranking but for ties, within layers and between them."""
+    return {
+        name: (4 * score / score.abs().max().clamp(min=1e-30)).round()
+        for name, score in scores.items()
+    }
+
+
+@pytest.mark.parametrize("schedule", SCHEDULES)
 @pytest.mark.parametrize("granularity", GRANULARITIES)
-@pytest.mark.parametrize("criterion", CRITERIA)
-def test_every_combination_counts_exactly(criterion, granularity, scope):
-    network = tiny_inception()
-    keep = choose(network, 0.4, granularity, scope, criterion)
-    pruned, asked, pool = 0, 0, 0
+@pytest.mark.parametrize("criterion", [*CRITERIA, *DATA_CRITERIA])
+def test_every_combination_counts_exactly_with_ties_and_nests(criterion, granularity, schedule):
+    """In every round against an oracle that sorts; with both scopes."""
+    generator = torch.Generator().manual_seed(0)
+    images = torch.randn(2, 3, 5, 5, generator=generator)
+    how = {"generator": generator, "batches": [(images, torch.tensor([0, 3]))]}
+    rates = cumulative_rates(schedule, 0.7, 1 if schedule == "one_shot" else 3)
+    for scope in SCOPES:
+        network, before = tiny_inception(), None
+        for rate in rates:
+            scores = few_levels(score_groups(network, criterion, granularity, **how))
+            keep = choose_keep(
+                network, rate, scores, granularity=granularity, scope=scope, within=before
+            )
+            kept = {name: kept_groups(keep[name], granularity) for name in scores}
+            for name, mask in kept.items():
+                whole = expand_groups(mask, granularity, tuple(keep[name].shape))
+                assert torch.equal(whole, keep[name]), "a group is kept in part"
+            pools = [
+                [(s, (name, i)) for i, s in enumerate(score.flatten().tolist())]
+                for name, score in scores.items()
+            ]
+            if before is not None:  # what is pruned goes first
+                gone = {n: ~kept_groups(before[n], granularity).flatten() for n in scores}
+                pools = [[(-99 if gone[k[0]][k[1]] else s, k) for s, k in pool] for pool in pools]
+                assert all((keep[name] <= before[name]).all() for name in scores)
+            pools = [sum(pools, [])] if scope == "global" else pools
+            pruned = {(n, i) for n, m in kept.items() for i, k in enumerate(m.flatten()) if not k}
+            assert len({s for s, _ in pools[0]}) < len(pools[0]), "there are ties"
+            assert pruned == keep_lowest_pruned(pools, rate)
+            assert len(pruned) == sum(n_pruned(rate, len(pool)) for pool in pools)
+            before = keep
+            Held(network, keep).apply()
+
+
+@pytest.mark.parametrize("granularity", GRANULARITIES)
+@pytest.mark.parametrize(("criterion", "of_weight"), [("l1", abs), ("l2", lambda w: w * w)])
+def test_magnitudes_agree_with_a_loop_over_weights(criterion, of_weight, granularity):
+    network = tiny_inception(dtype=torch.float64)
+    scores = score_groups(network, criterion, granularity, generator=torch.Generator())
     for name, weight in prunable_weights(network).items():
-        n = n_groups(weight, granularity)
-        whole = keep[name]
-        if granularity != "weight":
-            other = (1, 2, 3) if granularity == "filter" else (0, 2, 3)
-            assert torch.equal(whole.amax(other), whole.amin(other)), "a group is kept in part"
-            whole = whole.amax(other)
-        pruned += int((~whole).sum())
-        asked += n_pruned(0.4, n)
-        pool += n
-    assert pruned == (asked if scope == "layer" else n_pruned(0.4, pool))
+        groups = {}
+        for place in itertools.product(*map(range, weight.shape)):
+            key = {"weight": place, "filter": place[:1], "input_channel": place[1:2]}[granularity]
+            groups.setdefault(key, []).append(of_weight(weight[place].item()))
+        for key, values in groups.items():
+            assert float(scores[name][key]) == pytest.approx(sum(values) / len(values), rel=1e-12)
 
 
 def test_the_first_convolution_is_never_pruned_and_exclusions_hold():
@@ -117,49 +158,6 @@ def test_an_unstructured_mask_that_empties_a_filter_takes_its_batchnorm_too():
     keep = choose(network, 0.3, "weight", "global")
     assert not keep["one.conv.weight"][2].any()
     assert keep["one.bn.weight"].tolist() == [True, True, False, True, True, True]
-
-
-OPTIMIZERS = {
-    "sgd": lambda p: torch.optim.SGD(p, 0.1, momentum=0.9, weight_decay=1e-2),
-    "nesterov": lambda p: torch.optim.SGD(p, 0.1, momentum=0.9, weight_decay=1e-2, nesterov=True),
-    "adamw": lambda p: torch.optim.AdamW(p, 1e-2, weight_decay=1e-1),
-}
-
-
-@pytest.mark.parametrize("optimizer", OPTIMIZERS)
-@pytest.mark.parametrize("granularity", GRANULARITIES)
-def test_zero_stays_zero(optimizer, granularity):
-    network = tiny_inception().train()
-    keep = choose(network, 0.6, granularity)
-    held = Held(network, keep)
-    assert held.revived(), "before it is applied, the mask must disagree with the weights"
-    held.apply()
-    steps = OPTIMIZERS[optimizer](network.parameters())
-    for step in range(5):
-        x = torch.randn(8, 3, 8, 8, generator=torch.Generator().manual_seed(step))
-        steps.zero_grad()
-        network(x).square().sum().backward()
-        held.mask_gradients()
-        for name, mask in keep.items():
-            assert (network.get_parameter(name).grad[~mask] == 0).all()
-        steps.step()
-        held.apply()
-    assert held.revived() == []
-    before = measure_sparsity(network)
-    assert before.n_zero == sum(int((~keep[n]).sum()) for n in prunable_weights(network)), (
-        "the zeros are the masked ones and no others"
-    )
-
-
-def test_without_holding_the_weights_regrow():
-    """The released connection sparsity multiplied once: this is what happened to it."""
-    network = tiny_inception().train()
-    held = Held(network, choose(network, 0.6, "input_channel"))
-    held.apply()
-    steps = OPTIMIZERS["sgd"](network.parameters())
-    network(torch.randn(8, 3, 8, 8)).square().sum().backward()
-    steps.step()
-    assert held.revived()
 
 
 def test_rounds_nest():

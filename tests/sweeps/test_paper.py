@@ -20,7 +20,8 @@ from sweeps.tracking import Tracker
 pytestmark = pytest.mark.ray
 
 CUT_DOWN = (
-    *("--grid", "method=structured", "--grid", "rate=0.8", "--grid", "schedule=one_shot"),
+    *("--grid", "method=structured", "--grid", "rate=0.8", "--grid", "rounds="),
+    *("--grid", "recipe="),
     *("--grid", "recalibrate_images=64", "--set", "recalibrate_images=64"),
     *("--set", "data.pixels=64", "--set", "data.workers=0"),
     *("--set", "data.train_images=64", "--set", "data.val_images=32"),
@@ -93,7 +94,10 @@ def test_the_real_code_path_runs_and_is_logged(imagenet, torch_home, tmp_path):
 REFUSED = {
     "no folder": (("--study", "paper"), "needs data.path, a folder with train/ and val/"),
     "wrong folder": (("--study", "paper", "--data", "/no/such"), "data folder must exist"),
-    "wrong study": (("--study", "papre"), "STUDY must be one of demo, paper"),
+    "wrong study": (
+        ("--study", "papre"),
+        "STUDY must be one of demo, dissecting, paper, released, scarce",
+    ),
     "wrong rate": (("--grid", "rate=1.2"), "rate must lie in (0, 1), got 1.2"),
     "wrong field": (("--set", "finetune.epoch=2"), "TrainConfig has no field 'epoch'"),
 }

@@ -3,6 +3,8 @@ import dataclasses
 import pytest
 from small_studies import small_base, small_sweep
 
+from pruning import CRITERIA, DATA_CRITERIA, GRANULARITIES, SCHEDULES, SCOPES
+from sweeps.labels import Names, unique_labels
 from sweeps.plan import make_plan
 from sweeps.studies import load_study, study_names
 from sweeps.sweep import Grid, Sweep, axis, methods, with_settings
@@ -19,9 +21,48 @@ def test_a_sweep_is_its_grid_and_the_baselines():
         ("dense", 0, "none", "finetune", 0),
         ("untrained", 0, "none", "recalibrate", 0),
     ]
-    assert len(configs) == 3 + 4 + 2
+    assert len(configs) == 3 + 4 + 2 + 2 * 3
     assert len({c.key for c in configs}) == len(configs)
     assert len({c.label for c in configs}) == len(configs)
+
+
+def test_chance_and_the_most_important_first_are_controls_at_the_least_cost():
+    configs = small_sweep().expand()
+    chance = [c for c in configs if c.prune and c.prune.criterion == "random"]
+    worst = [c for c in configs if c.prune and c.prune.most_important_first]
+    for controls in (chance, worst):
+        assert {(c.method, c.rate, c.retraining) for c in controls} == {
+            ("structured", 0.5, "finetune"),
+            ("connection", 0.5, "finetune"),
+            ("unstructured", 0.5, "recalibrate"),
+        }
+        assert {c.schedule for c in controls} == {"one_shot"}
+    demo = load_study("demo").expand()
+    at = {(c.method, c.rate) for c in demo if c.prune and c.prune.criterion == "random"}
+    assert at == {(c.method, c.rate) for c in demo if c.prune}
+    smallest = {
+        method: min(c.rate for c in demo if c.method == method)
+        for method in {c.method for c in demo if c.prune}
+    }
+    worst = [(c.method, c.rate) for c in demo if c.prune and c.prune.most_important_first]
+    assert sorted(worst) == sorted(smallest.items())
+
+
+def test_labels_that_repeat_say_what_tells_them_apart():
+    labels = unique_labels(load_study("paper").expand())
+    assert "structured 0.2 one_shot, epochs 10, lr 0.001, optimizer adam" in labels.values()
+    assert set(unique_labels(small_sweep().expand()).values()) == {
+        c.label for c in small_sweep().expand()
+    }
+
+
+def test_what_a_search_proposes_is_told_apart_by_what_it_searches():
+    first, *alike = [small_base(**{"finetune.lr": lr}) for lr in (1e-3, 2e-3, 0.0020001)]
+    names = Names([first], alike[:1], {"finetune.lr", "prune.rate"})
+    assert names.of(first) == "unstructured 0.5 one_shot"
+    assert names.by_key[alike[0].key] == "unstructured 0.5 one_shot, lr 0.002"
+    assert names.of(alike[1]) == f"unstructured 0.5 one_shot, lr 0.002, {alike[1].key[:6]}"
+    assert [names.of(config) for config in (first, *alike)] == list(names.by_key.values())
 
 
 def test_every_seed_has_its_own_baselines():
@@ -29,7 +70,7 @@ def test_every_seed_has_its_own_baselines():
     grid = dataclasses.replace(
         sweep.grids[0], axes={**sweep.grids[0].axes, "seed": axis("seed", (0, 1))}
     )
-    configs = dataclasses.replace(sweep, grids=(grid,)).expand()
+    configs = dataclasses.replace(sweep, grids=(grid,), controls=False).expand()
     assert sum(c.method == "dense" and c.retraining == "none" for c in configs) == 2
     assert sum(c.method == "untrained" for c in configs) == 2
     assert len(configs) == 2 * (3 + 4)
@@ -46,8 +87,34 @@ def test_the_control_trains_as_long_as_the_trials_do():
 
 
 def test_the_longest_trials_start_first():
-    epochs = [c.n_epochs for c in small_sweep().expand()[3:]]
+    epochs = [c.n_epochs for c in small_sweep().expand()[3:9]]
     assert epochs == sorted(epochs, reverse=True)
+
+
+def test_a_plain_grid_takes_every_way_to_prune_and_to_retrain():
+    schedules = {"one_shot": {"prune.schedule": "one_shot"}}
+    for name in set(SCHEDULES) - set(schedules):
+        schedules[name] = {"prune.schedule": name, "prune.rounds": 3}
+    rewound = {"finetune": None, "rewind_epoch": 1}
+    retraining = {
+        "finetune": {},
+        "none": {"finetune": None},
+        "rewind_weights": {**rewound, "rewind": "weights"},
+        "rewind_learning_rate": {**rewound, "rewind": "learning_rate"},
+    }
+    grid = Grid(
+        {
+            "granularity": axis("prune.granularity", GRANULARITIES),
+            "scope": axis("prune.scope", SCOPES),
+            "criterion": axis("prune.criterion", (*CRITERIA, *DATA_CRITERIA)),
+            "schedule": schedules,
+            "retraining": retraining,
+        }
+    )
+    configs = Sweep("x", "", small_base(), (grid,), controls=False).expand()
+    pruned = [c for c in configs if c.prune]
+    assert len(pruned) == len({c.key for c in pruned}) == len(grid.points())
+    assert {c.retraining for c in pruned} == set(retraining)
 
 
 def test_an_empty_axis_is_refused():
@@ -60,10 +127,10 @@ def test_settings_reach_every_trial_that_has_the_field():
     configs = with_settings(small_sweep().expand(), {"finetune.epochs": 3, "seed": 7})
     assert {c.finetune.epochs for c in configs if c.finetune} == {3}
     assert {c.seed for c in configs} == {7}
-    assert len(configs) == 9
+    assert len(configs) == 15
     configs = with_settings(small_sweep().expand(), {"recalibrate_images": 32})
     assert {c.recalibrate_images for c in configs} == {0, 32}
-    assert sum(c.recalibrate_images == 32 for c in configs) == 2
+    assert sum(c.recalibrate_images == 32 for c in configs) == 4
     configs = with_settings(small_sweep().expand(), {"network.recipe.epochs": 9})
     assert {c.network.recipe.epochs for c in configs if c.network.recipe} == {9}
 
@@ -72,7 +139,7 @@ def test_settings_that_make_trials_equal_merge_them():
     configs = with_settings(
         small_sweep().expand(), {"prune.granularity": "weight", "prune.scope": "layer"}
     )
-    assert len(configs) == 3 + 2 + 2
+    assert len(configs) == 3 + 2 + 2 + 4
 
 
 @pytest.mark.parametrize(
@@ -125,22 +192,19 @@ def test_every_study_expands_and_says_what_it_is_for(name):
     for word in ("Purpose", "Source", "Expected", "Cost", "Command"):
         assert f"\n{word}" in study.purpose
     configs = study.expand()
-    assert len({c.label for c in configs}) == len(configs)
+    labels = unique_labels(configs)
+    assert len(set(labels.values())) == len(configs)
 
 
 def test_the_demo_is_the_grid_it_promises():
     found = kinds(load_study("demo").expand())
     for method in ("unstructured", "structured", "connection"):
-        rates = {rate for m, rate, *_ in found if m == method}
+        rates = {rate for m, rate, _, retraining, _ in found if (m, retraining) == (method, "none")}
         assert len(rates) == 3
         for rate in rates:
-            for schedule, retraining in (
-                ("one_shot", "finetune"),
-                ("iterative", "finetune"),
-                ("one_shot", "none"),
-                ("one_shot", "recalibrate"),
-            ):
-                assert (method, rate, schedule, retraining, 0) in found
+            for retraining in ("finetune", "none", "recalibrate"):
+                assert (method, rate, "one_shot", retraining, 0) in found
+        assert (method, 0.75, "iterative", "finetune", 0) in found
 
 
 def test_the_paper_has_its_recipe():

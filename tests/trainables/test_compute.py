@@ -1,10 +1,19 @@
-"""Which device, which number format."""
+"""Which device, which number format, what is compiled."""
+
+import os
 
 import pytest
 import torch
 
-from trainables.compute import autocast, prepare_process, resolve_device, resolve_precision
-from trainables.config import ComputeConfig
+from trainables.compute import (
+    autocast,
+    prepare_process,
+    resolve_compile,
+    resolve_device,
+    resolve_precision,
+    share_compiled,
+)
+from trainables.config import ComputeConfig, TrialConfig
 
 CPU, CUDA = torch.device("cpu"), torch.device("cuda")
 
@@ -66,3 +75,31 @@ def test_prepare_process_sets_threads_and_flushes_denormals(process):
     prepare_process(ComputeConfig(threads=before + 1))
     assert torch.get_num_threads() == before + 1
     assert (torch.full((1,), 1e-39) * 0.5).item() == 0
+
+
+def test_what_is_compiled_where():
+    """By default nothing; "auto" is for GPUs, and so are CUDA graphs."""
+    assert ComputeConfig().compile == "off"
+    wanted = {"off": ("off", "off"), "auto": ("off", "default"), "default": ("default", "default")}
+    for mode, (on_cpu, on_gpu) in wanted.items():
+        config = ComputeConfig(compile=mode)
+        assert resolve_compile(config, CPU) == on_cpu
+        assert resolve_compile(config, CUDA) == on_gpu
+    graphs = ComputeConfig(compile="graphs")
+    assert resolve_compile(graphs, CUDA) == "graphs"
+    with pytest.raises(ValueError, match="compute.compile='graphs' needs a CUDA GPU"):
+        resolve_compile(graphs, CPU)
+
+
+def test_how_it_is_compiled_is_no_part_of_what_a_trial_is():
+    config = TrialConfig()
+    assert config.replace({"compute.compile": "default"}).key == config.key
+
+
+def test_compiled_code_lies_in_the_cache_unless_the_user_chose_a_place(monkeypatch, tmp_path):
+    monkeypatch.delenv("TORCHINDUCTOR_CACHE_DIR", raising=False)
+    share_compiled(tmp_path / "cache")
+    assert os.environ["TORCHINDUCTOR_CACHE_DIR"] == str(tmp_path / "cache" / "compiled")
+    share_compiled(tmp_path / "other")
+    assert os.environ["TORCHINDUCTOR_CACHE_DIR"] == str(tmp_path / "cache" / "compiled")
+    monkeypatch.delenv("TORCHINDUCTOR_CACHE_DIR")

@@ -7,11 +7,13 @@ from typing import Literal, get_args, get_origin, get_type_hints
 import pytest
 
 from mis.similarity import SIMILARITIES
-from pruning import CRITERIA, GRANULARITIES, SCHEDULES, SCOPES
+from pruning import CRITERIA, DATA_CRITERIA, GRANULARITIES, NORMS, SCHEDULES, SCOPES, LrpRules
 from trainables.config import (
     METHODS,
     ComputeConfig,
     DataConfig,
+    DissectionConfig,
+    LrpConfig,
     NetworkConfig,
     PruneConfig,
     ScoreConfig,
@@ -23,13 +25,15 @@ from trainables.config import (
 BASE = TrialConfig(prune=PruneConfig(schedule="iterative", rounds=3), finetune=TrainConfig())
 FOLDER = DataConfig(name="image_folder", pixels=224, train_images=None, val_images=None)
 
+PRETRAINED = NetworkConfig(weights="imagenet", recipe=TrainConfig(epochs=90))
+
 # A changed key orphans finished work: a launched sweep runs all of its trials again, and the
 # report shows old and new side by side. Change one only with KEY_VERSION, and say why.
 GOLDEN = {
-    "7131120bfe11": TrialConfig(),
-    "be4f7e84a2cd": BASE.replace({"prune.granularity": "filter", "prune.scope": "layer"}),
-    "2f8a066557a7": TrialConfig(finetune=TrainConfig(epochs=3), seed=2),
-    "ac676d48465f": TrialConfig(
+    "750de58e8d7b": TrialConfig(),
+    "804630380244": BASE.replace({"prune.granularity": "filter", "prune.scope": "layer"}),
+    "8bbe80ac60b9": TrialConfig(finetune=TrainConfig(epochs=3), seed=2),
+    "67b192f8ce12": TrialConfig(
         data=FOLDER,
         network=NetworkConfig(weights="imagenet", aux_heads=True),
         prune=PruneConfig(rate=0.8, exclude=("conv2", "conv3")),
@@ -71,11 +75,33 @@ def another(hint, value):
     }[kind]()
 
 
+LRP = {"prune.criterion": "lrp"}
+STEP = {"lr_schedule": "step", "lr_milestones": (1,)}
 ALONE = {  # what cannot change alone, or has one value only
-    "network.name": None,
     "network.weights": {"network.weights": "random", "network.recipe": None},
     "network.checkpoint": None,
+    "data.packed": {"data.name": "image_folder", "data.path": "/a", "data.packed": 73},
+    "prune.samples_per_class": {"prune.criterion": "taylor", "prune.samples_per_class": 3},
+    "prune.lrp.rule": {**LRP, "prune.lrp.rule": "alpha2beta1"},
+    "prune.lrp.head": {**LRP, "prune.lrp.head": "zplus"},
+    "prune.lrp.bias": {**LRP, "prune.lrp.bias": "keep"},
+    "prune.lrp.target": {**LRP, "prune.lrp.target": "argmax"},
+    "prune.lrp.reduce": {**LRP, "prune.lrp.reduce": "signed"},
+    "prune.lrp.stabilizer": {**LRP, "prune.lrp.stabilizer": 1e-4},
+    "rewind": {"finetune": None, "rewind": "weights"},
+    "rewind_epoch": {
+        "finetune": None,
+        "rewind": "weights",
+        "network.recipe.epochs": 3,
+        "rewind_epoch": 2,
+    },
     "recalibrate_images": {"finetune": None, "recalibrate_images": 7},
+    "dissection": {"dissection": DissectionConfig()},
+    **{f"{recipe}.lr_milestones": None for recipe in ("network.recipe", "finetune")},
+    **{
+        f"{recipe}.lr_schedule": {f"{recipe}.{name}": value for name, value in STEP.items()}
+        for recipe in ("network.recipe", "finetune")
+    },
 }
 
 
@@ -102,6 +128,8 @@ def test_places_do_not_change_the_key():
         "compute.device",
         "compute.threads",
         "compute.eval_batch_size",
+        "compute.compile",
+        "compute.processes",
     ]
     for name, hint, value in places:
         if name != "network.checkpoint":
@@ -147,7 +175,7 @@ def test_replace():
             {"prune.sparcity": 0.5},
             "PruneConfig has no field 'sparcity'; it has batchnorm_follows, ",
         ),
-        ({"prunes": None}, "TrialConfig has no field 'prunes'; it has compute, data, finetune, "),
+        ({"prunes": None}, "TrialConfig has no field 'prunes'; it has compute, data, dissection, "),
         ({"network.recipe.lrs": 1}, "TrainConfig has no field 'lrs'; it has aux_weight, batch_s"),
         ({"prune": None, "prune.rate": 0.2}, "prune is None here: it has no field rate"),
         ({"network.recipe": None, "network.recipe.lr": 1}, "network.recipe is None here: it has"),
@@ -193,8 +221,8 @@ def test_replace_refuses(overrides, message):
         (lambda: TrainConfig(optimizer="lion"), "one of sgd, adam, adamw, got 'lion'"),
         (lambda: NetworkConfig(), "NetworkConfig.recipe must fit weights='train', got None"),
         (
-            lambda: NetworkConfig(weights="imagenet", recipe=TrainConfig()),
-            r"NetworkConfig.recipe must fit weights='imagenet', got TrainConfig\(",
+            lambda: NetworkConfig(weights="random", recipe=TrainConfig()),
+            r"NetworkConfig.recipe must fit weights='random', got TrainConfig\(",
         ),
         (
             lambda: NetworkConfig(weights="file"),
@@ -218,8 +246,57 @@ def test_replace_refuses(overrides, message):
         ),
         (
             lambda: TrialConfig(finetune=TrainConfig(), recalibrate_images=64),
-            "TrialConfig.recalibrate_images must be 0 with finetune, got 64",
+            "TrialConfig.recalibrate_images must be 0 with training, got 64",
         ),
+        (lambda: TrainConfig(lr_schedule="step"), "lr_milestones must go with 'step' alone, got"),
+        (lambda: TrainConfig(lr_milestones=(3,)), "lr_milestones must go with 'step' alone, got"),
+        (
+            lambda: TrainConfig(lr_schedule="step", lr_milestones=(5, 3)),
+            r"lr_milestones must rise, got \(5, 3\)",
+        ),
+        (lambda: NetworkConfig(name="alexnet"), "one of googlenet, resnet50, vgg16, vgg16_bn"),
+        (
+            lambda: NetworkConfig(name="vgg16", weights="random", aux_heads=True),
+            "NetworkConfig.aux_heads must be False: GoogLeNet's, got True",
+        ),
+        (lambda: PruneConfig(criterion="snip"), "criterion must be one of l1, l2, .*, got 'snip'"),
+        (
+            lambda: PruneConfig(samples_per_class=5),
+            "samples_per_class must be left alone: l1 sees none, got 5",
+        ),
+        (
+            lambda: PruneConfig(criterion="taylor", lrp=LrpConfig(head="zplus")),
+            "PruneConfig.lrp must be left alone by taylor",
+        ),
+        (lambda: LrpConfig(stabilizer=0), "LrpConfig.stabilizer must be positive, got 0.0"),
+        (
+            lambda: TrialConfig(rewind="weights", network=NetworkConfig(weights="random")),
+            "network.recipe must say how it was trained, got None",
+        ),
+        (
+            lambda: TrialConfig(rewind="weights", network=PRETRAINED, data=FOLDER),
+            "needs an early checkpoint of the dense network, which only network.weights='train'",
+        ),
+        (
+            lambda: BASE.replace({"finetune": None, "rewind": "weights", "rewind_epoch": 1}),
+            r"rewind_epoch must lie in 0 … 0, within the dense network's 1 epochs, got 1",
+        ),
+        (
+            lambda: BASE.replace({"rewind": "learning_rate"}),
+            "finetune must be None with rewind='learning_rate', got TrainConfig",
+        ),
+        (lambda: BASE.replace({"rewind_epoch": 1}), "rewind_epoch must be 0 without rewind, got 1"),
+        (
+            lambda: TrialConfig(
+                data=FOLDER,
+                network=NetworkConfig(weights="imagenet", aux_heads=True),
+                prune=PruneConfig(criterion="taylor", exclude=("conv2", "aux1.conv")),
+            ),
+            r"criterion='taylor' looks at .*exclude must name aux2, got \('conv2', 'aux1.conv'\)",
+        ),
+        (lambda: DissectionConfig(quantile=0), r"quantile must lie in \(0, 1\), got 0.0"),
+        (lambda: DissectionConfig(iou=1), r"iou must lie in \(0, 1\), got 1.0"),
+        (lambda: DissectionConfig(concepts="broden"), "path must fit broden, got None"),
         (lambda: TrialConfig(recalibrate_images=-1), "recalibrate_images must be at least 0"),
         (lambda: TrialConfig(prune={"rate": 0.5}), "prune must be a PruneConfig or None, got {"),
     ],
@@ -238,8 +315,14 @@ def test_methods_name_every_granularity_and_scope_once():
 
 def test_literals_are_what_is_implemented():
     hints = get_type_hints(PruneConfig)
-    for field, implemented in (("criterion", CRITERIA), ("schedule", SCHEDULES)):
+    criteria = {*CRITERIA, *DATA_CRITERIA}
+    for field, implemented in (
+        ("criterion", criteria),
+        ("schedule", SCHEDULES),
+        ("normalise", NORMS),
+    ):
         assert set(get_args(hints[field])) == set(implemented)
+    assert get_type_hints(LrpConfig) == get_type_hints(LrpRules)
     assert set(get_args(get_type_hints(ScoreConfig)["similarity"])) == set(SIMILARITIES)
 
 

@@ -7,6 +7,7 @@ import pytest
 import torch
 from networks_for_tests import tiny_inception
 
+from trainables import evaluate
 from trainables.datasets.images import ArrayImages, normalise
 from trainables.evaluate import accuracy_metrics, network_inputs, predict
 
@@ -44,7 +45,13 @@ def slow_metrics(logits, labels):
         accuracy = sum(right for right, _ in members) / len(members)
         mean = sum(confidence for _, confidence in members) / len(members)
         ece += len(members) / n * abs(accuracy - mean)
-    return {"val/top1": top1 / n, "val/top5": top5 / n, "val/loss": loss / n, "val/ece": ece}
+    return {
+        "val/top1": top1 / n,
+        "val/top1_error": math.sqrt(top1 / n * (1 - top1 / n) / n),
+        "val/top5": top5 / n,
+        "val/loss": loss / n,
+        "val/ece": ece,
+    }
 
 
 @pytest.mark.parametrize("seed", range(3))
@@ -106,3 +113,10 @@ def test_network_inputs_follow_the_order():
     assert torch.cat([ids for ids, _ in found]).equal(order)
     pixels = torch.from_numpy(images.images[order.numpy()]).permute(0, 3, 1, 2)
     assert torch.equal(torch.cat([x for _, x in found]), normalise(pixels))
+
+
+def test_metrics_do_not_depend_on_how_many_images_are_looked_at_at_once(monkeypatch):
+    logits, labels = random_case(n_classes=8)
+    whole = accuracy_metrics(logits, labels)
+    monkeypatch.setattr(evaluate, "_AT_ONCE", 64)
+    assert accuracy_metrics(logits, labels) == pytest.approx(whole, rel=1e-12)

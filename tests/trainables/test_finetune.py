@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from networks_for_tests import tiny_inception
+from networks_for_tests import choose, tiny_inception
 from torch import nn
 
-from pruning import Held, choose_keep
+from pruning import Held
 from trainables.config import NetworkConfig, TrainConfig, TrialConfig
 from trainables.datasets.images import ArrayImages, Data, normalise
 from trainables.dense import dense_key, dense_path, load_dense, train_dense
@@ -37,7 +37,7 @@ def image_set(n=20, pixels=16, seed=0, n_classes=4):
 
 
 def half_pruned(network, granularity="weight"):
-    keep = choose_keep(
+    keep = choose(
         network,
         0.5,
         granularity=granularity,
@@ -304,9 +304,8 @@ def test_the_dense_network_is_trained_once_and_found_again(tmp_path):
         config, data, tmp_path, report=lambda n, metrics: epochs.append((n, *metrics))
     )
     assert path == dense_path(config, data, tmp_path) and list(tmp_path.iterdir()) == [path]
-    assert epochs == [
-        (n, "train/loss", "train/lr", "val/top1", "val/loss", "val/ece") for n in (1, 2)
-    ]
+    measured = ("train/loss", "train/lr", "val/top1", "val/top1_error", "val/loss", "val/ece")
+    assert epochs == [(n, *measured) for n in (1, 2)]
     found = load_dense(config, data, tmp_path)
     state = torch.load(path, weights_only=True)
     assert all(torch.equal(state[name], tensor) for name, tensor in found.state_dict().items())

@@ -5,10 +5,11 @@ import urllib.error
 
 import pytest
 import torch
+from networks_for_tests import choose
 from torch import nn
 from torchvision.models import googlenet, resnet18
 
-from pruning import Held, choose_keep, compact, kept_entries
+from pruning import Held, compact, kept_entries
 from trainables.config import NetworkConfig, TrainConfig
 from trainables.networks import (
     build_network,
@@ -67,7 +68,7 @@ def hub(tmp_path, monkeypatch):
 
 
 def test_units_of_57_convolutions_and_the_classifier_in_order_of_execution(dense):
-    layers = unit_layers(dense)
+    layers = [layer.name for layer in unit_layers(dense)]
     assert len(layers) == len(set(layers)) == 58 and layers[-1] == "fc"
     modules = dict(dense.named_modules())
     convolutions = [name for name, m in modules.items() if isinstance(m, nn.Conv2d)]
@@ -87,7 +88,8 @@ def test_units_of_57_convolutions_and_the_classifier_in_order_of_execution(dense
     for hook in hooks:
         hook.remove()
     assert list(called) == layers and sum(called.values()) == 7_280 + 10
-    assert {name: len(unread) for name, unread in unread_units(dense).items()} == called
+    unread = unread_units(dense, unit_layers(dense))
+    assert {name: len(mask) for name, mask in unread.items()} == called
 
 
 # Layer, unit, who reads it, and as which input channel: from torchvision's table of widths.
@@ -114,9 +116,8 @@ def silence(network, readers, channel):
 
 
 def unread_set(network):
-    return {
-        (la, u) for la, mask in unread_units(network).items() for u in mask.nonzero()[:, 0].tolist()
-    }
+    unread = unread_units(network, unit_layers(network))
+    return {(la, u) for la, mask in unread.items() for u in mask.nonzero()[:, 0].tolist()}
 
 
 def logits_with(network, images, layer, unit):
@@ -152,7 +153,7 @@ def test_what_an_unread_unit_puts_out_changes_no_logit(dense):
     images = torch.randn(2, 3, 32, 32, dtype=torch.float64)
     with torch.no_grad():
         logits = network(images)
-    unread = unread_units(network)
+    unread = unread_units(network, unit_layers(network))
     for layer, unit, _, _ in READ_BY:
         other = (unit + 1) % len(unread[layer])
         assert unread[layer][unit] and not unread[layer][other]
@@ -177,13 +178,14 @@ def test_a_unit_that_only_unread_units_read_is_unread(dense):
 
 def test_cost_is_the_published_one():
     network = build_network(NetworkConfig(weights="random"), 1000)
-    assert count_cost(network, 224) == {"cost/params": 6_624_904, "cost/macs": 1_498_376_192}
+    cost = count_cost(network, 224)
+    assert (cost.params, cost.macs) == (6_624_904, 1_498_376_192)
     assert network.training and network.fc.weight.device.type == "cpu"  # left as it was
 
 
 def test_the_auxiliary_heads_cost_parameters_only(imagenet):
     cost = count_cost(imagenet, 224)
-    assert cost["cost/macs"] == 1_498_376_192 and cost["cost/params"] == 13_004_888
+    assert (cost.params, cost.macs) == (13_004_888, 1_498_376_192)
 
 
 def test_random_weights_come_from_the_global_generator():
@@ -223,10 +225,10 @@ def test_imagenet_weights_refuse(hub, imagenet):
     with pytest.raises(ValueError, match=f"downloaded from https.*{IMAGENET}, or put into .*no ro"):
         build_network(config, 1000)
     torch.save({"fc.weight": torch.zeros(1000, 1024)}, hub / IMAGENET)
-    with pytest.raises(ValueError, match="must be torchvision's checkpoint of GoogLeNet; what was"):
+    with pytest.raises(ValueError, match="must be torchvision's checkpoint of googlenet; what was"):
         build_network(config, 1000)
     (hub / IMAGENET).write_text("404: not found")
-    with pytest.raises(ValueError, match="must be torchvision's checkpoint of GoogLeNet; what was"):
+    with pytest.raises(ValueError, match="must be torchvision's checkpoint of googlenet; what was"):
         build_network(config, 1000)
 
 
@@ -313,7 +315,7 @@ def test_a_compacted_googlenet_equals_the_masked_one(aux_heads):
             torch.nn.init.normal_(module.bias, 0, 0.3)
         if isinstance(module, torch.nn.Dropout):
             module.p = 0.0
-    keep = choose_keep(
+    keep = choose(
         network,
         0.5,
         granularity="filter",

@@ -7,9 +7,11 @@ from small_studies import small_base
 from torchvision.models import googlenet
 
 from pruning import n_pruned, prunable_weights
+from trainables.config import DissectionConfig
 from trainables.datasets.loading import load_data
 from trainables.dense import load_dense, train_dense
-from trainables.results import CHECKPOINT, MASKS, NETWORK, UNITS
+from trainables.networks import load_compacted
+from trainables.results import CHECKPOINT, COMPACTED, EPOCHS, GALLERY, MASKS, NETWORK, UNITS
 from trainables.trial import Trial, run_trial
 from trainables.workspace import Workspace
 
@@ -41,7 +43,9 @@ def test_a_trial_ends_with_its_numbers_and_its_files(workspace):
     }
     assert wanted <= set(result.metrics)
     files = {path.name for path in result.folder.iterdir()}
-    assert files == {CHECKPOINT, MASKS, NETWORK, UNITS, "config.json"}
+    assert files == {
+        *(CHECKPOINT, COMPACTED, EPOCHS, GALLERY, MASKS, NETWORK, UNITS, "config.json")
+    }
 
 
 def test_pruned_weights_are_exactly_zero_and_a_plain_googlenet_loads_them(workspace):
@@ -96,6 +100,9 @@ def test_an_interrupted_trial_ends_like_one_that_was_not(workspace):
             resumed.epoch()
         assert same(whole.network.state_dict(), resumed.network.state_dict())
     result = resumed.finish()
+    for each in (result, expected):  # what a clock says is another number each time
+        for name in [n for n in each.metrics if n.startswith("cost/latency")]:
+            del each.metrics[name]
     assert result.metrics == pytest.approx(expected.metrics, nan_ok=True, rel=0, abs=0)
     pd.testing.assert_frame_equal(result.units, expected.units)
 
@@ -104,11 +111,11 @@ def test_masks_of_later_rounds_nest_and_reach_the_rate(workspace):
     config = small_base(**{"prune.schedule": "iterative", "prune.rounds": 2, "prune.rate": 0.75})
     trial = Trial(config, workspace)
     first = trial.epoch()
-    keep = {name: mask.clone() for name, mask in trial.keep.items()}
+    keep = {name: mask.clone() for name, mask in trial.pruned.keep.items()}
     second = trial.epoch()
     assert first["prune/sparsity"] == pytest.approx(0.5, abs=1e-5)
     assert second["prune/sparsity"] == pytest.approx(0.75, abs=1e-5)
-    assert all((trial.keep[name] <= keep[name]).all() for name in keep)
+    assert all((trial.pruned.keep[name] <= keep[name]).all() for name in keep)
 
 
 def test_a_structured_trial_trains_the_small_network_and_logs_the_whole_one(workspace):
@@ -120,11 +127,17 @@ def test_a_structured_trial_trains_the_small_network_and_logs_the_whole_one(work
     assert trained < 0.1 * whole
     result = trial.finish()
     assert result.metrics["cost/params"] == trained
+    assert result.metrics["cost/params_dense"] == whole
+    assert result.metrics["cost/macs"] < 0.2 * result.metrics["cost/macs_dense"]
+    loaded = load_compacted(result.folder / COMPACTED)
+    assert sum(p.numel() for p in loaded.parameters()) == trained
     assert result.metrics["prune/sparsity"] > 0.7
     released = {**changes, "prune.batchnorm_follows": False}
     trial = Trial(small_base(**released), workspace)
     trial.epoch()
-    assert trial.training.network is trial.network and trial.training.held is not None
+    # What still emits a constant is not removed, and what is not removed is held.
+    assert sum(p.numel() for p in trial.training.network.parameters()) == whole
+    assert trial.training.held is not None
 
 
 def test_not_held_masks_regrow_and_the_measured_sparsity_says_so(workspace):
@@ -175,8 +188,22 @@ def test_the_seed_decides_and_trials_of_one_seed_share_their_data_order(workspac
     again.epoch()
     assert same(one.network.state_dict(), again.network.state_dict())
     other = config.replace({"prune.granularity": "filter", "prune.scope": "layer"})
-    streams = [Trial(c, workspace)._stream("order", 0) for c in (config, other)]
-    assert streams[0] == streams[1]
+    first = [next(iter(_batches(Trial(c, workspace)))) for c in (config, other)]
+    assert torch.equal(first[0], first[1])
+
+
+def _batches(trial):
+    """The ids of the batches of a trial's first epoch."""
+    images, ids = trial.data.train, []
+    original = images.batches
+
+    def watched(order, *arguments, **more):
+        ids.append(order)
+        return original(order, *arguments, **more)
+
+    object.__setattr__(images, "batches", watched)
+    trial.epoch()
+    return ids
 
 
 def test_a_dense_network_that_was_not_trained_is_refused(workspace):
@@ -190,6 +217,49 @@ def test_too_few_probe_images_are_refused_with_the_numbers(workspace):
     config = small_base(**{"score.n_tasks": 20, "score.n_explanations": 9})
     with pytest.raises(ValueError, match="needs at least 400 probe images, there are 60"):
         run_trial(config, workspace)
+
+
+def test_a_trial_goes_on_from_its_file_and_starts_over_without_one(workspace):
+    config = small_base(**{"prune.schedule": "linear", "prune.rounds": 2, "prune.rate": 0.6})
+    trial = Trial(config, workspace)
+    assert not trial.resume()
+    trial.epoch()
+    trial.save()
+    again = Trial(config, workspace)
+    assert again.resume()
+    assert again.history == trial.history and again.epochs_done == 1
+    path = workspace.state(config.key)
+    path.write_bytes(path.read_bytes()[:1000])  # the disk was full, the machine went down
+    assert not Trial(config, workspace).resume()
+    assert not path.exists() and path.with_name(f"{path.name}.broken").exists()
+    trial.save()
+    trial.forget()
+    assert not path.exists()
+
+
+def test_scores_of_every_round_are_in_its_last_epoch(workspace):
+    config = small_base(
+        **{
+            "prune.schedule": "iterative",
+            "prune.rounds": 2,
+            "finetune.epochs": 2,
+            "score_every_round": True,
+            "dissection": DissectionConfig(layers=("conv3",), quantile=0.03),
+        }
+    )
+    assert config.n_scores == 2 and config.replace({"finetune": None}).n_scores == 1
+    epochs = []
+    result = run_trial(config, workspace, epochs.append)
+    names = {"mis/mean", "dissection/interpretable", "dissection/unique"}
+    names |= {f"dissection/{category}/unique" for category in ("shape", "scene")}
+    for number, metrics in enumerate(epochs, 1):
+        assert names & set(metrics) == (names if number == 2 else set())
+    assert names <= set(result.metrics)
+    logged = pd.read_parquet(result.folder / EPOCHS)
+    assert logged["dissection/unique"].notna().tolist() == [False, True, False, False]
+    assert logged["prune/sparsity"].iloc[1] < result.metrics["prune/sparsity"] - 0.1
+    dense = run_trial(config.replace({"prune": None, "finetune": None}), workspace)
+    assert names <= set(dense.metrics) and dense.metrics["prune/sparsity"] == 0
 
 
 def test_a_state_of_another_trial_is_refused(workspace):

@@ -9,15 +9,16 @@ import pandas as pd
 import pytest
 import torch
 import torch.nn.functional as F
-from torchvision.models import googlenet
+import torchvision
 
 from mis import Similarity, calibrate_slope
-from pruning import Held
-from trainables.config import NetworkConfig, ScoreConfig, TrialConfig
+from trainables.config import NetworkConfig, PruneConfig, ScoreConfig, TrialConfig
 from trainables.datasets.images import ArrayImages
 from trainables.embeddings import probe_vectors
 from trainables.networks import build_network
-from trainables.results import CHECKPOINT, MASKS, NETWORK, UNITS, save_results
+from trainables.pruned import PrunedNetwork
+from trainables.results import CHECKPOINT, EPOCHS, MASKS, NETWORK, UNITS, save_results
+from trainables.scoring import Scored
 from trainables.workspace import Workspace, require_space, whole_file
 
 
@@ -65,18 +66,22 @@ def test_a_trial_has_a_folder_of_its_own(tmp_path):
 def test_the_files_of_a_trial_rebuild_its_network(tmp_path):
     network = build_network(NetworkConfig(weights="random"), 7)
     network.transform_input = True
-    keep = {"conv2.conv.weight": torch.rand(64, 64, 1, 1) < 0.5}
-    Held(network, keep).apply()
+    pruned = PrunedNetwork(network, PruneConfig())
+    pruned.keep = {"conv2.conv.weight": torch.rand(64, 64, 1, 1) < 0.5}
+    pruned.hold()
     units = pd.DataFrame({"layer": ["conv1", "fc"], "channel": [0, 6], "mis": [0.5, float("nan")]})
-    save_results(tmp_path, TrialConfig(), network, keep, units)
+    scored = Scored({}, units, None, {})
+    save_results(tmp_path, TrialConfig(), pruned, scored, [{"epoch": 1.0}])
 
-    again = googlenet(weights=None, **json.loads((tmp_path / NETWORK).read_text()))
+    arguments = json.loads((tmp_path / NETWORK).read_text())
+    again = getattr(torchvision.models, arguments.pop("name"))(weights=None, **arguments)
     again.load_state_dict(torch.load(tmp_path / CHECKPOINT, weights_only=True))
     images = torch.randn(2, 3, 32, 32)
     assert torch.equal(again.eval()(images), network.eval()(images))
     masks = torch.load(tmp_path / MASKS, weights_only=True)
-    assert torch.equal(masks["conv2.conv.weight"], keep["conv2.conv.weight"])
+    assert torch.equal(masks["conv2.conv.weight"], pruned.keep["conv2.conv.weight"])
     pd.testing.assert_frame_equal(pd.read_parquet(tmp_path / UNITS), units)
+    assert pd.read_parquet(tmp_path / EPOCHS)["epoch"].tolist() == [1.0]
     assert json.loads((tmp_path / "config.json").read_text())["data.name"] == "concepts"
 
 

@@ -12,7 +12,8 @@ from torch.utils.data import DataLoader, Dataset
 from torchvision.datasets.folder import IMG_EXTENSIONS
 from torchvision.transforms import v2
 
-from trainables.datasets.images import Batch, split_batches
+from trainables.config import evaluation_side
+from trainables.datasets.images import WHOLE, Batch, Share, split_batches
 from trainables.fields import digest_of
 
 # Ends of complete files. A file that ends otherwise is decoded in full before it is called broken.
@@ -119,8 +120,8 @@ class _Decoded(Dataset):
         to_tensor = [v2.PILToTensor()]
         if seeds is not None:
             views = [v2.RandomResizedCrop(pixels, antialias=True), v2.RandomHorizontalFlip()]
-        else:  # centre crop of ratio 224 / 256, as von Rad & Seuffert evaluate
-            views = [v2.Resize(round(pixels * 256 / 224), antialias=True), v2.CenterCrop(pixels)]
+        else:
+            views = [v2.Resize(evaluation_side(pixels), antialias=True), v2.CenterCrop(pixels)]
         self.view = v2.Compose([*views, *to_tensor])
 
     def __len__(self) -> int:
@@ -162,13 +163,19 @@ class FolderImages:
         return len(self.paths)
 
     def batches(
-        self, order: Tensor, batch_size: int, *, augment: Generator | None = None
+        self,
+        order: Tensor,
+        batch_size: int,
+        *,
+        augment: Generator | None = None,
+        share: Share = WHOLE,
     ) -> Iterator[Batch]:
         seeds = None
         if augment is not None:
             seeds = torch.randint(2**62, (len(order),), generator=augment).tolist()
         decoded = _Decoded([self.paths[i] for i in order.tolist()], self.pixels, seeds)
-        positions = split_batches(torch.arange(len(order)), batch_size)
+        whole = split_batches(torch.arange(len(order)), batch_size, share[1])
+        positions = [batch[share[0] :: share[1]] for batch in whole]
         loader = DataLoader(
             decoded,
             batch_sampler=[p.tolist() for p in positions],

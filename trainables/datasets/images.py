@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import cache
 from typing import Protocol
 
 import numpy as np
@@ -15,6 +16,11 @@ STD = (0.229, 0.224, 0.225)
 
 Batch = tuple[Tensor, Tensor, Tensor]
 """ids int64 [batch] (CPU), images uint8 [batch, 3, height, width], labels int64 [batch]."""
+
+Share = tuple[int, int]
+"""(i, n): of every batch each n-th image, from the i-th on."""
+
+WHOLE: Share = (0, 1)
 
 Progress = Callable[[int, int], None]
 """Called with (done, total) while something long runs."""
@@ -36,11 +42,17 @@ class ImageSet(Protocol):
     def __len__(self) -> int: ...
 
     def batches(
-        self, order: Tensor, batch_size: int, *, augment: Generator | None = None
+        self,
+        order: Tensor,
+        batch_size: int,
+        *,
+        augment: Generator | None = None,
+        share: Share = WHOLE,
     ) -> Iterator[Batch]:
-        """The images `order` (int64 ids) in the batches of `split_batches`.
+        """The images `order` (int64 ids) in the batches of `split_batches`, or a share of each.
 
         augment: a CPU generator to draw augmentations from; None leaves the images as they are.
+        All shares together are what one generator gives for the whole.
         """
         ...
 
@@ -59,23 +71,31 @@ class Data:
         return len(self.class_names)
 
 
-def split_batches(order: Tensor, batch_size: int) -> list[Tensor]:
+def split_batches(order: Tensor, batch_size: int, n_shares: int = 1) -> list[Tensor]:
     """Cut `order` into batches; a last image on its own joins the batch before it.
 
-    BatchNorm cannot train on one image where a map is one pixel (GoogLeNet's last at 32 px).
+    BatchNorm cannot train on one image where a map is one pixel (GoogLeNet's last at 32 px). Where
+    batches are shared each share has two.
     """
     batches = list(order.split(batch_size))
-    if len(batches) > 1 and len(batches[-1]) == 1 < batch_size:
+    if len(batches) > 1 and len(batches[-1]) < 2 * n_shares <= batch_size:
         batches[-2:] = [torch.cat(batches[-2:])]
     return batches
 
 
 def normalise(images: Tensor) -> Tensor:
     """uint8 [batch, 3, h, w] to float32, ImageNet mean 0 and deviation 1, channels last."""
-    mean = torch.tensor(MEAN, device=images.device).mul(255).view(3, 1, 1)
-    std = torch.tensor(STD, device=images.device).mul(255).view(3, 1, 1)
+    mean, std = _mean_and_std(images.device)
     floats = images.to(torch.float32, memory_format=torch.channels_last)
     return floats.sub_(mean).div_(std)
+
+
+@cache
+def _mean_and_std(device: torch.device) -> tuple[Tensor, Tensor]:
+    """Of a byte, [3, 1, 1]; once a device, since a copy to a GPU waits for all that it does."""
+    with torch.inference_mode(False):
+        mean, std = (torch.tensor(values).mul(255).view(3, 1, 1) for values in (MEAN, STD))
+        return mean.to(device), std.to(device)
 
 
 @dataclass(frozen=True)
@@ -94,13 +114,20 @@ class ArrayImages:
         return len(self.labels)
 
     def batches(
-        self, order: Tensor, batch_size: int, *, augment: Generator | None = None
+        self,
+        order: Tensor,
+        batch_size: int,
+        *,
+        augment: Generator | None = None,
+        share: Share = WHOLE,
     ) -> Iterator[Batch]:
-        for ids in split_batches(order, batch_size):
+        first, n_shares = share
+        for ids in split_batches(order, batch_size, n_shares):
             images = torch.from_numpy(self.images[ids.numpy()]).permute(0, 3, 1, 2)
             if augment is not None:
                 images = flip_and_shift(images, self.shift, augment)
-            yield ids, images, self.labels[ids]
+            ids = ids[first::n_shares]
+            yield ids, images[first::n_shares], self.labels[ids]
 
 
 def flip_and_shift(images: Tensor, shift: int, generator: Generator) -> Tensor:

@@ -3,11 +3,12 @@
 import json
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from trainables.config import DataConfig
+from trainables.config import DataConfig, evaluation_side
 from trainables.datasets import concepts
 from trainables.datasets.image_folder import (
     FolderImages,
@@ -17,19 +18,27 @@ from trainables.datasets.image_folder import (
     scan_both,
 )
 from trainables.datasets.images import ArrayImages, Data, ImageSet, Progress
+from trainables.datasets.pack import open_pack
+from trainables.datasets.packed_images import PackedImages
+from trainables.datasets.remote import fetched, is_remote, remote_digest
 from trainables.fields import digest_of
-from trainables.workspace import whole_file
+from trainables.workspace import node_cache, whole_file
 
 
 def load_data(config: DataConfig, cache: Path, progress: Progress | None = None) -> Data:
-    """The image sets of `config`; generated ones are drawn once and cached under `cache`.
+    """The image sets of `config`; generated ones are drawn once and cached under `cache`, and so
+    are a folder's decoded images where `config.packed` asks for it.
+
+    A machine with a cache of its own (`node_cache`) keeps them there, and a copy of what lies in
+    an object store.
 
     Raises ValueError for a folder that is missing or not as it must be, or holds fewer images
     than asked for, and OSError when the disk has no room for the cache.
     """
+    cache = node_cache(cache)
     if config.name == "concepts":
         return _concepts(config, cache, progress)
-    return _image_folder(config, cache)
+    return _image_folder(config, cache, progress)
 
 
 def _concepts(config: DataConfig, cache: Path, progress: Progress | None) -> Data:
@@ -51,13 +60,16 @@ def _concepts(config: DataConfig, cache: Path, progress: Progress | None) -> Dat
     )
 
 
-def _image_folder(config: DataConfig, cache: Path) -> Data:
+def _image_folder(config: DataConfig, cache: Path, progress: Progress | None) -> Data:
     if config.path is None:
         raise ValueError(
             "data.name='image_folder' needs data.path, a folder with train/ and val/: "
             "make sweep STUDY=… DATA=/path/to/folder"
         )
     root = Path(config.path)
+    if is_remote(config.path):
+        digest = config.digest or remote_digest(config.path)
+        root = fetched(config.path, digest, cache, progress)
     train, val = scan_both(root)
     if not config.digest:  # a sweep fills it in when it is planned, a notebook may not
         config = replace(config, digest=folder_digest(root))
@@ -68,12 +80,26 @@ def _image_folder(config: DataConfig, cache: Path) -> Data:
     }
     broken = _broken_files(root, config, cache, [f for files in listed.values() for f, _ in files])
     listed = {s: [(f, y) for f, y in files if f not in broken] for s, files in listed.items()}
-    return Data(
-        train=_subset(config, "train", listed["train"], config.train_images),
-        val=_subset(config, "val", listed["val"], config.val_images),
-        probe=_subset(config, "probe", listed["train"], config.probe_images),
-        class_names=names,
+    listed["probe"] = listed["train"]
+    sets: dict[str, Any] = {
+        split: _subset(config, split, files, getattr(config, f"{split}_images"))
+        for split, files in listed.items()
+    }
+    if config.packed is not None:
+        sets = {split: _packed(config, s, cache, progress) for split, s in sets.items()}
+    return Data(class_names=names, **sets)
+
+
+def _packed(
+    config: DataConfig, images: FolderImages, cache: Path, progress: Progress | None
+) -> PackedImages:
+    """The same images, decoded once."""
+    side = config.packed or evaluation_side(config.pixels)
+    pack = open_pack(
+        images.paths, config.digest, side, cache, workers=images.workers, progress=progress
     )
+    digest = digest_of([images.digest, side])[:16]
+    return PackedImages(pack, images.labels, digest, config.pixels, images.workers)
 
 
 def _broken_files(root: Path, config: DataConfig, cache: Path, files: list[Path]) -> set[Path]:

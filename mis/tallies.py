@@ -1,0 +1,257 @@
+"""How many pixels a unit's mask and each concept share, counted exactly over many images.
+
+A unit's mask is its map, resized to the concept maps as
+`F.interpolate(mode="bilinear", align_corners=False)` does, where it is above the unit's threshold.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from mis.concepts import ConceptSpec, Segments
+from mis.rare import above, true_positions
+
+Engine = Literal["sparse", "dense"]
+# Rows of pixels whose masks are worked out at a time: a number of each takes 1 MB.
+_ROWS = 2**18
+
+
+class Tally:
+    """Pixel counts of units against all concepts; int64, on the device of the maps.
+
+    For every batch, `see` each layer's maps, then `count`. Whatever the batches, the counts are
+    the same.
+    """
+
+    def __init__(
+        self, spec: ConceptSpec, thresholds: Sequence[Tensor], engine: Engine = "sparse"
+    ) -> None:
+        """thresholds: float32 [unit], one tensor a layer. Raises ValueError for another engine."""
+        if engine not in ("sparse", "dense"):
+            raise ValueError(f"engine must be 'sparse' or 'dense', got {engine!r}")
+        self.sparse = engine == "sparse"
+        self.per_layer = thresholds
+        self.thresholds = torch.cat(list(thresholds))
+        self.category_of = spec.category_of.to(self.thresholds.device)
+        n_concepts, n_units = len(spec.names), len(self.thresholds)
+        zeros = torch.zeros(n_concepts, n_units, dtype=torch.int64, device=self.thresholds.device)
+        # [concept, unit]: a row is what a product with the segments gives.
+        self._shared, self._active = zeros, zeros[: len(spec.categories)].clone()
+        self.concept = zeros[:, 0].clone()  # int64 [concept], pixels that show it
+        self._blocks: dict[tuple[int, int], list[_Blocks]] = {}  # by the size of the maps
+        self._counts: list[Tensor] = []  # of the dense engine, one a layer
+
+    def see(self, layer: int, maps: Tensor, segments: Segments) -> None:
+        """maps: float32 [batch, unit, h, w], finite, of the images of the segments; not kept."""
+        if not self.sparse:
+            self._counts.append(_count_dense(maps, self.per_layer[layer], segments))
+            return
+        first = sum(len(thresholds) for thresholds in self.per_layer[:layer])
+        blocks = _find_blocks(maps.permute(0, 2, 3, 1), self.per_layer[layer], first, segments.size)
+        # Layers with maps of one size are counted together: fewer, larger operations.
+        self._blocks.setdefault((maps.shape[2], maps.shape[3]), []).append(blocks)
+
+    def count(self, segments: Segments) -> None:
+        """Add what the layers showed since the last call; dense: all of them, in their order."""
+        if self.sparse:
+            counts = _count_sparse(self._blocks, self.thresholds, segments)
+            self._blocks = {}
+        else:
+            counts = torch.cat(self._counts, 1).double()
+            self._counts = []
+        # Products of whole numbers in float64: exact.
+        self._shared.index_add_(0, segments.concepts, (segments.shows @ counts).long())
+        self._active += (segments.carries @ counts).long()
+        pixels = (segments.shows @ segments.pixels.double()).long()
+        self.concept.index_add_(0, segments.concepts, pixels)
+
+    @property
+    def shared(self) -> Tensor:
+        """int64 [unit, concept]: pixels of the mask that show the concept."""
+        return self._shared.T
+
+    @property
+    def active(self) -> Tensor:
+        """int64 [unit, category]: pixels of the mask on images that carry the category."""
+        return self._active.T
+
+    def iou(self) -> Tensor:
+        """float64 [unit, concept] in [0, 1], shared / (active + concept - shared); 0 for 0 / 0."""
+        either = self.active[:, self.category_of] + self.concept - self.shared
+        return self.shared.double() / either.clamp(min=1)
+
+
+def _count_dense(maps: Tensor, thresholds: Tensor, segments: Segments) -> Tensor:
+    """int64 [segment, unit]: pixels of the mask in each segment; pixel by pixel."""
+    maps = maps.contiguous()
+    over = maps > thresholds[:, None, None]
+    resized, near = (
+        F.interpolate(values, segments.size, mode="bilinear", align_corners=False)
+        for values in (maps, over.float())
+    )
+    # Rounding lifts some pixels between equal cells above them: none is on with no cell above.
+    mask = (resized > thresholds[:, None, None]) & (near > 0)
+    counts = segments.pixels.new_zeros(len(segments), len(thresholds))
+    for of_pixel, units in zip(segments.of_pixel, mask, strict=True):
+        counts.index_add_(0, of_pixel.flatten(), units.flatten(1).T.long())
+    return counts
+
+
+@dataclass(frozen=True)
+class _Axis:
+    """How n pixels lie between the cells of one axis of a map.
+
+    Interval i lies between the centres of cells i - 1 and i; the outer two hold the pixels beyond
+    the outermost centres, where both of their cells are the outermost.
+    """
+
+    lower: Tensor  # int64 [interval], cell
+    upper: Tensor  # int64 [interval], cell
+    first: Tensor  # int64 [interval], its first pixel
+    n_pixels: Tensor  # float32 [interval]
+    weight: Tensor  # float32 [interval], of the upper cell at the first pixel
+    step: float  # by which the weight grows from pixel to pixel
+    most: int  # pixels of an interval
+
+
+@lru_cache(maxsize=64)
+def _axis(n_cells: int, n_pixels: int, device: torch.device) -> _Axis:
+    pixel = torch.arange(n_pixels, dtype=torch.float64)
+    position = (pixel + 0.5) * n_cells / n_pixels + 0.5  # cell c's centre is at c + 1
+    interval = position.floor().long()
+    counts = torch.bincount(interval, minlength=n_cells + 1)
+    first = counts.cumsum(0) - counts
+    weight = position[first.clamp(max=n_pixels - 1)] - torch.arange(n_cells + 1)
+    cells = torch.arange(n_cells + 1, device=device)
+    return _Axis(
+        lower=(cells - 1).clamp(min=0),
+        upper=cells.clamp(max=n_cells - 1),
+        first=first.to(device),
+        n_pixels=counts.float().to(device),
+        weight=weight.float().to(device),
+        step=n_cells / n_pixels,
+        most=int(counts.max()),
+    )
+
+
+@dataclass(frozen=True)
+class _Blocks:
+    """Rectangles of pixels between four cells of which at least one is above the threshold."""
+
+    corners: Tensor  # float32 [4, block], row by row
+    unit: Tensor  # int64 [block], counted through the layers
+    down: Tensor  # int64 [block], interval
+    right: Tensor  # int64 [block], interval
+    pixel: Tensor  # int64 [block], its first pixel, counted through the batch
+
+
+def _count_sparse(
+    found: dict[tuple[int, int], list[_Blocks]], thresholds: Tensor, segments: Segments
+) -> Tensor:
+    """float64 [segment, unit]: pixels of the mask in each segment, of the blocks found.
+
+    Between four cells a row of pixels is linear: it is above the threshold on one stretch, which
+    is counted run of segments by run.
+    """
+    n_units = len(thresholds)
+    height, width = segments.size
+    keys, lengths = [segments.of_run[:0]], [segments.of_run[:0]]
+    for (h, w), parts in found.items():
+        down, right = _axis(h, height, thresholds.device), _axis(w, width, thresholds.device)
+        for first, end, unit in _stretches(_joined(parts), thresholds, down, right, width):
+            run = segments.run_of.index_select(0, first)
+            while len(first):
+                run_end = segments.run_end.index_select(0, run)
+                keys.append(segments.of_run.index_select(0, run).mul_(n_units).add_(unit))
+                lengths.append(torch.minimum(end, run_end).sub_(first))
+                more = (end > run_end).nonzero().squeeze(1)
+                first, end = run_end.index_select(0, more), end.index_select(0, more)
+                unit, run = unit.index_select(0, more), run.index_select(0, more) + 1
+    counts = torch.bincount(
+        torch.cat(keys), torch.cat(lengths).double(), minlength=len(segments) * n_units
+    )
+    return counts.double().view(-1, n_units)
+
+
+def _joined(parts: list[_Blocks]) -> _Blocks:
+    joined = {
+        name: torch.cat([getattr(part, name) for part in parts], -1) for name in vars(parts[0])
+    }
+    return _Blocks(**joined)
+
+
+def _find_blocks(
+    maps: Tensor, thresholds: Tensor, first_unit: int, size: tuple[int, int]
+) -> _Blocks:
+    """maps: [batch, h, w, unit]; size: of the concept maps."""
+    n_images, h, w, n_units = maps.shape
+    down, right = _axis(h, size[0], maps.device), _axis(w, size[1], maps.device)
+    maps = maps.contiguous()
+    over = maps.new_zeros(n_images, h + 2, w + 2, n_units, dtype=torch.bool)
+    over[:, 1:-1, 1:-1] = above(maps, thresholds)
+    over = over[:, 1:] | over[:, :-1]
+    positions = true_positions(over[:, :, 1:] | over[:, :, :-1])
+    place = positions // n_units
+    unit = positions - place * n_units
+    image = torch.arange(n_images, device=maps.device)[:, None, None]
+    flat = maps.flatten()
+
+    def at(values: Tensor) -> Tensor:
+        return values.expand(n_images, h + 1, w + 1).flatten().index_select(0, place)
+
+    def corner(rows: Tensor, columns: Tensor) -> Tensor:
+        cell = at(((image * h + rows[:, None]) * w + columns) * n_units)
+        return flat.index_select(0, cell.add_(unit))
+
+    edges = [
+        (rows, columns)
+        for rows in (down.lower, down.upper)
+        for columns in (right.lower, right.upper)
+    ]
+    return _Blocks(
+        corners=torch.stack([corner(rows, columns) for rows, columns in edges]),
+        unit=unit + first_unit,
+        down=at(torch.arange(h + 1, device=maps.device)[:, None]),
+        right=at(torch.arange(w + 1, device=maps.device)),
+        pixel=at((image * size[0] + down.first[:, None]) * size[1] + right.first),
+    )
+
+
+def _stretches(
+    blocks: _Blocks, thresholds: Tensor, down: _Axis, right: _Axis, width: int
+) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+    """The masks: (first pixel, the one after the last, unit), int64 [stretch]; in parts."""
+    step = max(1, _ROWS // down.most)
+    row = torch.arange(down.most, dtype=torch.float32, device=thresholds.device)[:, None]
+    for begin in range(0, len(blocks.unit), step):
+        chosen = slice(begin, begin + step)
+        unit, first = blocks.unit[chosen], blocks.pixel[chosen]
+        above, beside = blocks.down[chosen], blocks.right[chosen]
+        a, b, c, d = blocks.corners[:, chosen]
+        weight = torch.add(down.weight.index_select(0, above), row, alpha=down.step)
+        left = torch.lerp(a, c, weight)  # [row, block]
+        rise = torch.lerp(b, d, weight) - left
+        # Pixels of a row are numbered from 0: where does it meet the threshold?
+        crossing = (thresholds.index_select(0, unit) - left).div_(rise)
+        crossing = crossing.sub_(right.weight.index_select(0, beside)).div_(right.step)
+        n_pixels = right.n_pixels.index_select(0, beside)
+        n_rows = down.n_pixels.index_select(0, above)
+        rising = (rise >= 0).float()
+        start = (crossing.floor() + 1).clamp_(min=0)
+        start = torch.minimum(start, n_pixels).mul_(rising)
+        stop = torch.minimum(crossing.ceil_().clamp_(min=0), n_pixels)
+        stop = torch.maximum(stop, rising.mul_(n_pixels))
+        found = ((stop > start) & (row < n_rows)).flatten().nonzero().squeeze(1)
+        y = found // len(unit)
+        block = found - y * len(unit)
+        pixel = first.index_select(0, block).add_(y, alpha=width)
+        yield (
+            pixel + start.flatten().index_select(0, found).long(),
+            pixel + stop.flatten().index_select(0, found).long(),
+            unit.index_select(0, block),
+        )

@@ -1,0 +1,194 @@
+"""The report as one HTML page that needs nothing beside itself."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import pandas as pd
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+
+from sweeps.report.check import Check
+from sweeps.report.frames import SweepFrames
+from sweeps.report.plates import PLATES
+from sweeps.report.sentences import sentence
+from sweeps.report.statistics import MARGIN, Answer
+from sweeps.report.style import COLOURS, GREY
+from sweeps.report.table import COLUMNS, cell, ordered
+from sweeps.report.words import beside_released, purpose_fields, summary_sentences
+
+_DARK = {  # the palette on dark paper: the same hues, lighter
+    "#0072b2": "#4da9e4",
+    "#56b4e9": "#9bd5f7",
+    "#d55e00": "#f58a48",
+    "#e69f00": "#f4bd45",
+    "#009e73": "#35c79c",
+    "#cc79a7": "#e4a3c6",
+    GREY: "#8f959b",
+}
+_SYMBOLS = {"failed": "✗", "unknown": "?", "ok": "✓"}
+
+
+@dataclass(frozen=True)
+class Section:
+    """One figure on the page. svg: "" where there is nothing to draw; absent says why."""
+
+    name: str
+    title: str
+    reading: str
+    number: str
+    svg: Markup
+    absent: str
+
+
+@dataclass(frozen=True)
+class Findings:
+    """What is said of a sweep beside its figures."""
+
+    checks: Sequence[Check]
+    answers: Sequence[Answer]
+    survival: str  # what leaving out stopped trials would change; "" where none was stopped
+
+
+def sections(svgs: Mapping[str, str], absent: Mapping[str, str]) -> list[Section]:
+    """svgs, absent: plate -> its drawing, or why there is none."""
+    return [
+        Section(
+            plate.name,
+            plate.title,
+            plate.reading,
+            plate.number,
+            Markup(svgs.get(plate.name, "")),
+            absent.get(plate.name, ""),
+        )
+        for plate in PLATES
+    ]
+
+
+def render(frames: SweepFrames, findings: Findings, figures: Sequence[Section]) -> str:
+    """The page."""
+    environment = Environment(
+        loader=PackageLoader("sweeps.report", "page"),
+        autoescape=True,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        undefined=StrictUndefined,
+    )
+    headline, fields = purpose_fields(frames.purpose)
+    shown = [s for s in figures if s.svg]
+    return environment.get_template("page.html").render(
+        study=frames.study,
+        sweep_key=frames.sweep_key,
+        address=frames.address,
+        headline=headline,
+        fields=fields,
+        summary=summary_sentences(frames),
+        caption=frames.caption,
+        checks=_checks(findings.checks),
+        n_checks={s: sum(c.status == s for c in findings.checks) for s in _SYMBOLS},
+        paper=[s for s in shown if s.number],
+        beyond=[s for s in shown if not s.number],
+        absent=[s for s in figures if not s.svg],
+        overlay=beside_released(frames),
+        questions=_questions(findings.answers),
+        margin=MARGIN,
+        survival=findings.survival,
+        columns=_columns(frames.trials),
+        rows=_rows(frames),
+        gaps=frames.gaps,
+        missing=frames.missing,
+        unfinished=frames.unfinished.to_dict("records"),
+        stopped=_stopped(frames.trials),
+        hours=float(frames.trials["seconds"].sum()) / 3600,
+        colours=_colours(),
+    )
+
+
+def _checks(checks: Sequence[Check]) -> list[dict[str, str]]:
+    order = list(_SYMBOLS)
+    return [
+        {"status": c.status, "symbol": _SYMBOLS[c.status], "name": c.name, "said": c.said}
+        for c in sorted(checks, key=lambda c: order.index(c.status))
+    ]
+
+
+def _colours() -> dict[str, tuple[str, str]]:
+    """Variable -> the colour on light and on dark paper."""
+    return {f"--c{c[1:]}": (c, _DARK[c]) for c in (*dict.fromkeys(COLOURS.values()), GREY)}
+
+
+def _questions(answers: Sequence[Answer]) -> list[dict[str, object]]:
+    """A question with its answers, the strata in their order."""
+    grouped: dict[str, list[Answer]] = {}
+    for answer in answers:
+        question = answer.question
+        grouped.setdefault(f"{question.y_name} and {question.x_name}", []).append(answer)
+    return [
+        {"title": title, "answers": [_answer(answer) for answer in group]}
+        for title, group in grouped.items()
+    ]
+
+
+def _answer(answer: Answer) -> dict[str, object]:
+    slope, equivalence = answer.slope, answer.equivalence
+    coefficients = {(c.kind, c.over): c for c in answer.correlations}
+    return {
+        "stratum": answer.population.stratum,
+        "n": answer.n,
+        "verdict": answer.verdict,
+        "sentence": sentence(answer),
+        "change": "" if slope is None else f"{slope.change:+.3f}",
+        "interval": "" if slope is None else f"{slope.low:+.3f} … {slope.high:+.3f}",
+        "p": "" if slope is None else _p(slope.p),
+        "equivalence": "" if equivalence is None else _p(equivalence.p),
+        "correlations": [
+            {
+                "over": over,
+                "kind": {"pearson": "Pearson", "spearman": "Spearman"}[kind],
+                "value": f"{c.value:+.2f}",
+                "interval": f"{c.low:+.2f} … {c.high:+.2f}",
+                "p": _p(c.p),
+                "n": c.n,
+            }
+            for (kind, over), c in coefficients.items()
+        ],
+    }
+
+
+def _p(value: float) -> str:
+    return "< .001" if value < 0.001 else f"{value:.3f}".removeprefix("0")
+
+
+def _stopped(trials: pd.DataFrame) -> list[tuple[str, str, str]]:
+    """Key, label and reason of the trials that were stopped early."""
+    if "stopped" not in trials:
+        return []
+    rows = trials[trials["stopped"].fillna("").astype(bool)]
+    return list(zip(rows["key"], rows["label"], rows["stopped"], strict=True))
+
+
+def _columns(trials: pd.DataFrame) -> list[str]:
+    return [c.heading for c in COLUMNS if c.metric in trials and trials[c.metric].notna().any()]
+
+
+def _rows(frames: SweepFrames) -> list[dict[str, object]]:
+    """A row a trial: its cells are (text, error, value to sort by)."""
+    columns = [c for c in COLUMNS if c.heading in _columns(frames.trials)]
+    rows = []
+    for row in ordered(frames.trials).to_dict("records"):
+        cells = []
+        for column in columns:
+            value, error = row.get(column.metric), row.get(column.error)
+            known = isinstance(error, float) and error == error and value == value
+            sort = value if isinstance(value, float) and value == value else ""
+            cells.append((cell(column, value), f"{error:.3f}" if known else "", sort))
+        rows.append(
+            {
+                "key": row["key"],
+                "label": row["label"],
+                "outcome": row["outcome"],
+                "recipe": row["recipe"],
+                "address": frames.run_address(str(row["run_id"])),
+                "cells": cells,
+            }
+        )
+    return rows

@@ -1,0 +1,174 @@
+"""The figures of a report, in their order, each with what it shows and how to read it."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import pandas as pd
+from matplotlib.figure import Figure
+
+from sweeps.report import (
+    control_figures,
+    cost_figures,
+    density_figures,
+    dissection_figures,
+    paper_figures,
+    unit_figures,
+)
+from sweeps.report.frames import SweepFrames
+
+Draw = Callable[[SweepFrames, pd.DataFrame], Figure | str]
+"""Frames and released points -> a figure, or one sentence that says why there is none."""
+
+
+@dataclass(frozen=True)
+class Plate:
+    """name: of the files. number: of the figure in the paper, "" beyond it."""
+
+    name: str
+    title: str
+    reading: str
+    draw: Draw
+    number: str = ""
+
+
+_BARS = "Bars are one standard error: over seeds where there are several, else over images."
+_RELEASED = (
+    "Hollow: what the authors released, on ImageNet. Their MIS was made with harder images and is "
+    "on another scale."
+)
+
+PLATES = (
+    Plate(
+        "accuracy_without_finetuning",
+        "Accuracy without fine-tuning",
+        "What pruning takes away before anything is trained again, and how much of it is stale "
+        f"BatchNorm statistics. {_BARS}",
+        paper_figures.without_finetuning,
+        "1",
+    ),
+    Plate(
+        "accuracy_over_epochs",
+        "Accuracy over epochs after one-shot pruning",
+        "One line a rate, the sparser the fainter; the level is the dense network's.",
+        paper_figures.over_epochs,
+        "2",
+    ),
+    Plate(
+        "rounds_against_once",
+        "Pruned in rounds, and at once",
+        "The same final rate and the same epochs in all, spent after one cut or after several.",
+        paper_figures.rounds_against_once,
+        "3",
+    ),
+    Plate(
+        "accuracy_vs_sparsity",
+        "Accuracy and sparsity",
+        "All methods at the sparsity that came out, not at the rate that was asked for. Without "
+        f"colour: not fine-tuned. {_BARS}",
+        paper_figures.all_methods,
+        "4",
+    ),
+    Plate(
+        "mis_vs_sparsity",
+        "Interpretability and sparsity",
+        "Mean over the units that are left alive, which are fewer and others from point to point: "
+        f"see the next figure for the same units. {_RELEASED}",
+        paper_figures.interpretability,
+        "5",
+    ),
+    Plate(
+        "mis_change_vs_sparsity",
+        "Change of the same units",
+        "MIS minus what the same units had in the dense network: without it, pruning away the "
+        "worst units looks like becoming clearer.",
+        paper_figures.change_of_same_units,
+    ),
+    Plate(
+        "accuracy_vs_mis",
+        "Accuracy and interpretability",
+        "One point a network. A network at chance that keeps a high MIS says that MIS is no "
+        "certificate of a network that works.",
+        paper_figures.accuracy_and_mis,
+        "6",
+    ),
+    Plate(
+        "mis_by_layer",
+        "Interpretability by layer",
+        "One line a rate, the sparser the fainter; without colour the dense network, an untrained "
+        "one (early layers score without training), and the dense network's tasks solved by raw "
+        "pixels. A gap: a layer without a unit that has a score.",
+        unit_figures.by_layer,
+    ),
+    Plate(
+        "mis_by_branch",
+        "By kind of branch",
+        "Change of the same units in the four branches of GoogLeNet's blocks, by the kernel that a "
+        "branch ends with (torchvision has 3×3 where the paper has 5×5).",
+        unit_figures.by_branch,
+    ),
+    Plate(
+        "unit_distribution",
+        "The distribution over units",
+        "A mean can stand still while units part. Grey: the dense network.",
+        unit_figures.distribution,
+    ),
+    Plate(
+        "units_against_dense",
+        "Each surviving unit against itself",
+        "At the highest rate. On the line: a unit that pruning left as clear as it was.",
+        unit_figures.against_dense,
+    ),
+    Plate(
+        "units_without_score",
+        "Units without a score",
+        "Dead and constant units answer to no image and have no MIS; a unit that nobody reads has "
+        "one that nothing depends on.",
+        unit_figures.states,
+    ),
+    Plate(
+        "dissection",
+        "Units that detect a concept",
+        "Network dissection beside MIS: two answers to whether one can understand a unit.",
+        dissection_figures.dissection,
+    ),
+    Plate(
+        "units_over_density",
+        "Units and concepts over density",
+        "Trials that are scored after every round, the question of Frankle & Bau 2019: at which "
+        "density do units and concepts begin to go, and is it where accuracy does?",
+        density_figures.over_density,
+    ),
+    Plate(
+        "detectors_and_mis",
+        "MIS of detectors",
+        "Whether units that detect a concept are those with a high MIS. The bar is the median.",
+        dissection_figures.detectors,
+    ),
+    Plate(
+        "controls",
+        "Controls of the criterion",
+        "A criterion that means something lies above pruning by chance, and far above pruning the "
+        "most important first.",
+        control_figures.criterion_controls,
+    ),
+    Plate(
+        "score_controls",
+        "Controls of the score",
+        "The same tasks solved by raw pixels say what the images give away by themselves; shuffled "
+        "activations must give 0.5.",
+        control_figures.score_controls,
+    ),
+    Plate(
+        "cost",
+        "Accuracy and cost",
+        "Of the network without what was removed: zeros inside filters save nothing on plain "
+        "hardware.",
+        cost_figures.pareto,
+    ),
+    Plate(
+        "stopped",
+        "What was stopped",
+        "Trials that the scheduler ended early are scored as they were then, and counted.",
+        cost_figures.stopped,
+    ),
+)

@@ -1,0 +1,216 @@
+"""How the figures look: one palette, one size, one way to name things."""
+
+import textwrap
+from collections.abc import Sequence
+from pathlib import Path
+
+import matplotlib
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.transforms import Bbox
+
+matplotlib.rcParams.update(
+    {
+        "axes.facecolor": "none",
+        "axes.titlesize": 9.5,
+        "axes.labelsize": 9,
+        "font.size": 9,
+        "svg.fonttype": "none",  # text stays text: it can be read out, searched and restyled
+    }
+)
+
+# Okabe & Ito's palette, which colour-blind readers can tell apart; and each has a marker of its
+# own, so that nothing is said by colour alone.
+COLOURS = {
+    "unstructured": "#0072b2",
+    "unstructured_layerwise": "#56b4e9",
+    "structured": "#d55e00",
+    "structured_global": "#e69f00",
+    "connection": "#009e73",
+    "connection_global": "#cc79a7",
+    "l1": "#0072b2",
+    "l2": "#56b4e9",
+    "lrp": "#d55e00",
+    "taylor": "#e69f00",
+    "gradient": "#009e73",
+    "random": "#cc79a7",
+}
+MARKERS = {
+    "unstructured": "o",
+    "unstructured_layerwise": "P",
+    "structured": "s",
+    "structured_global": "D",
+    "connection": "^",
+    "connection_global": "v",
+    "l1": "o",
+    "l2": "P",
+    "lrp": "s",
+    "taylor": "D",
+    "gradient": "^",
+    "random": "v",
+}
+STYLES = {"one_shot": "-", "iterative": "--", "linear": "-.", "cubic": (0, (4, 1, 1, 1, 1, 1))}
+WITHOUT = {"none": (0, (1, 1.6)), "recalibrate": (0, (5, 1.5, 1, 1.5))}
+"""Retraining that is none -> its line."""
+RETRAINING = {
+    "none": "as pruned",
+    "recalibrate": "BatchNorm recalibrated",
+    "finetune": "fine-tuned",
+    "rewind_weights": "weights rewound",
+    "rewind_learning_rate": "learning rate rewound",
+}
+LABELS = {
+    "prune/sparsity": "sparsity (fraction of prunable weights that are zero)",
+    "val/top1": "top-1 accuracy",
+    "mis/mean": "MIS, mean over alive units",
+    "mis/change": "change of MIS of the same units",
+    "mis/pixels_mean": "MIS with pixels as similarity",
+    "dissection/interpretable": "units that detect a concept",
+    "dissection/unique": "different concepts detected",
+    "cost/macs": "multiply-adds an image",
+    "cost/params": "parameters",
+    "cost/latency": "latency, ms an image",
+}
+ERRORS = {
+    "val/top1": "val/top1_error",
+    "mis/mean": "mis/error",
+    "mis/change": "mis/change_error",
+}
+"""Metric -> the metric that holds its standard error within one trial."""
+
+# Black and white as they are written are what the page replaces by its own ink and paper.
+INK, PAPER, GREY = "#000000", "#ffffff", "#808080"
+RELEASED = "released"
+"""Group of what is drawn of other people's points: the page can hide it."""
+WIDTH = 6.6  # inches: with 9 points of type readable at a column of 3.4 inches
+
+
+def new_figure(
+    panels: int = 1, height: float = 3.9, rows: int = 1, *, sharey: bool = False
+) -> tuple[Figure, list[Axes]]:
+    """A figure as wide as a page's column, with its panels side by side, row by row.
+
+    sharey: the panels of a row have one scale, written at the first.
+    """
+    # Not by pyplot, which would keep every figure and look for a window.
+    figure = Figure(figsize=(WIDTH, height), layout="constrained")
+    axes = figure.subplots(rows, panels, squeeze=False, sharey="row" if sharey else False)
+    for each in axes.flat:
+        each.spines[["top", "right"]].set_visible(False)
+        each.spines[["bottom", "left"]].set_color(GREY)
+        each.grid(alpha=0.3, linewidth=0.5, color=GREY)
+        each.tick_params(labelsize=8, color=GREY)
+        each.set_axisbelow(True)
+    return figure, list(axes.flat)
+
+
+def sparsity_axis(axes: Axes, *, small: bool = False) -> None:
+    """From 0 to 1; small: of a panel beside others."""
+    axes.set_xlim(-0.015, 1)
+    axes.set_xlabel("sparsity" if small else LABELS["prune/sparsity"])
+    if small:
+        axes.set_xticks([0, 0.25, 0.5, 0.75, 1], ["0", "", "0.5", "", "1"])
+
+
+def save_titled(figure: Figure, stem: Path, title: str, caption: str) -> None:
+    """PNG and SVG of a figure that was laid out, with a title and what it was made on around it."""
+    figure.set_layout_engine("none")  # laying out again takes most of the time
+    for each in figure.legends:  # would go to the edge of what is saved
+        each.set_bbox_to_anchor((0, 0, 1, 1), transform=figure.transFigure)
+    width, height = figure.get_size_inches()
+    below = textwrap.fill(caption, 135)
+    small, line = 6.5, 0.115  # points, inches
+    figure.text(0.01, 1 + 0.08 / height, title, fontsize=11, fontweight="bold", va="bottom")
+    figure.text(0.01, -0.06 / height, below, fontsize=small, color=GREY, va="top")
+    under = 0.12 + line * (below.count("\n") + 1)
+    whole = Bbox.from_extents(0, -under, width, height + 0.34)
+    for suffix in ("png", "svg"):
+        figure.savefig(stem.with_suffix(f".{suffix}"), dpi=160, bbox_inches=whole)
+
+
+def shows_released(figure: Figure) -> bool:
+    """Whether released points are drawn in it."""
+    return bool(figure.findobj(lambda artist: artist.get_gid() == RELEASED))
+
+
+def named(name: str) -> str:
+    """A method or a criterion, for people."""
+    short = {"l1": "L1", "l2": "L2", "lrp": "LRP"}
+    return short.get(name, name.replace("_", " "))
+
+
+def legend(axes: Axes | Figure, handles: Sequence[Line2D]) -> None:
+    """Below the axes, where it hides nothing; what is of the released points can be hidden."""
+    if not handles:
+        return
+    figure = axes if isinstance(axes, Figure) else axes.figure
+    drawn = figure.legend(
+        handles=list(handles),
+        fontsize=8,
+        frameon=False,
+        loc="outside lower center",
+        ncols=_columns([str(handle.get_label()) for handle in handles]),
+        handlelength=2.6,
+        columnspacing=1.4,
+    )
+    for given, handle, text in zip(handles, drawn.legend_handles, drawn.get_texts(), strict=True):
+        if given.get_gid() == RELEASED and handle is not None:
+            handle.set_gid(RELEASED)
+            text.set_gid(RELEASED)
+
+
+def _columns(names: Sequence[str]) -> int:
+    """How many columns of a legend fit the width, if columns are as wide as their widest name."""
+    for columns in range(len(names), 1, -1):
+        # A legend is filled column by column, the first of them with one more where need be.
+        widest = [max(map(len, part)) for part in np.array_split(names, columns)]
+        if sum(0.58 + 0.058 * width for width in widest) < WIDTH:
+            return columns
+    return 1
+
+
+def label_ends(axes: Axes, ends: Sequence[tuple[float, str, str]]) -> None:
+    """Names right of the axes at the heights where lines end, moved apart where they would touch.
+
+    ends: (height in data, text, colour).
+    """
+    if not ends:
+        return
+    low, high = axes.get_ylim()
+    ordered = sorted(ends)
+    wanted = [(height - low) / (high - low) for height, _, _ in ordered]
+    spec = axes.get_subplotspec()
+    rows = spec.get_gridspec().nrows if spec is not None else 1
+    height_inches = axes.figure.bbox.height / axes.figure.dpi
+    gap = 0.2 * rows / height_inches  # 8 points of type, in axes' heights
+    for place, (height, text, colour) in zip(_apart(wanted, gap), ordered, strict=True):
+        axes.annotate(
+            text,
+            xy=(1, (height - low) / (high - low)),
+            xycoords="axes fraction",
+            xytext=(1.02, place),
+            textcoords="axes fraction",
+            color=colour,
+            fontsize=8,
+            va="center",
+            annotation_clip=False,
+        )
+
+
+def _apart(wanted: Sequence[float], gap: float) -> list[float]:
+    """Rising places as near to those wanted as a distance of `gap` allows."""
+    # Neighbours that touch become a block, centred on what its members wanted.
+    blocks: list[tuple[float, int]] = []  # (sum of wanted places, each less its offset; size)
+    for place in wanted:
+        total, size = place, 1
+        while blocks and blocks[-1][0] / blocks[-1][1] + blocks[-1][1] * gap > total / size:
+            before_total, before_size = blocks.pop()
+            total = before_total + total - size * before_size * gap
+            size += before_size
+        blocks.append((total, size))
+    places: list[float] = []
+    for total, size in blocks:
+        places += list(total / size + gap * np.arange(size))
+    return places

@@ -1,0 +1,72 @@
+"""The released runs of von Rad & Seuffert 2024 as they really were, beside the same runs held.
+
+Purpose   Shows what the faults of the released code do to its conclusions: their connection
+          sparsity multiplied the weights by the mask once and then trained all of them, so that
+          the zeros grew back and the networks were dense again; their structured pruning left the
+          BatchNorm of a removed filter, so that it went on emitting a constant. Each such trial
+          stands beside the same trial with its mask held and its BatchNorm removed. The methods
+          whose masks were held, and the runs in rounds, are there as they were.
+Source    Their released code (arXiv 2409.19727): `prune_channels` zeroes once and installs no hook;
+          `ln_structured` masks the convolution alone. All share one recipe here: SGD, lr 0.01,
+          momentum 0.9, weight decay 1e-4, x 0.9 an epoch, 50 epochs a round, batches of 128;
+          theirs with others, and without retraining, are in the study `paper`. What is not
+          reproduced: the linear layers in their unstructured pool, and the network that their
+          dense score came from.
+Expected  The trials that are not held end with a sparsity near 0 whatever their rate: their
+          accuracy (.705 at rate 0.8 in their logs) is that of a dense network that was damaged and
+          trained again. Held, the same rate costs what structured pruning costs. An unheld
+          trial's MIS is a dense network's MIS, hence flat over rates.
+Cost      Tens of GPU-hours a trial on ImageNet; without DATA on generated images, 64 px, three
+          epochs a round: about half an hour on two CPU cores.
+Command   make sweep STUDY=released [DATA=/path/to/imagenet]
+"""
+
+from sweeps.studies import demo, paper
+from sweeps.sweep import Grid, Sweep, axis, methods
+
+RATES = (0.2, 0.4, 0.6, 0.8)
+AS_RELEASED = {"prune.batchnorm_follows": False}
+ROUNDS = {
+    "unstructured 5": {  # of 40 % of the rest
+        **methods("unstructured")["unstructured"],
+        "prune.rate": round(1 - 0.6**5, 4),
+        "prune.rounds": 5,
+    },
+    "structured 4": {  # of 33 % of the rest
+        **methods("structured")["structured"],
+        "prune.rate": round(1 - 0.67**4, 4),
+        "prune.rounds": 4,
+    },
+}
+
+STUDY = Sweep(
+    name="released",
+    purpose=__doc__,
+    base=demo.STUDY.base,
+    on_folder=paper.BASE,
+    grids=(
+        Grid(
+            {
+                "method": methods("connection"),
+                "criterion": axis("prune.criterion", ("l1", "random")),
+                "rate": axis("prune.rate", RATES),
+                "held": axis("prune.held", (False, True)),
+            }
+        ),
+        Grid(
+            {
+                "method": methods("structured"),
+                "rate": axis("prune.rate", RATES),
+                "batchnorm_follows": axis("prune.batchnorm_follows", (False, True)),
+            }
+        ),
+        Grid(
+            {
+                "method": methods("unstructured", "unstructured_layerwise"),
+                "rate": axis("prune.rate", RATES),
+            },
+            set=AS_RELEASED,
+        ),
+        Grid({"rounds": ROUNDS}, set={**AS_RELEASED, "prune.schedule": "iterative"}),
+    ),
+)

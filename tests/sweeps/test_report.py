@@ -1,0 +1,764 @@
+"""The report: frames that say what MLflow says, figures of those numbers, and a page of both."""
+
+import dataclasses
+import io
+import re
+import runpy
+import shutil
+import sqlite3
+import threading
+from contextlib import closing
+from html.parser import HTMLParser
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from report_frames import LAYERS, in_rounds, log_sweep, log_trial, synthetic, without
+from rich.console import Console
+
+from sweeps.report import load, report_published, report_study
+from sweeps.report.cost_figures import pareto_front
+from sweeps.report.page import render, sections
+from sweeps.report.plates import PLATES
+from sweeps.report.published import published_trials
+from sweeps.report.recipe import recipes
+from sweeps.report.same_units import against_dense, shares, with_dense
+from sweeps.report.series import all_series, mean_points, pruned
+from sweeps.report.style import WIDTH, _apart, _columns, legend, new_figure
+from sweeps.report.svg import inline_svg
+from sweeps.report.table import COLUMNS, summary, terminal_table
+from sweeps.report.words import purpose_fields, summary_sentences
+from sweeps.report.write import PAGE, _findings, write_files
+from sweeps.tracking import Tracker
+
+SMALL = {"methods": ("unstructured", "structured"), "rates": (0.5, 0.9), "channels": 3}
+
+
+@pytest.fixture(scope="module", autouse=True)
+def no_tracking_uri():
+    with pytest.MonkeyPatch.context() as patch:
+        patch.delenv("MLFLOW_TRACKING_URI", raising=False)
+        yield
+
+
+@pytest.fixture(scope="module")
+def frames():
+    return synthetic(**SMALL, seeds=(0, 1))
+
+
+@pytest.fixture(scope="module")
+def few():
+    return synthetic(methods=("structured",), rates=(0.5, 0.9), channels=3)
+
+
+@pytest.fixture(scope="module")
+def logged(few, tmp_path_factory):
+    """A store with one sweep, reported: (results, tracker, what was printed)."""
+    results = tmp_path_factory.mktemp("results")
+    tracker = log_sweep(few, results, tmp_path_factory.mktemp("files"))
+    text = io.StringIO()
+    report_study("synthetic", results, None, Console(file=text, width=100))
+    return results, tracker, text.getvalue()
+
+
+def page_of(frames):
+    """The page without its figures, which take seconds."""
+    return render(frames, _findings(frames), sections({}, {}))
+
+
+def drawn(frames):
+    """Name of every plate -> its figure, or the sentence that says why there is none."""
+    return {plate.name: plate.draw(frames, published_trials()) for plate in PLATES}
+
+
+# Frames are what MLflow holds.
+
+
+def test_what_was_logged_is_what_is_loaded(logged, few):
+    (results, *_), frames = logged, few
+    loaded = load("synthetic", results)
+    there = loaded.trials.set_index("key").loc[frames.trials["key"]]
+    for name in frames.trials.columns:
+        if "/" in name:
+            expected = frames.trials[name].to_numpy()
+            assert there[name].to_numpy() == pytest.approx(expected, nan_ok=True), name
+    for name in ("method", "rate", "schedule", "criterion", "retraining", "seed", "recipe"):
+        assert list(there[name]) == list(frames.trials[name]), name
+    for name in ("most_important_first", "rounds", "held", "outcome", "label", "stopped"):
+        assert list(there[name]) == list(frames.trials[name]), name
+    for ours, theirs in ((loaded.units, frames.units), (loaded.epochs, frames.epochs)):
+        left = ours.set_index("key").sort_index(kind="stable")
+        right = theirs.set_index("key").sort_index(kind="stable")
+        assert len(left) == len(right)
+        numbers = right.select_dtypes("number").columns
+        assert left[numbers].to_numpy() == pytest.approx(right[numbers].to_numpy(), nan_ok=True)
+    assert len(loaded.dissected) == len(frames.dissected)
+    assert loaded.gaps == () and loaded.missing == 0
+    assert loaded.purpose == frames.purpose
+
+
+class Rows(HTMLParser):
+    """Rows of the table of all trials: key -> the values of its cells; and the headings."""
+
+    def __init__(self, page):
+        super().__init__()
+        self.rows, self.headings, self._inside, self._heading = {}, [], False, False
+        self.feed(page[page.index('<table id="all">') :])
+
+    def handle_starttag(self, tag, attributes):
+        named = dict(attributes)
+        self._heading = tag == "button"
+        if tag == "tr" and "id" in named:
+            self._cells = self.rows.setdefault(named["id"], [])
+        elif tag == "td" and "data-value" in named:
+            self._cells.append(named["data-value"])
+
+    def handle_data(self, data):
+        if self._heading:
+            self.headings.append(data)
+            self._heading = False
+
+
+def test_every_number_of_the_table_is_a_metric_of_its_run(logged):
+    results, tracker, _ = logged
+    page = (results / "report" / "synthetic" / PAGE).read_text()
+    table = Rows(page)
+    metrics = {column.heading: column.metric for column in COLUMNS}
+    runs = tracker.finished()
+    assert set(table.rows) == set(runs)
+    shown = table.headings[1:]
+    assert len(shown) > 15
+    for key, cells in table.rows.items():
+        for heading, value in zip(shown, cells, strict=True):
+            assert float(value) == runs[key].data.metrics[metrics[heading]], heading
+
+
+def test_the_parent_run_holds_page_figures_tables_and_the_summary(logged):
+    _, tracker, _ = logged
+    parent = tracker.runs("sweep")[0]
+    files = {a.path for a in tracker.client.list_artifacts(parent.info.run_id, "report")}
+    names = ("accuracy_vs_sparsity", "mis_vs_sparsity", "accuracy_vs_mis", "mis_by_layer", "cost")
+    assert {f"report/{n}.{kind}" for n in names for kind in ("png", "svg")} <= files
+    tables = ("trials", "statistics", "validity", "epochs")
+    assert {f"report/{n}.{kind}" for n in tables for kind in ("csv", "parquet")} <= files
+    assert {f"report/{PAGE}", "report/units.parquet"} <= files
+    note = parent.data.tags["mlflow.note.content"]
+    assert "\n14 networks, 11 of them pruned (structured)" in note and "never ran" in note
+
+
+def test_the_three_questions_of_the_docs_are_answered(logged, few, monkeypatch, capsys):
+    script = Path(__file__).parents[2] / "docs" / "three_questions.py"
+    monkeypatch.setattr("sys.argv", [str(script), "synthetic", str(logged[0])])
+    found = runpy.run_path(str(script))
+    said = capsys.readouterr().out
+    trials = few.trials
+    dense = trials.loc[trials["label"] == "dense", "val/top1"].item()
+    assert f"minus the dense network's {dense:.3f}" in said
+    pruned = trials[(trials["method"] == "structured") & ~trials["most_important_first"]]
+    best = pruned.groupby("rate")["val/top1"].max() - dense
+    rows = [line.split() for line in said.splitlines()]
+    for rate, lost in best.items():
+        assert [f"{rate:g}", f"{lost:.3f}"] in rows
+    retrained = pruned[pruned["retraining"] == "finetune"]
+    assert f"{retrained.loc[retrained['rate'] == 0.9, 'mis/mean'].mean():.3f}" in said
+    assert f"Units of {found['sparsest']['label']} that became less clear" in said
+    assert found["own"]["change"].notna().all() and len(found["extremes"]) == 10
+
+
+def test_the_terminal_summary_fits_a_hundred_columns(logged):
+    *_, text = logged
+    lines = text.splitlines()
+    table = [line for line in lines if "structured 0.5" in line and "✗" not in line]
+    assert len(table) > 4 and max(len(line) for line in table) <= 100
+    assert "✗ several seeds" in text or "✗" not in text
+
+
+def test_the_terminal_table_marks_what_did_not_complete(frames):
+    console = Console(file=io.StringIO(), width=100)
+    console.print(terminal_table(summary(frames.trials), "t"))
+    text = console.file.getvalue()
+    assert "stopped" in text and max(map(len, text.splitlines())) <= 100
+
+
+# What the numbers are.
+
+
+def test_units_find_themselves_in_the_dense_network_of_their_seed(frames):
+    units = frames.units.drop(columns="dense_mis")
+    found = with_dense(units, frames.trials)
+    trial = frames.trials.set_index("key")
+    dense = {
+        (trial.loc[u.key, "seed"], u.layer, u.channel): u.mis
+        for u in units.itertuples()
+        if trial.loc[u.key, "method"] == "dense" and trial.loc[u.key, "retraining"] == "none"
+    }
+    expected = [dense[trial.loc[u.key, "seed"], u.layer, u.channel] for u in units.itertuples()]
+    assert found["dense_mis"].to_numpy() == pytest.approx(np.array(expected))
+
+
+def test_the_change_is_over_alive_units_that_count(frames):
+    trials = frames.trials.drop(columns="mis/change")
+    ours = against_dense(trials, frames.units)["mis/change"]
+    for place, key in enumerate(trials["key"]):
+        differences = [
+            u.mis - u.dense_mis
+            for u in frames.units.itertuples()
+            if u.key == key and u.state == "alive" and u.counted
+        ]
+        assert ours.iloc[place] == pytest.approx(sum(differences) / len(differences))
+        if place > 5:
+            break
+    logged = against_dense(frames.trials.assign(**{"mis/change": 0.25}), frames.units)
+    assert (logged["mis/change"] == 0.25).all()
+
+
+def test_shares_of_states_are_of_the_units_that_count(frames):
+    key = frames.trials.loc[frames.trials["label"] == "structured 0.9 one_shot", "key"].iloc[0]
+    mine = frames.units[(frames.units["key"] == key) & frames.units["counted"]]
+    share = shares(frames.units).loc[key]
+    assert share["dead"] == pytest.approx((mine["state"] == "dead").mean())
+    assert share.sum() == pytest.approx(1)
+
+
+def test_means_over_seeds_and_their_standard_errors():
+    rows = [
+        {"rate": 0.5, "prune/sparsity": 0.48, "val/top1": 0.6, "key": "a", "val/top1_error": 0.1},
+        {"rate": 0.5, "prune/sparsity": 0.50, "val/top1": 0.7, "key": "b", "val/top1_error": 0.1},
+        {"rate": 0.5, "prune/sparsity": 0.52, "val/top1": 0.8, "key": "c", "val/top1_error": 0.1},
+        {"rate": 0.9, "prune/sparsity": 0.90, "val/top1": 0.3, "key": "d", "val/top1_error": 0.02},
+        {"rate": 0.9, "prune/sparsity": 0.90, "val/top1": float("nan"), "key": "e"},
+    ]
+    points = mean_points(pd.DataFrame(rows), "val/top1")
+    assert points["x"].tolist() == pytest.approx([0.5, 0.9])
+    assert points["y"].tolist() == pytest.approx([0.7, 0.3])
+    over_seeds = (((0.6 - 0.7) ** 2 + 0 + (0.8 - 0.7) ** 2) / 2) ** 0.5 / 3**0.5
+    assert points["error"].tolist() == pytest.approx([over_seeds, 0.02])
+    assert points["n"].tolist() == [3, 1] and points["keys"].tolist() == [("a", "b", "c"), ("d",)]
+
+
+def test_a_line_joins_trials_that_differ_in_rate_and_seed_alone(frames):
+    slower = frames.trials.assign(
+        recipe=frames.trials["recipe"] + ", lr 0.001",
+        key=frames.trials["key"] + "s",
+        rate=frames.trials["rate"],
+    )
+    few = slower[slower["rate"] == 0.5]
+    both = dataclasses.replace(frames, trials=pd.concat([frames.trials, few], ignore_index=True))
+    seen = []
+    for series in all_series(pruned(both)):
+        same = ["method", "schedule", "criterion", "retraining", "recipe"]
+        assert (series.trials[same].nunique() == 1).all()
+        assert "random" not in set(series.trials["criterion"])
+        assert not series.trials["most_important_first"].any()
+        assert series.main == ("0.001" not in series.recipe)
+        seen += list(series.trials["key"])
+    assert len(seen) == len(set(seen)) == len(pruned(both))
+
+
+def test_methods_are_compared_by_one_criterion_and_others_stand_beside_the_controls(frames):
+    trials = frames.trials.copy()
+    chance = trials["criterion"] == "random"
+    how = trials.loc[chance, ["method", "rate", "retraining", "schedule", "seed"]].iloc[0]
+    alike = (trials[list(how.index)] == how).all(axis=1) & ~chance & ~trials["most_important_first"]
+    assert alike.sum() == 1
+    extra = trials[alike].assign(criterion="lrp", key="0123456789ab")
+    changed = dataclasses.replace(frames, trials=pd.concat([trials, extra], ignore_index=True))
+    assert set(pruned(changed)["criterion"]) == {"l1"}
+    assert set(pruned(changed)["key"]) == set(pruned(frames)["key"])
+    plate = next(p for p in PLATES if p.name == "controls")
+    drawn = [
+        url
+        for axes in plate.draw(changed, published_trials()).axes
+        for points in axes.collections
+        for url in points.get_urls()
+    ]
+    assert drawn.count("#0123456789ab") == 2  # of accuracy and of MIS
+
+
+def test_a_sweep_of_criteria_is_coloured_by_criterion_and_chance_is_one():
+    parts = [synthetic(methods=("structured_global",), controls=False) for _ in range(3)]
+    names = ("lrp", "taylor", "random")
+    trials = pd.concat(
+        [
+            p.trials.assign(
+                criterion=p.trials["criterion"].where(p.trials["rate"] == 0, name),
+                key=p.trials["key"] + name,
+            )
+            for p, name in zip(parts, names, strict=True)
+        ],
+        ignore_index=True,
+    )
+    found = dataclasses.replace(parts[0], trials=trials)
+    assert {series.hue for series in all_series(pruned(found))} == set(names)
+
+
+def test_the_front_is_what_nothing_beats():
+    random = np.random.default_rng(0)
+    cost, value = random.random(60).round(1), random.random(60).round(1)
+    front = pareto_front(pd.Series(cost), pd.Series(value))
+    points = set(zip(cost, value, strict=True))
+    expected = {
+        (c, v)
+        for c, v in points
+        if not any(d <= c and w >= v and (d, w) != (c, v) for d, w in points)
+    }
+    assert set(front.itertuples(index=False, name=None)) == expected
+
+
+@given(
+    st.lists(st.floats(0, 1), min_size=1, max_size=12),
+    st.floats(0.01, 0.2),
+)
+def test_names_are_moved_apart_and_no_further(wanted, gap):
+    wanted = sorted(wanted)
+    places = _apart(wanted, gap)
+    assert all(b - a >= gap - 1e-9 for a, b in zip(places, places[1:], strict=False))
+    assert sum(places) == pytest.approx(sum(wanted), abs=1e-6)
+    if all(b - a >= gap for a, b in zip(wanted, wanted[1:], strict=False)):
+        assert places == pytest.approx(wanted)
+
+
+def test_recipes_say_what_differs_and_nothing_else():
+    base = {"prune.rate": "0.5", "finetune.epochs": "3", "finetune.optimizer": "sgd"}
+    base |= {"finetune.lr": "0.005", "prune.criterion": "l1", "prune.held": "True", "seed": "0"}
+    base |= {"prune.samples_per_class": "10", "data.pixels": "64"}
+    none = {"prune.rate": "0.5", "finetune": "None", "prune.criterion": "l1", "prune.held": "True"}
+    trials = [
+        base,
+        base | {"prune.rounds": "3", "finetune.epochs": "1"},
+        base | {"prune.held": "False", "seed": "1", "prune.rate": "0.9"},
+        base | {"prune.criterion": "lrp", "prune.samples_per_class": "2"},
+        base | {"prune.criterion": "lrp"},
+        none,
+        {"finetune.epochs": "3", "finetune.optimizer": "sgd", "finetune.lr": "0.005"},
+    ]
+    assert recipes(trials) == [
+        "3 epochs, sgd 0.005, held",
+        "3 × 1 epoch, sgd 0.005, held",
+        "3 epochs, sgd 0.005, not held",
+        "3 epochs, sgd 0.005, held, samples per class 2",
+        "3 epochs, sgd 0.005, held, samples per class 10",
+        "held",
+        "3 epochs, sgd 0.005",
+    ]
+
+
+def test_the_summary_names_the_sparsest_network_that_is_as_good(frames):
+    text = " ".join(summary_sentences(frames))
+    trials = frames.trials
+    retrained = trials[(trials["method"] == "dense") & (trials["retraining"] == "finetune")]
+    floor = retrained["val/top1"].mean() - 0.02
+    good = pruned(frames)
+    good = good[good["val/top1"] >= floor]
+    best = good.loc[good["prune/sparsity"].idxmax()]
+    assert f"is {best['label']}: {best['val/top1']:.3f} at a sparsity of" in text
+    assert f"a top-1 accuracy of {trials.query(DENSE)['val/top1'].mean():.3f}" in text
+
+
+DENSE = "method == 'dense' and retraining == 'none'"
+
+
+def test_a_docstring_is_taken_apart():
+    head, fields = purpose_fields(
+        "Does it\nwork?\n\nPurpose   To see\n          twice.\nSource    A paper.\n"
+    )
+    assert head == "Does it work?"
+    assert fields == [("Purpose", "To see twice."), ("Source", "A paper.")]
+
+
+# Figures.
+
+
+def test_every_figure_is_drawn_of_a_whole_sweep(frames):
+    absent = {name: said for name, said in drawn(frames).items() if isinstance(said, str)}
+    assert set(absent) == {"units_over_density"}
+
+
+def test_points_of_a_figure_are_the_means_at_measured_sparsity(frames):
+    figure = next(p for p in PLATES if p.name == "accuracy_vs_sparsity").draw(
+        frames, published_trials()
+    )
+    assert isinstance(figure, Figure)
+    marks = [c for c in figure.axes[0].collections if any(c.get_urls()) and not c.get_gid()]
+    seen = 0
+    for mark in marks:
+        for (x, y), url in zip(mark.get_offsets(), mark.get_urls(), strict=True):
+            rows = frames.trials[frames.trials["key"].isin(url[1:].split(","))]
+            assert len(rows) == 2  # seeds
+            assert x == pytest.approx(rows["prune/sparsity"].mean())
+            assert y == pytest.approx(rows["val/top1"].mean())
+            seen += 1
+    assert seen == 2 * 2 * 4  # methods, rates, kinds
+
+
+def points_by_trial(axes):
+    """Key -> the points of its line, from the first round on, and their number."""
+    points = {}
+    for mark in (c for c in axes.collections if any(c.get_urls())):
+        for point, url in zip(mark.get_offsets().tolist(), mark.get_urls(), strict=True):
+            points.setdefault(url[1:], []).append(tuple(point))
+    return {key: sorted(line, reverse=True) for key, line in points.items()}
+
+
+@pytest.mark.parametrize("dissected", [True, False])
+def test_every_round_of_a_trial_is_a_point_over_density(dissected):
+    """From the dense network through the rounds, which are epochs, to what the trial ended with."""
+    frames = in_rounds(seeds=(0, 1), rounds=4, dissected=dissected)
+    figures = drawn(frames)
+    axes = figures["units_over_density"].axes
+    places = {"mis/mean": 2, "val/top1": 5} if dissected else {"mis/mean": 0, "val/top1": 1}
+    if dissected:
+        places |= {"dissection/interpretable": 0, "dissection/unique": 1}
+    trials = frames.trials[frames.trials["schedule"] == "iterative"]
+    assert len(trials) == 2 * 3  # seeds; magnitude, chance, the most important first
+    for value, place in places.items():
+        points = points_by_trial(axes[place])
+        assert set(points) == set(trials["key"]), value
+        for key, line in points.items():
+            trial = trials[trials["key"] == key].iloc[0]
+            rounds = frames.epochs[frames.epochs["key"] == key].dropna(subset=["mis/mean"])
+            dense = frames.trials.query(f"{DENSE} and seed == {trial['seed']}")
+            expected = [(1.0, dense[value].iloc[0])]
+            expected += list(zip(1 - rounds["prune/sparsity"], rounds[value], strict=True))
+            expected.append((1 - trial["prune/sparsity"], trial[value]))
+            assert np.array(line) == pytest.approx(np.array(expected)), value
+        assert axes[place].get_xlim()[0] > 1 > 0.8**4 > axes[place].get_xlim()[1]
+    if dissected:
+        units = points_by_trial(axes[3])  # of each category, in one panel; controls left out
+        assert set(units) == set(trials.query("criterion == 'l1' and not most_important_first").key)
+        assert {len(line) for line in units.values()} == {3 * 5}
+        assert {t.get_text() for t in axes[3].texts} == {"shape", "texture", "colour"}
+
+
+def test_layers_stand_beside_an_untrained_network_and_raw_pixels(few):
+    (axes, *_) = next(p for p in PLATES if p.name == "mis_by_layer").draw(few, None).axes
+    alive = few.units[(few.units["state"] == "alive") & few.units["counted"]]
+    of = {row.label: alive[alive["key"] == row.key] for row in few.trials.itertuples()}
+    layers = list(dict.fromkeys(alive["layer"]))
+    for line, (label, value) in {
+        "-": ("dense", "mis"),
+        ":": ("untrained", "mis"),
+        "--": ("dense", "mis_pixels"),
+    }.items():
+        means = of[label].groupby("layer")[value].mean().reindex(layers).to_numpy()
+        drawn_ = [each for each in axes.lines if each.get_linestyle() == line]
+        assert any(np.allclose(each.get_ydata(), means) for each in drawn_), label
+
+
+def test_a_legend_is_never_wider_than_the_page():
+    """Ten names in seven columns: the first three hold two of them."""
+    names = ["pruned by chance", "most important first", *(["unstructured"] * 8)]
+    columns = _columns(names)
+    parts = np.array_split(names, columns)
+    assert sum(0.58 + 0.058 * max(map(len, part)) for part in parts) < WIDTH
+    figure, _ = new_figure()
+    legend(figure, [Line2D([], [], marker="o", label=name) for name in names])
+    figure.draw_without_rendering()
+    assert figure.legends[0].get_window_extent().width <= figure.bbox.width
+
+
+def test_a_figure_becomes_a_piece_of_the_page(frames):
+    plate = next(p for p in PLATES if p.name == "mis_vs_sparsity")
+    figure = plate.draw(frames, published_trials())
+    told = {key: f"told of {key}" for key in frames.trials["key"]}
+    svg = inline_svg(figure, "mis", "A title & more", told | {"released 05": "released, faulty"})
+    ids = re.findall(r'\bid="([^"]+)"', svg)
+    assert ids and len(ids) == len(set(ids)) and all(i.startswith("mis-") for i in ids)
+    for target in re.findall(r'(?:url\(#|xlink:href="#)([^")]+)', svg):
+        assert target in ids
+    assert "#000000" not in svg and "#ffffff" not in svg and "DejaVu" not in svg
+    assert 'class="released"' in svg and "released, faulty" in svg
+    assert 'aria-label="A title &amp; more"' in svg
+    assert len(re.findall(r'href="#[0-9a-f]{12}"', svg)) == 16
+
+
+def test_title_legend_and_caption_of_a_file_lie_around_the_figure(logged):
+    svg = (logged[0] / "report" / "synthetic" / "accuracy_vs_sparsity.svg").read_text()
+    places = {}
+    for at, text in re.findall(r'<text [^>]*? y="([^"]*)"[^>]*>([^<]+)</text>', svg):
+        places[text] = float(at)
+    starts = re.findall(r'text-anchor: start[^>]* x="([^"]*)"', svg)
+    assert len(starts) > 5 and all(float(at) > 0 for at in starts)
+    order = [
+        "Accuracy and sparsity",
+        "0.8",
+        "sparsity (fraction of prunable weights that are zero)",
+    ]
+    order += ["structured", "fine-tuned, iterative"]
+    caption = next(text for text in places if text.startswith("googlenet on concepts"))
+    heights = [places[name] for name in (order[0], order[1], order[2], order[4], caption)]
+    assert heights == sorted(heights)
+    assert all(b - a > 8 for a, b in zip(heights, heights[1:], strict=False))
+
+
+def test_released_points_are_shown_unasked_beside_imagenet_alone(few):
+    asked, unasked = '<input type="checkbox" id="overlay">', 'id="overlay" checked'
+    assert asked in page_of(few) and unasked not in page_of(few)
+    trials = few.trials.assign(**{"data.name": "image_folder"})
+    assert unasked in page_of(dataclasses.replace(few, trials=trials))
+
+
+def test_the_page_asks_for_nothing(logged):
+    results, *_ = logged
+    page = (results / "report" / "synthetic" / PAGE).read_text()
+    assert not re.search(r'(?:src|@import|url\()\s*[=(]?\s*["\']?(?:https?:)?//', page)
+    assert not re.search(r"<(?:script|link|img|iframe)[^>]+(?:src|href)=.https?:", page)
+    assert page.count("<svg") == len(PLATES) - 1
+    ids = re.findall(r'\bid="([^"]+)"', page)
+    assert len(ids) == len(set(ids))
+
+
+# Bad input: what is missing is said, what there is is shown.
+
+
+def test_an_unknown_study_is_refused_and_none_is_made(logged):
+    results, tracker, _ = logged
+    with pytest.raises(ValueError, match="must hold the study 'sythetic', it holds synthetic"):
+        load("sythetic", results)
+    assert tracker.client.get_experiment_by_name("sythetic") is None
+
+
+def test_an_empty_folder_is_refused(tmp_path):
+    with pytest.raises(ValueError, match="it holds no mlflow.db"):
+        load("demo", tmp_path)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_unknown_sweep_is_refused(logged):
+    with pytest.raises(ValueError, match="holds no sweep ffff of the study synthetic"):
+        load("synthetic", logged[0], "ffff")
+
+
+@pytest.fixture(scope="module")
+def whole(few, tmp_path_factory):
+    """A results folder with a sweep of eight trials, and two that never came."""
+    folder = tmp_path_factory.mktemp("whole")
+    eight = dataclasses.replace(few, trials=few.trials.head(8), missing=2)
+    log_sweep(eight, folder / "results", folder / "files")
+    return folder / "results"
+
+
+@pytest.fixture
+def store(whole, tmp_path):
+    """A copy to break: (results, tracker)."""
+    results = tmp_path / "results"
+    shutil.copytree(whole, results)
+    with closing(sqlite3.connect(results / "mlflow.db")) as database, database:
+        for table, column in (("runs", "artifact_uri"), ("experiments", "artifact_location")):
+            moved = f"{column} = replace({column}, '{whole}', '{results}')"
+            database.execute(f"UPDATE {table} SET {moved}")
+    return results, Tracker("synthetic", results)
+
+
+def test_what_was_deleted_half_way_is_said_and_the_rest_is_shown(store):
+    results, tracker = store
+    runs = list(tracker.finished().values())
+    gone, broken = runs[0], runs[1]
+    tracker.client.delete_run(gone.info.run_id)
+    for path in results.glob(f"artifacts/*/{broken.info.run_id}/artifacts/units.parquet"):
+        path.unlink()
+    for path in results.glob(f"artifacts/*/{runs[2].info.run_id}/artifacts/units.parquet"):
+        path.write_bytes(b"no parquet")
+    loaded = load("synthetic", results)
+    assert loaded.missing == 3 and len(loaded.trials) == 7
+    assert "could not be read of 2 of 7 trials" in loaded.gaps[0]
+    assert broken.info.run_name in loaded.gaps[0]
+    page = page_of(loaded)
+    assert "could not be read of 2 of 7 trials" in page
+    assert "3 planned trials are not finished" in page
+    for plate in drawn(loaded).values():
+        assert isinstance(plate, (Figure, str))
+
+
+def test_a_lost_plan_is_said(store):
+    results, tracker = store
+    for path in results.glob("artifacts/*/*/artifacts/plan/trial_keys.txt"):
+        path.unlink()
+    loaded = load("synthetic", results)
+    assert len(loaded.trials) == 8 and "which trials were planned is not known" in loaded.gaps[0]
+
+
+def test_a_sweep_without_a_finished_trial_is_refused_with_its_first_error(store):
+    results, tracker = store
+    for run in tracker.finished().values():
+        tracker.client.update_run(run.info.run_id, status="FAILED")
+        tracker.set_tags(run.info.run_id, {"error": "the loss must be finite"})
+    with pytest.raises(ValueError, match="has none; the first of 8 errors: the loss must be"):
+        load("synthetic", results)
+
+
+def test_failed_trials_are_listed_with_their_errors(store):
+    results, tracker = store
+    run = next(iter(tracker.finished().values()))
+    tracker.client.update_run(run.info.run_id, status="FAILED")
+    tracker.set_tags(run.info.run_id, {"error": "<b>no</b> memory", "outcome": "failed"})
+    loaded = load("synthetic", results)
+    assert loaded.unfinished["error"].tolist() == ["<b>no</b> memory"]
+    page = page_of(loaded)
+    assert "&lt;b&gt;no&lt;/b&gt; memory" in page and "1 trials that did not finish" in page
+
+
+def test_a_trial_that_an_earlier_sweep_finished_belongs_to_both(store, few, tmp_path):
+    (results, tracker), frames = store, few
+    other = dataclasses.replace(frames, sweep_key="second", trials=frames.trials.iloc[:0])
+    parent = log_sweep(other, results, tmp_path / "more").runs("sweep")[0]
+    keys = list(tracker.finished())
+    tracker.client.log_text(parent.info.run_id, "\n".join(keys), "plan/trial_keys.txt")
+    row = frames.trials[~frames.trials["key"].isin(keys)].iloc[0].to_dict()
+    log_trial(tracker, parent.info.run_id, row, frames, tmp_path / "one")
+    assert set(load("synthetic", results, "second").trials["key"]) == set(keys)
+
+
+class Refusing(BaseHTTPRequestHandler):
+    def do_GET(self):
+        self.send_response(403)
+        self.end_headers()
+
+    do_POST = do_GET
+
+    def log_message(self, *_):
+        pass
+
+
+def test_a_server_that_refuses_is_one_sentence(tmp_path, monkeypatch):
+    server = HTTPServer(("127.0.0.1", 0), Refusing)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"http://127.0.0.1:{server.server_port}")
+    try:
+        with pytest.raises(ValueError, match="refuses this machine"):
+            load("demo", tmp_path)
+    finally:
+        server.shutdown()
+        server.server_close()
+
+
+def test_a_server_that_is_not_there_is_one_sentence(tmp_path, monkeypatch):
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")
+    with pytest.raises(ValueError, match="must answer"):
+        load("demo", tmp_path)
+
+
+def test_a_store_that_takes_nothing_stops_nothing(store, monkeypatch):
+    results, _ = store
+    monkeypatch.setattr("sweeps.report.write._write_figures", lambda *_: ({}, {}))  # seconds
+    with closing(sqlite3.connect(results / "mlflow.db")) as database, database:
+        refused = "BEGIN SELECT RAISE(ABORT, 'read only'); END"
+        database.execute(f"CREATE TRIGGER refuse BEFORE INSERT ON tags {refused}")
+    text = io.StringIO()
+    assert report_study("synthetic", results, None, Console(file=text, width=100)) == 0
+    assert "problem: the report could not be logged to sqlite" in text.getvalue()
+    assert (results / "report" / "synthetic" / PAGE).exists()
+
+
+NOTHING_ELSE = {"stopped": False, "controls": False}
+ODD = {
+    "one method": {"methods": ("structured",), "rates": (0.5, 0.9), "channels": 2},
+    "one rate": {"methods": ("structured", "unstructured"), "rates": (0.5,), "channels": 2},
+    "no controls": SMALL | NOTHING_ELSE,
+    "neither epochs nor dissection": SMALL | {"epochs": False, "dissected": False},
+    "another network": SMALL,
+    "the dense network alone": {"methods": (), "rates": (0.5,), "channels": 2} | NOTHING_ELSE,
+}
+OLDER = [
+    *("val/top1_error", "mis/error", "mis/change_error", "mis/pixels_mean", "stopped", "held"),
+    *("cost/params", "cost/macs", "cost/latency", "cost/macs_dense", "cost/params_dense"),
+    *("cost/latency_dense", "dissection/interpretable", "dissection/unique"),
+]
+
+
+def broken(name):
+    frames = synthetic(**ODD.get(name, SMALL))
+    if name == "NaN metrics":
+        trials = frames.trials.copy()
+        metrics = [c for c in trials if "/" in c]
+        trials.loc[trials["method"] == "structured", metrics] = float("nan")
+        return dataclasses.replace(frames, trials=trials)
+    if name == "only NaN":
+        metrics = {c: float("nan") for c in frames.trials if "/" in c}
+        return dataclasses.replace(frames, trials=frames.trials.assign(**metrics))
+    if name == "no units":
+        return dataclasses.replace(frames, units=pd.DataFrame({"key": [], "label": []}))
+    if name == "an older sweep":
+        return without(frames, *OLDER)
+    if name == "no baselines":
+        is_pruned = frames.trials["rate"] > 0
+        return dataclasses.replace(frames, trials=frames.trials[is_pruned])
+    if name == "another network":
+        renamed = dict(zip(LAYERS, (f"layer{i}.conv" for i in range(99)), strict=False))
+        units = frames.units.assign(layer=frames.units["layer"].map(renamed))
+        return dataclasses.replace(frames, units=units)
+    return frames
+
+
+CASES = [*ODD, "NaN metrics", "only NaN", "no units", "an older sweep", "no baselines"]
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_what_there_is_is_shown_and_what_is_missing_is_said(name):
+    frames = broken(name)
+    absent = {}
+    for plate, found in drawn(frames).items():
+        assert isinstance(found, (Figure, str)), plate
+        if isinstance(found, str):
+            absent[plate] = found
+            assert found.endswith(".") and len(found) > 20, plate
+        elif name in ("NaN metrics", "an older sweep"):  # laying out takes a second each
+            assert inline_svg(found, plate, plate, {}).startswith("<svg")
+    page = render(frames, _findings(frames), sections({}, absent))
+    for said in absent.values():
+        assert said.split("(")[0].strip(" .").replace("'", "&#39;") in page
+    assert ">nan<" not in page
+    assert len(Rows(page).rows) == len(frames.trials)
+
+
+def test_one_trial_alone_makes_a_report(tmp_path):
+    frames = broken("the dense network alone")
+    one = dataclasses.replace(frames, trials=frames.trials.head(1))
+    write_files(one, tmp_path)
+    assert "1 networks" in (tmp_path / PAGE).read_text()
+
+
+def test_the_released_points_alone_say_what_they_hold(tmp_path):
+    """That there is no relation does not survive, and the box of checks is red (facts of each)."""
+    text = io.StringIO()
+    assert report_published(tmp_path, Console(file=text, width=100)) == 0
+    folder = tmp_path / "report" / "published"
+    page = re.sub(r"\s+", " ", (folder / PAGE).read_text())
+    for said in (
+        "MIS rises with nominal rate over 28 pruned networks (7 arms, 1 seed)",
+        "MIS rises with nominal rate over 20 retrained networks",
+        "MIS falls with top-1 accuracy over 20 retrained networks",
+        "8 of them with masks that were not held",
+        "3 typed in by hand",
+        "One seed",
+    ):
+        assert said in page, said
+    table = pd.read_csv(folder / "statistics.csv").set_index(["x", "y", "trials"]).sort_index()
+    by_rate, by_top1 = (table.loc[(x, "mis/mean")] for x in ("rate", "val/top1"))
+    assert round(by_rate.loc["all", "pearson pooled"], 2) == 0.48
+    assert round(by_rate.loc["all", "pearson within arms"], 2) == 0.70
+    assert round(by_top1.loc["retrained", "pearson pooled"], 2) == -0.96
+    assert by_rate.loc["all", "verdict"] == by_top1.loc["retrained", "verdict"] == "related"
+    red = re.findall(r'<li class="failed">.*?<b>(.*?)</b>', page)
+    assert set(red) >= {
+        *("masks held", "same dense network", "dense network scored", "dense network retrained"),
+        *("dead units left out", "scores measured", "sparsity measured"),
+    }
+    assert page.count("<svg") >= 4 and "masks held:" in text.getvalue()
+
+
+def test_text_from_outside_is_text():
+    frames = synthetic(**SMALL)
+    nasty = dataclasses.replace(
+        frames,
+        study="<script>alert(1)</script>",
+        trials=frames.trials.assign(label="<img src=x onerror=alert(1)>"),
+    )
+    page = page_of(nasty)
+    assert "<script>alert" not in page and "<img src=x" not in page

@@ -1,0 +1,262 @@
+"""Every check: green on a sweep as it should be, red or grey for its own reason alone."""
+
+import warnings
+from zlib import crc32
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from pruning.selection import n_pruned
+from sweeps.report.published import published_trials
+from sweeps.report.validity import checks
+
+N_PRUNABLE = 100_003
+
+
+def row(method, rate=0.0, **values):
+    pruned = method not in ("dense", "untrained")
+    name = " ".join([method, f"{rate:g}", *map(str, values.values())])
+    late = 0.6 if method == "untrained" else 0.8
+    return {
+        "method": method,
+        "rate": rate,
+        "schedule": "one_shot" if pruned else "none",
+        "criterion": "l1" if pruned else "none",
+        "retraining": "finetune" if pruned else "none",
+        "seed": 0,
+        "outcome": "completed",
+        "label": name,
+        "key": name,
+        "most_important_first": False,
+        "prune.held": "True" if pruned else None,
+        "network.name": "googlenet",
+        "network.weights": "random" if method == "untrained" else "train",
+        "data.probe_images": "10000",
+        "score.n_tasks": "20",
+        "score.n_explanations": "9",
+        "prune/n_prunable": float(N_PRUNABLE),
+        "prune/sparsity": n_pruned(rate, N_PRUNABLE) / N_PRUNABLE,
+        "val/top1": 0.7,
+        "val/top1_error": 0.005,
+        "mis/mean": late + 1e-9 * crc32(name.encode()) / 100,
+        "mis/n_units": 900.0,
+        "mis/n_dead": 100.0 * rate,
+        "mis/n_constant": 0.0,
+        "mis/error_images": 0.004,
+        "mis/shuffled_mean": 0.501,
+        "mis/shuffled_error": 0.001,
+        "mis/layer2/mean": 0.7,
+        "mis/layer9/mean": 0.7,
+        "mis/layer10/mean": late,
+        **values,
+    }
+
+
+def good():
+    rows = []
+    for seed in (0, 1):
+        rows += [row("dense", seed=seed), row("untrained", retraining="recalibrate", seed=seed)]
+        rows.append(row("dense", retraining="finetune", seed=seed))
+        for method in ("unstructured", "structured"):
+            for rate in (0.5, 0.75):
+                rows.append(row(method, rate, seed=seed))
+                rows.append(row(method, rate, criterion="random", seed=seed))
+            rows.append(row(method, 0.5, most_important_first=True, seed=seed))
+    return pd.DataFrame(rows)
+
+
+def statuses(trials, **arguments):
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        return {check.name: check.status for check in checks(trials, **arguments)}
+
+
+def said(trials, name, **arguments):
+    return {check.name: check.said for check in checks(trials, **arguments)}[name]
+
+
+def test_a_sweep_as_it_should_be_passes_every_check():
+    found = statuses(good())
+    assert len(found) == 15
+    assert set(found.values()) == {"ok"}, found
+
+
+def change(column, value, rows=None):
+    def apply(trials):
+        trials = trials.copy()
+        trials[column] = trials[column].astype(object)
+        trials.loc[trials.index if rows is None else rows(trials), column] = value
+        return trials
+
+    return apply
+
+
+def pruned(trials):
+    return ~trials["method"].isin(["dense", "untrained"])
+
+
+def dense(trials):
+    return (trials["method"] == "dense") & (trials["retraining"] == "none")
+
+
+def of(trials, method):
+    return trials["method"] == method
+
+
+def drop(rows):
+    return lambda trials: trials[~rows(trials)]
+
+
+FAULTY = {
+    "masks let go": (change("prune.held", "False", pruned), "masks held", "failed"),
+    "zeros grown back": (change("prune/sparsity", 0.02, pruned), "masks held", "failed"),
+    "one count off": (
+        change("prune/sparsity", 0.52, lambda t: (t["rate"] == 0.5) & of(t, "structured")),
+        "masks held",
+        "failed",
+    ),
+    "no sparsity": (
+        change("prune/sparsity", np.nan, lambda t: t["rate"] == 0.5),
+        "sparsity measured",
+        "failed",
+    ),
+    "other network": (
+        change("network.name", "vgg16", dense), "same dense network", "failed"),
+    "no dense": (drop(dense), "dense network scored", "failed"),
+    "dense not scored": (
+        change("mis/mean", np.nan, dense), "dense network scored", "failed"),
+    "dense of one seed": (
+        drop(lambda t: dense(t) & (t["seed"] == 1)), "dense network scored", "failed"),
+    "no control": (
+        drop(lambda t: (t["method"] == "dense") & (t["retraining"] == "finetune")),
+        "dense network retrained",
+        "failed",
+    ),
+    "no random": (drop(lambda t: t["criterion"] == "random"), "pruned by chance", "failed"),
+    "no random of one": (
+        drop(lambda t: (t["criterion"] == "random") & (t["method"] == "structured")),
+        "pruned by chance",
+        "failed",
+    ),
+    "no reversed": (drop(lambda t: t["most_important_first"]), "most important first", "failed"),
+    "untrained as good": (
+        change("mis/layer10/mean", 0.9, lambda t: t["method"] == "untrained"),
+        "untrained below dense",
+        "failed",
+    ),
+    "no untrained": (
+        drop(lambda t: t["method"] == "untrained"), "untrained below dense", "unknown"),
+    "no unit alive": (
+        change("mis/n_units", 0.0, lambda t: t["rate"] == 0.75), "dead units left out", "failed"),
+    "units not counted": (
+        lambda t: t.drop(columns=["mis/n_dead", "mis/n_constant"]),
+        "dead units left out",
+        "unknown",
+    ),
+    "same score": (
+        change("mis/mean", 0.7, lambda t: t["rate"] == 0.75), "scores measured", "unknown"),
+    "shuffled off": (change("mis/shuffled_mean", 0.504), "chance is 0.5", "failed"),
+    "not shuffled": (
+        lambda t: t.drop(columns="mis/shuffled_mean"), "chance is 0.5", "unknown"),
+    "few probe images": (change("data.probe_images", "1000"), "probe images enough", "unknown"),
+    "too few probe images": (change("data.probe_images", "300"), "probe images enough", "failed"),
+    "unsure of images": (change("mis/error_images", 0.03), "probe images enough", "failed"),
+    "few validation images": (
+        change("val/top1_error", 0.03), "validation images enough", "failed"),
+    "one seed": (drop(lambda t: t["seed"] == 1), "several seeds", "unknown"),
+    "failed trial": (
+        change("outcome", "failed", lambda t: t.index == 5), "trials complete", "failed"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("fault", FAULTY)
+def test_a_fault_turns_its_own_check_and_no_other(fault):
+    spoil, name, status = FAULTY[fault]
+    found = statuses(spoil(good()))
+    # A trial without its score is not complete, too; without a dense network none is above another.
+    others = {"dense not scored": {"trials complete"}, "no dense": {"untrained below dense"}}
+    turned = {other for other, state in found.items() if state != "ok"}
+    assert found[name] == status
+    assert turned - others.get(fault, set()) == {name}
+
+
+def test_missing_trials_are_counted_and_stopped_ones_are_no_fault():
+    trials = good()
+    assert said(trials, "trials complete", missing=3, failed=1).endswith("3 not finished, 1 failed")
+    assert statuses(trials, missing=3)["trials complete"] == "failed"
+    trials.loc[pruned(trials) & (trials["rate"] == 0.75), "outcome"] = "stopped"
+    # Stopped between rounds: sparser it would have become.
+    trials.loc[trials["outcome"] == "stopped", "prune/sparsity"] = 0.4
+    found = statuses(trials)
+    assert found["trials complete"] == "ok" and found["masks held"] == "ok"
+    assert "8 stopped early, and scored" in said(trials, "trials complete")
+
+
+def test_layerwise_counts_are_floored():
+    """16 filters at rate 0.7 are 11: a sparsity of 0.6875 is what was asked for."""
+    trials = good()
+    rows = (trials["method"] == "structured") & (trials["rate"] == 0.75)
+    trials.loc[rows, ["rate", "prune/sparsity"]] = [0.7, 11 / 16]
+    assert statuses(trials)["masks held"] == "ok"
+    trials.loc[rows, "prune/sparsity"] = 10 / 16
+    assert statuses(trials)["masks held"] == "failed"
+
+
+def test_a_mean_must_be_over_the_units_that_are_alive():
+    trials = good()
+    units = pd.DataFrame(
+        {
+            "state": ["alive", "alive", "dead", "alive"],
+            "counted": [True, True, True, False],
+            "mis": [0.6, 0.8, 1.0, 0.1],
+        }
+    )
+    key = trials.loc[3, "key"]
+    trials.loc[3, "mis/mean"] = 0.7
+    assert statuses(trials, units={key: units})["dead units left out"] == "ok"
+    trials.loc[3, "mis/mean"] = 0.8
+    assert statuses(trials, units={key: units})["dead units left out"] == "failed"
+    assert "not the mean over its alive units" in said(
+        trials, "dead units left out", units={key: units}
+    )
+
+
+def test_the_released_points_are_red_for_the_right_reasons():
+    trials = published_trials()
+    found = statuses(trials)
+    red = {name for name, status in found.items() if status == "failed"}
+    assert red == {
+        "trials complete",
+        "masks held",
+        "sparsity measured",
+        "same dense network",
+        "dense network scored",
+        "dense network retrained",
+        "pruned by chance",
+        "most important first",
+        "dead units left out",
+        "scores measured",
+    }
+    assert found["several seeds"] == "unknown"
+    assert found["validation images enough"] == "ok"
+    assert "the masks of 8 of 60 pruned trials were not held" in said(trials, "masks held")
+    assert "connection" in said(trials, "masks held")
+    assert "googlenet, inception_v1" in said(trials, "same dense network")
+    assert "no dense network was retrained" in said(trials, "dense network retrained")
+    assert "in the mean of 4 trials" in said(trials, "dead units left out")
+    assert "3 scores were typed in by hand" in said(trials, "scores measured")
+    assert "one seed only" in said(trials, "several seeds")
+
+
+def test_without_a_trial_it_is_said_and_nothing_is_raised():
+    for empty in (pd.DataFrame(), good().iloc[:0]):
+        found = statuses(empty)
+        assert found["trials complete"] == "failed"
+        assert said(empty, "trials complete") == "no trial finished"
+        assert "ok" not in {found["masks held"], found["several seeds"], found["scores measured"]}
+
+
+def test_text_of_a_tracker_is_read():
+    trials = good().astype({"seed": str, "prune/sparsity": str, "most_important_first": str})
+    assert set(statuses(trials).values()) == {"ok"}

@@ -1,0 +1,130 @@
+"""Images in an object store, by pyarrow's own file systems; file:// stands for s3:// and gs://."""
+
+import multiprocessing
+import shutil
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from sweeps.plan import make_plan
+from sweeps.studies import load_study
+from trainables.config import DataConfig
+from trainables.datasets.image_folder import folder_digest
+from trainables.datasets.loading import load_data
+from trainables.datasets.remote import fetched, remote_digest
+
+
+@pytest.fixture
+def store(tmp_path):
+    """A folder of 2 classes, with what does not belong to it, too."""
+    random = np.random.default_rng(0)
+    root = tmp_path / "store" / "images"
+    for split in ("train", "val"):
+        for name in ("owl", "newt", "ox 1"):
+            (root / split / name).mkdir(parents=True)
+            for n in range(4):
+                pixels = random.integers(0, 256, (40, 50, 3), dtype=np.uint8)
+                Image.fromarray(pixels).save(root / split / name / f"{n}.png")
+    (root / "train" / "owl" / "notes.txt").write_text("x")
+    (root / "test" / "owl").mkdir(parents=True)
+    shutil.copy(root / "train" / "owl" / "0.png", root / "test" / "owl" / "0.png")
+    return root
+
+
+def config(path, **more):
+    counts = {"train_images": None, "val_images": None, "probe_images": 5}
+    return DataConfig(name="image_folder", path=str(path), pixels=32, **counts, **more)
+
+
+def files(folder):
+    return sorted(str(f.relative_to(folder)) for f in folder.rglob("*.png"))
+
+
+def test_the_digest_of_a_store_is_that_of_its_copy(store):
+    before = remote_digest(store.as_uri())
+    assert before == folder_digest(store)
+    (store / "val" / "owl" / "3.png").unlink()
+    assert remote_digest(store.as_uri()) == folder_digest(store) != before
+
+
+def test_the_images_are_those_of_the_folder_and_each_node_copies_them_once(
+    store, tmp_path, monkeypatch
+):
+    cache = tmp_path / "cache"
+    here = load_data(config(store), cache)
+    for node in ("node0", "node1"):
+        monkeypatch.setenv("SECATEUR_NODE_CACHE", str(tmp_path / node))
+        there = load_data(config(store.as_uri(), packed=37), cache)
+        plain = load_data(config(store.as_uri()), cache)
+        for split in ("train", "val", "probe"):
+            mine, others = getattr(here, split), getattr(plain, split)
+            assert torch.equal(mine.labels, others.labels) and mine.digest == others.digest
+            order = torch.arange(len(mine))
+            packed = getattr(there, split).batches(order, 5)
+            for one, two, three in zip(
+                mine.batches(order, 5), others.batches(order, 5), packed, strict=True
+            ):
+                assert torch.equal(one[1], two[1]) and torch.equal(one[1], three[1])
+        (copy,) = (tmp_path / node).glob("fetched-*")
+        assert len(files(copy)) == 24 and list((tmp_path / node).glob("pack-*"))
+    assert not list(cache.glob("fetched-*")) and not list(cache.glob("pack-*"))
+    shutil.rmtree(store)  # nothing is asked for again
+    again = load_data(config(store.as_uri(), digest=copy.name.removeprefix("fetched-")), cache)
+    assert again.train.digest == here.train.digest
+
+
+def fetch(uri, digest, root, told):
+    told.put(fetched(uri, digest, root))
+
+
+def test_a_copy_that_was_cut_off_goes_on_and_several_wait_for_one(store, tmp_path):
+    uri, digest = store.as_uri(), remote_digest(store.as_uri())
+    folder = fetched(uri, digest, tmp_path / "whole")
+    broken = tmp_path / "broken" / folder.name
+    shutil.copytree(folder, broken)
+    (broken / "complete").unlink()
+    kept = broken / "val" / "newt" / "2.png"
+    kept_at = kept.stat().st_mtime_ns
+    (broken / "train" / "owl" / "1.png").write_bytes(b"half")
+    shutil.rmtree(broken / "val" / "owl")
+    context = multiprocessing.get_context("fork")
+    told = context.Queue()
+    processes = [
+        context.Process(target=fetch, args=(uri, digest, tmp_path / "broken", told))
+        for _ in range(3)
+    ]
+    for process in processes:
+        process.start()
+    assert {told.get(timeout=60) for _ in processes} == {broken}
+    for process in processes:
+        process.join()
+    assert files(broken) == files(folder) and kept.stat().st_mtime_ns == kept_at
+    for name in files(folder):
+        assert (broken / name).read_bytes() == (folder / name).read_bytes()
+
+
+@pytest.mark.parametrize("uri", ["file:///no/such/folder", "nonsense://bucket/x", "s3:/x://"])
+def test_a_store_that_cannot_be_read_is_refused(uri):
+    with pytest.raises(ValueError, match="must be readable, it is not"):
+        remote_digest(uri)
+
+
+def test_a_store_that_has_changed_since_the_plan_is_refused(store, tmp_path):
+    digest = remote_digest(store.as_uri())
+    (store / "val" / "owl" / "new.png").write_bytes(b"new")
+    with pytest.raises(ValueError, match="must stay as they were when the sweep was planned"):
+        fetched(store.as_uri(), digest, tmp_path / "copy")
+
+
+def test_a_store_without_images_is_refused(tmp_path):
+    with pytest.raises(ValueError, match="must hold train/ and val/"):
+        remote_digest(tmp_path.as_uri())
+
+
+def test_a_plan_takes_a_uri_and_its_trials_are_those_of_the_folder(store):
+    there = make_plan(load_study("paper"), data=store.as_uri())
+    here = make_plan(load_study("paper"), data=str(store))
+    assert there.keys == here.keys
+    assert {c.data.path for c in there.configs} == {store.as_uri()}

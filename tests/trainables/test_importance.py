@@ -1,0 +1,63 @@
+"""Scores of a trial: which images they see, and that they are computed once."""
+
+import pytest
+import torch
+from small_studies import small_base
+
+import trainables.importance
+from pruning import DATA_CRITERIA
+from trainables.datasets.loading import load_data
+from trainables.dense import load_dense, train_dense
+from trainables.importance import importance, samples
+from trainables.workspace import Workspace
+
+PRUNE = {"prune.granularity": "filter", "prune.scope": "global", "prune.samples_per_class": 2}
+
+
+@pytest.fixture(scope="module")
+def dense(tmp_path_factory):
+    workspace = Workspace(tmp_path_factory.mktemp("results"))
+    config = small_base()
+    data = load_data(config.data, workspace.cache)
+    train_dense(config, data, workspace.cache)
+    return load_dense(config, data, workspace.cache).eval(), data, workspace.cache
+
+
+def test_samples_are_of_every_class_and_nest(dense):
+    _, data, _ = dense
+    many, few = samples(data.train, 4, 0), samples(data.train, 1, 0)
+    labels = data.train.labels
+    assert torch.bincount(labels[many]).tolist() == [4] * 20
+    assert torch.equal(many[:20], few)
+    assert not torch.equal(few, samples(data.train, 1, 1))
+    with pytest.raises(ValueError, match="samples_per_class must be at most .* has [45], got 6"):
+        samples(data.train, 6, 0)
+
+
+@pytest.mark.parametrize("criterion", DATA_CRITERIA)
+def test_all_rates_share_one_scoring(dense, criterion, monkeypatch):
+    network, data, cache = dense
+    config = small_base(**PRUNE, **{"prune.criterion": criterion, "finetune": None})
+    first = importance(network, config, data, cache, 0)
+    assert all(score.dtype == torch.float64 for score in first.values())
+
+    def never(*arguments, **more):
+        raise AssertionError("scores of this checkpoint, criterion and samples are there")
+
+    monkeypatch.setattr(trainables.importance, "score_groups", never)
+    other_rate = config.replace({"prune.rate": 0.9, "prune.scope": "layer"})
+    again = importance(network, other_rate, data, cache, 0)
+    assert all(torch.equal(again[name], first[name]) for name in first)
+    normalised = importance(network, config.replace({"prune.normalise": "l2"}), data, cache, 0)
+    norms = torch.stack([score.norm() for score in normalised.values()])
+    torch.testing.assert_close(norms[norms > 0], torch.ones_like(norms[norms > 0]))
+    # What the scores depend on is scored anew: samples, criterion's choices, later rounds.
+    for changed in (
+        config.replace({"prune.samples_per_class": 1}),
+        config.replace({"prune.granularity": "input_channel"}),
+        config.replace({"seed": 1}),
+    ):
+        with pytest.raises(AssertionError):
+            importance(network, changed, data, cache, 0)
+    with pytest.raises(AssertionError):
+        importance(network, config, data, cache, 1)

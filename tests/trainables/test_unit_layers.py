@@ -1,0 +1,114 @@
+"""The layers that are scored: in order, reading what later layers see, and who reads them."""
+
+import pytest
+import torch
+from narrow_networks import calibrate, images, narrow_network
+from torch import nn
+
+from pruning import Held, prunable_weights
+from trainables.networks import filter_sources, unit_layers, unread_units
+
+NAMES = ("googlenet", "resnet", "vgg", "vgg_bn")
+# Readers with a pool between them and what they read.
+POOLED = {
+    "resnet": {"layer1.0.conv1", "layer1.0.downsample.0"},
+    "vgg": {"features.5", "features.10", "features.17", "classifier.0"},
+    "vgg_bn": {"features.7", "features.14", "features.24", "classifier.0"},
+}
+
+
+def watch(network, layers, before=()):
+    """(layer -> its output, reader -> its input) of one pass, copied before ReLUs in place."""
+    outputs, inputs, hooks = {}, {}, []
+    for name in layers:
+        keep = lambda m, i, o, name=name: outputs.__setitem__(name, o.clone())  # noqa: E731
+        hooks.append(network.get_submodule(name).register_forward_hook(keep))
+    for name in before:
+        keep = lambda m, i, name=name: inputs.__setitem__(name, i[0].clone())  # noqa: E731
+        hooks.append(network.get_submodule(name).register_forward_pre_hook(keep))
+    with torch.no_grad():
+        network(images(0, 48))
+    for hook in hooks:
+        hook.remove()
+    return outputs, inputs
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_after_the_relu_is_what_later_layers_read(name):
+    network = calibrate(narrow_network(name))
+    sources = {reader: spans for reader, spans in filter_sources(network).items() if reader != "fc"}
+    layers = unit_layers(network)
+    outputs, inputs = watch(network, [layer.name for layer in layers], sources)
+    assert list(outputs) == [layer.name for layer in layers]  # in the order of execution
+    seen = {
+        layer.convolution: outputs[layer.name].relu() if layer.rectified else outputs[layer.name]
+        for layer in layers
+    }
+    n_equal = 0
+    for reader, spans in sources.items():
+        # The sum of a residual stream is the unit layer of its last summand.
+        units = torch.cat([seen[span[-1]] for span in spans], 1)
+        equal = units.shape == inputs[reader].shape and torch.equal(units, inputs[reader])
+        n_equal += equal
+        if name in POOLED:
+            assert equal == (reader not in POOLED[name]), reader
+    if (
+        name == "googlenet"
+    ):  # conv2, each branch 4, and the other starts of 3a, 4a and 5a read pools
+        assert n_equal == len(sources) - 1 - 9 - 3 * 3
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("read_at", ["batchnorm", "conv"])
+def test_before_the_relu_are_the_modules_themselves(name, read_at):
+    network = narrow_network(name)
+    if (name, read_at) == ("vgg", "batchnorm"):
+        with pytest.raises(ValueError, match="needs BatchNorm layers, this VGG has none$"):
+            unit_layers(network, read_at)
+        return
+    layers = unit_layers(network, read_at)
+    kind = nn.Conv2d if read_at == "conv" else nn.BatchNorm2d
+    modules = [network.get_submodule(layer.name) for layer in layers]
+    n_linear = sum(isinstance(m, nn.Linear) for m in network.modules())
+    assert all(isinstance(m, kind) for m in modules[:-n_linear])
+    assert all(isinstance(m, nn.Linear) for m in modules[-n_linear:])
+    assert sum(isinstance(m, kind) for m in network.modules()) == len(layers) - n_linear
+    assert not any(layer.rectified for layer in layers)
+    outputs, _ = watch(network, [layer.name for layer in layers])
+    assert set(outputs) == {layer.name for layer in layers}
+    if name != "resnet":  # where a block's downsampling is registered last but runs any time
+        assert list(outputs) == [layer.name for layer in layers]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_unread_units_change_no_logit_and_others_do(name):
+    network = narrow_network(name)
+    generator = torch.Generator().manual_seed(0)
+    keep = {}
+    for weight, tensor in prunable_weights(network).items():
+        columns = torch.rand(1, tensor.shape[1], 1, 1, generator=generator) < 0.4
+        keep[weight] = columns.expand(tensor.shape).clone()
+    last = network.fc if hasattr(network, "fc") else network.classifier[0]
+    last.weight.data[:, ::2] = 0
+    Held(network, keep).apply()
+    calibrate(network)
+    x = images(1, 48)
+    with torch.no_grad():
+        want = network(x)
+    layers = [layer for layer in unit_layers(network) if layer.convolution is not None]
+    unread, n_moved = unread_units(network, layers), {True: [], False: []}
+    for layer in layers[:: max(1, len(layers) // 9)]:
+        for unit in range(0, len(unread[layer.name]), max(1, len(unread[layer.name]) // 4)):
+
+            def disturb(_, __, out, unit=unit):
+                out = out.clone()
+                out[:, unit] += 3
+                return out
+
+            hook = network.get_submodule(layer.name).register_forward_hook(disturb)
+            with torch.no_grad():
+                moved = float((network(x) - want).abs().max())
+            hook.remove()
+            n_moved[bool(unread[layer.name][unit])].append(moved)
+    assert len(n_moved[True]) >= 2 and max(n_moved[True]) == 0
+    assert len(n_moved[False]) >= 8 and min(n_moved[False]) > 0

@@ -1,0 +1,42 @@
+"""What a network costs to run: dense, masked, and with what is pruned taken out."""
+
+from trainables.compute import place
+from trainables.config import TrialConfig
+from trainables.networks import (
+    count_cost,
+    measure_latency,
+    network_arguments,
+    rebuild,
+)
+from trainables.pruned import PrunedNetwork
+
+_BATCH = 8  # of the latency: small enough that a CPU's caches and a GPU's launches both show
+
+
+def cost_metrics(pruned: PrunedNetwork, config: TrialConfig) -> dict[str, float]:
+    """Parameters, multiply-adds an image and latency (ms an image) of three networks.
+
+    cost/params, cost/macs, cost/latency: of the network without its removed filters, which is
+    what would be run. cost/params_dense …: of the network before pruning. cost/params_masked and
+    cost/macs_masked count what is not zero, which no plain hardware saves; cost/latency_masked is
+    what the masked network takes all the same. Latencies are of batches of 8 on this trial's
+    device, its threads and its neighbours, in float32: compare them within a trial.
+    """
+    network, pixels = pruned.network.eval(), config.data.pixels
+    smaller, kept = pruned.compacted()
+    whole = count_cost(network, pixels)
+    small = whole if kept is None else count_cost(smaller, pixels)
+    device = next(network.parameters()).device
+    dense = place(rebuild(network_arguments(network)), device)
+    counts = {
+        "": (small.params, small.macs),
+        "_dense": (whole.params, whole.macs),
+        "_masked": (whole.nonzero_params, whole.nonzero_macs),
+    }
+    metrics: dict[str, float] = {}
+    for suffix, each in (("", smaller), ("_dense", dense), ("_masked", network)):
+        params, macs = counts[suffix]
+        metrics |= {f"cost/params{suffix}": float(params), f"cost/macs{suffix}": float(macs)}
+        latency = measure_latency(each.eval(), pixels, batch_size=_BATCH)
+        metrics[f"cost/latency{suffix}"] = latency
+    return metrics

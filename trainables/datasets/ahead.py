@@ -1,0 +1,99 @@
+"""Batches ahead of their use: prepared by threads, and on a GPU before it has done the last."""
+
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Protocol, TypeVar, runtime_checkable
+
+import torch
+from torch import Generator, Tensor
+
+from trainables.datasets.images import WHOLE, Batch, ImageSet, Share
+
+_AHEAD = 2  # batches a thread
+T = TypeVar("T")
+U = TypeVar("U")
+
+
+@runtime_checkable
+class OnDevice(Protocol):
+    """Image sets whose batches a GPU can finish by itself."""
+
+    def raw_batches(
+        self,
+        order: Tensor,
+        batch_size: int,
+        *,
+        augment: Generator | None = None,
+        share: Share = WHOLE,
+    ) -> "Iterator[tuple[Tensor, Raw, Tensor]]":
+        """As `ImageSet.batches`, with pictures that are not finished yet."""
+        ...
+
+
+class Raw(Protocol):
+    """Pictures on the host, from which `finished` makes a batch on a GPU."""
+
+    def finished(self, device: torch.device) -> Tensor:
+        """uint8 [batch, 3, height, width]; returns before the device is done."""
+        ...
+
+
+def prepared(prepare: Callable[[T], U], items: Sequence[T], workers: int) -> Iterator[U]:
+    """`prepare` of each item, in order, by threads that work ahead; 0: when it is asked for."""
+    if workers == 0:
+        yield from map(prepare, items)
+        return
+    with ThreadPoolExecutor(workers) as threads:
+        waiting: deque[Future[U]] = deque()
+        try:
+            for item in items:
+                waiting.append(threads.submit(prepare, item))
+                if len(waiting) > _AHEAD * workers:
+                    yield waiting.popleft().result()
+            while waiting:
+                yield waiting.popleft().result()
+        finally:  # whoever reads may stop early
+            for future in waiting:
+                future.cancel()
+
+
+def batches_on(
+    device: torch.device,
+    images: ImageSet,
+    order: Tensor,
+    batch_size: int,
+    *,
+    augment: Generator | None = None,
+    share: Share = WHOLE,
+) -> Iterator[Batch]:
+    """`images.batches`, with images and labels on the device, ids on the CPU.
+
+    To a GPU they go on a stream of their own, from pinned memory: while it computes a step, the
+    next batch is copied, cropped and resized. The reader must not wait for the GPU in every step.
+    """
+    if device.type != "cuda":
+        yield from images.batches(order, batch_size, augment=augment, share=share)
+        return
+    copying = torch.cuda.Stream(device)
+    computing = torch.cuda.current_stream(device)
+    # Cropped and resized by a GPU, images cost a processor a copy instead of a millisecond.
+    read = images.raw_batches if isinstance(images, OnDevice) else images.batches
+    for ids, pictures, labels in read(order, batch_size, augment=augment, share=share):
+        with torch.cuda.stream(copying):
+            if isinstance(pictures, Tensor):
+                pixels = to_device(pictures, device)
+            else:
+                pixels = pictures.finished(device)
+            labels = to_device(labels, device)
+        computing.wait_stream(copying)
+        for tensor in (pixels, labels):  # made on one stream, used on another
+            tensor.record_stream(computing)
+        yield ids, pixels, labels
+
+
+def to_device(tensor: Tensor, device: torch.device) -> Tensor:
+    """A copy on the device, which this thread does not wait for."""
+    if device.type == "cuda" and not tensor.is_pinned():
+        tensor = tensor.pin_memory()
+    return tensor.to(device, non_blocking=True)

@@ -1,0 +1,27 @@
+"""GoogLeNet, ResNet-50 and VGG-16 of torchvision, and what is peculiar to them."""
+
+from trainables.networks.build import build_network, logits_of, network_arguments, rebuild
+from trainables.networks.checkpoints import file_digest, load_checkpoint
+from trainables.networks.compacted import load_compacted, save_compacted
+from trainables.networks.cost import Cost, count_cost, measure_latency
+from trainables.networks.topology import filter_sources
+from trainables.networks.units import ReadAt, UnitLayer, unit_layers, unread_units
+
+__all__ = [
+    "Cost",
+    "ReadAt",
+    "UnitLayer",
+    "build_network",
+    "count_cost",
+    "file_digest",
+    "filter_sources",
+    "load_checkpoint",
+    "load_compacted",
+    "logits_of",
+    "measure_latency",
+    "network_arguments",
+    "rebuild",
+    "save_compacted",
+    "unit_layers",
+    "unread_units",
+]

@@ -1,0 +1,78 @@
+"""What it takes to run a network: parameters, multiply-adds, milliseconds."""
+
+import copy
+import statistics
+import time
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+
+@dataclass(frozen=True)
+class Cost:
+    """Of a network, and of one image: parameters and multiply-adds (of convolutions and linear
+    layers). The nonzero ones leave out weights that are zero, as no machine does that convolves."""
+
+    params: int
+    macs: int
+    nonzero_params: int
+    nonzero_macs: int
+
+
+@torch.no_grad()
+def count_cost(network: nn.Module, pixels: int) -> Cost:
+    """What a network costs in evaluation; on the meta device, so it takes a moment."""
+    positions = _positions(network, pixels)
+    weights = {name: network.get_parameter(f"{name}.weight") for name in positions}
+    parameters = list(network.parameters())
+    return Cost(
+        params=sum(p.numel() for p in parameters),
+        macs=sum(n * weights[name].numel() for name, n in positions.items()),
+        nonzero_params=sum(int(p.count_nonzero()) for p in parameters),
+        nonzero_macs=sum(n * int(weights[name].count_nonzero()) for name, n in positions.items()),
+    )
+
+
+def _positions(network: nn.Module, pixels: int) -> dict[str, int]:
+    """Convolution or linear layer -> how often its weight is used on an image."""
+    positions: dict[str, int] = {}
+
+    def note(name: str):  # type: ignore[no-untyped-def]
+        def hook(_module: nn.Module, _inputs: object, output: Tensor) -> None:
+            positions[name] = output[0, 0].numel() if output.dim() == 4 else 1
+
+        return hook
+
+    on_meta = copy.deepcopy(network).to("meta").eval()
+    for name, module in on_meta.named_modules():
+        if isinstance(module, (nn.Conv2d, nn.Linear)):
+            module.register_forward_hook(note(name))
+    on_meta(torch.empty(1, 3, pixels, pixels, device="meta"))
+    return positions
+
+
+@torch.inference_mode()
+def measure_latency(
+    network: nn.Module, pixels: int, *, batch_size: int = 8, repeats: int = 5
+) -> float:
+    """Milliseconds an image, in evaluation: the median of `repeats` batches, after one to warm up.
+
+    On the network's device, with the process's threads, in the network's own number format.
+    """
+    parameter = next(network.parameters())
+    images = torch.zeros(batch_size, 3, pixels, pixels, device=parameter.device)
+    images = images.to(parameter.dtype, memory_format=torch.channels_last)
+    seconds = []
+    for _ in range(repeats + 1):
+        _wait(parameter.device)
+        start = time.perf_counter()
+        network(images)
+        _wait(parameter.device)
+        seconds.append(time.perf_counter() - start)
+    return statistics.median(seconds[1:]) / batch_size * 1_000
+
+
+def _wait(device: torch.device) -> None:
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)

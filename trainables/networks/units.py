@@ -1,0 +1,113 @@
+"""The units of a network: where their activations are read, and which of them nobody reads."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+from torchvision.models import VGG, GoogLeNet, ResNet
+
+from pruning import batchnorm_of, read_channels
+from trainables.networks.topology import BLOCKS, filter_sources
+
+ReadAt = Literal["relu", "batchnorm", "conv"]
+
+
+@dataclass(frozen=True)
+class UnitLayer:
+    """A layer whose output channels are units."""
+
+    name: str  # of a module
+    convolution: str | None = None  # whose filters the units are; the last summand of a sum
+    rectified: bool = False  # to be read after a ReLU that is no module of its own
+
+
+def unit_layers(network: nn.Module, read_at: ReadAt = "relu") -> list[UnitLayer]:
+    """The layers whose units are scored, from input to output; auxiliary heads are left out.
+
+    read_at: "relu": what later layers see: every convolution after its BatchNorm and ReLU, in
+    ResNet-50 every block after its sum; "batchnorm": before the ReLU; "conv": the convolution
+    itself. The linear layers follow, after their ReLU with "relu".
+    Raises ValueError for "batchnorm" where a network has none.
+    """
+    if read_at == "relu":
+        return _after_relu(network)
+    norms = batchnorm_of(network)
+    if read_at == "batchnorm" and not norms:
+        raise ValueError(
+            f"read_at='batchnorm' needs BatchNorm layers, this {type(network).__name__} has none"
+        )
+    names = [
+        name
+        for name, module in network.named_modules()
+        if isinstance(module, nn.Conv2d) and not name.startswith("aux")
+    ]
+    layers = [UnitLayer(norms[n] if read_at == "batchnorm" else n, n) for n in names]
+    return layers + [UnitLayer(name) for name in _linear(network)]
+
+
+def _after_relu(network: nn.Module) -> list[UnitLayer]:
+    if isinstance(network, GoogLeNet):
+        blocks = [network.get_submodule(f"inception{block}") for block in BLOCKS]
+        inside = [
+            f"inception{block}.{name.removesuffix('.conv')}"
+            for block, module in zip(BLOCKS, blocks, strict=True)
+            for name, m in module.named_modules()
+            if isinstance(m, nn.Conv2d)
+        ]
+        names = ["conv1", "conv2", "conv3", *inside]
+        return [UnitLayer(n, f"{n}.conv") for n in names] + [UnitLayer("fc")]
+    if isinstance(network, ResNet):
+        layers = [UnitLayer("bn1", "conv1", rectified=True)]
+        for stage in ("layer1", "layer2", "layer3", "layer4"):
+            for block, _ in network.get_submodule(stage).named_children():
+                here = f"{stage}.{block}"
+                layers += [
+                    UnitLayer(f"{here}.bn1", f"{here}.conv1", rectified=True),
+                    UnitLayer(f"{here}.bn2", f"{here}.conv2", rectified=True),
+                    UnitLayer(here, f"{here}.conv3"),
+                ]
+        return [*layers, UnitLayer("fc")]
+    if isinstance(network, VGG):
+        layers, convolution = [], None
+        for i, module in enumerate(network.features):
+            if isinstance(module, nn.Conv2d):
+                convolution = f"features.{i}"
+            elif isinstance(module, nn.ReLU):
+                layers.append(UnitLayer(f"features.{i}", convolution))
+        linear = ("classifier.1", "classifier.4", "classifier.6")  # two after their ReLU
+        return layers + [UnitLayer(name) for name in linear]
+    raise ValueError(
+        f"a network must be a GoogLeNet, a ResNet or a VGG, got a {type(network).__name__}"
+    )
+
+
+def _linear(network: nn.Module) -> list[str]:
+    return [
+        name
+        for name, module in network.named_modules()
+        if isinstance(module, nn.Linear) and not name.startswith("aux")
+    ]
+
+
+def unread_units(network: nn.Module, layers: list[UnitLayer]) -> dict[str, Tensor]:
+    """Layer -> bool [unit], True where no path of nonzero weights leads on to the classes.
+
+    Such a unit may look alive, and a score would rate it, but the network does not use it.
+    """
+    sources = {
+        reader: spans
+        for reader, spans in filter_sources(network).items()
+        if not reader.startswith("aux")  # which do nothing in evaluation
+    }
+    nonzero = {f"{n}.weight": network.get_parameter(f"{n}.weight") != 0 for n in sources}
+    read = read_channels(network, nonzero, sources)
+    unread = {}
+    for layer in layers:
+        if layer.convolution is None:
+            module = network.get_submodule(layer.name)
+            width = module.out_features if isinstance(module, nn.Linear) else 4096  # VGG's ReLUs
+            unread[layer.name] = torch.zeros(int(width), dtype=torch.bool)
+        else:
+            unread[layer.name] = ~read[layer.convolution]
+    return unread

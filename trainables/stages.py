@@ -1,0 +1,221 @@
+"""The stages of a trial, each a frozen dataclass that is checked when it is built."""
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+from pruning import cumulative_rates
+from trainables.fields import PLACE, Checked
+
+
+def evaluation_side(pixels: int) -> int:
+    """The shorter side to which evaluation resizes before it crops `pixels` from the middle: a
+    crop of ratio 224 / 256, as von Rad & Seuffert evaluate."""
+    return round(pixels * 256 / 224)
+
+
+@dataclass(frozen=True, kw_only=True)
+class DataConfig(Checked):
+    """Which images. Counts are numbers of images; None takes all that the folder holds."""
+
+    name: Literal["concepts", "image_folder"] = "concepts"
+    path: str | None = field(default=None, metadata=PLACE)  # of image_folder: holds train/, val/
+    digest: str = ""  # of image_folder: what the folder holds; filled in when a sweep is planned
+    pixels: int = 64  # side of the square that the network sees
+    train_images: int | None = 4_000
+    val_images: int | None = 1_500
+    probe_images: int | None = 1_500  # what MIS looks at; from the training distribution
+    broken_images: Literal["refuse", "skip"] = "refuse"
+    seed: int = 0  # of the generated images, or of the subsets of a folder
+    # Side in pixels to which a folder's images are decoded once and kept; None: decoded each time.
+    packed: int | None = None
+    workers: int = field(default=0, metadata=PLACE)  # decoding processes; of packed images: threads
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self._require_positive("pixels", "train_images", "val_images", "probe_images", "packed")
+        self._require(self.workers >= 0, "workers", "be at least 0")
+        if self.name == "concepts":
+            for name in ("train_images", "val_images", "probe_images"):
+                self._require(getattr(self, name) is not None, name, "be a number for concepts")
+            self._require(self.packed is None, "packed", "be left alone: concepts are drawn packed")
+        if self.packed is not None:
+            side = evaluation_side(self.pixels)
+            what = f"be at least {side}, the side at which images of {self.pixels} px are evaluated"
+            self._require(self.packed >= side, "packed", what)
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainConfig(Checked):
+    """One training recipe: of the dense network, or of fine-tuning (then a round's)."""
+
+    epochs: int = 1  # a round
+    batch_size: int = 64
+    optimizer: Literal["sgd", "adam", "adamw"] = "adamw"
+    lr: float = 1e-3
+    momentum: float = 0.9  # sgd only
+    nesterov: bool = False  # sgd only
+    weight_decay: float = 0.02
+    lr_schedule: Literal["constant", "exponential", "cosine", "step"] = "cosine"
+    lr_gamma: float = 0.9  # factor: of "exponential" an epoch, of "step" at each milestone
+    lr_milestones: tuple[int, ...] = ()  # of "step": epochs after which lr falls
+    warmup: float = 0.0  # fraction of the steps in which lr rises linearly from 0
+    aux_weight: float = 0.3  # of each auxiliary head's loss, where the network has them
+    label_smoothing: float = 0.0
+    clip_norm: float | None = None  # of the gradient, pruned weights left out
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self._require_positive("epochs", "batch_size", "lr", "lr_gamma", "clip_norm")
+        self._require(0 <= self.warmup < 1, "warmup", "lie in [0, 1)")
+        self._require(self.weight_decay >= 0, "weight_decay", "be at least 0")
+        self._require(0 <= self.momentum < 1, "momentum", "lie in [0, 1)")
+        self._require(self.momentum > 0 or not self.nesterov, "momentum", "be positive if nesterov")
+        self._require(self.aux_weight >= 0, "aux_weight", "be at least 0")
+        self._require(0 <= self.label_smoothing < 1, "label_smoothing", "lie in [0, 1)")
+        falls = self.lr_milestones
+        self._require(
+            (self.lr_schedule == "step") == bool(falls), "lr_milestones", "go with 'step' alone"
+        )
+        self._require(list(falls) == sorted(set(falls)), "lr_milestones", "rise")
+
+
+@dataclass(frozen=True, kw_only=True)
+class NetworkConfig(Checked):
+    """The dense network, and where its weights come from."""
+
+    name: Literal["googlenet", "resnet50", "vgg16", "vgg16_bn"] = "googlenet"
+    weights: Literal["train", "imagenet", "file", "random"] = "train"  # "random": a control
+    checkpoint: str | None = field(default=None, metadata=PLACE)  # of "file": a state_dict
+    digest: str = ""  # of "file": sha256 of the checkpoint; filled in when a sweep is planned
+    transform_input: bool = False  # of "file": as the network.json beside the checkpoint says
+    aux_heads: bool = False  # of GoogLeNet
+    # How the weights are trained ("train"), or were: what rewinding the learning rate repeats.
+    recipe: TrainConfig | None = None
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        rule = f"fit weights={self.weights!r}"
+        self._require((self.checkpoint is not None) == (self.weights == "file"), "checkpoint", rule)
+        self._require(self.recipe is not None or self.weights != "train", "recipe", rule)
+        self._require(self.recipe is None or self.weights != "random", "recipe", rule)
+        for name in ("transform_input", "aux_heads"):
+            is_googlenet = self.name == "googlenet"
+            self._require(is_googlenet or not getattr(self, name), name, "be False: GoogLeNet's")
+
+
+DATA_CRITERIA = ("gradient", "taylor", "lrp")
+"""Criteria that look at images."""
+
+METHODS: dict[str, dict[str, str]] = {
+    "unstructured": {"granularity": "weight", "scope": "global"},
+    "unstructured_layerwise": {"granularity": "weight", "scope": "layer"},
+    "structured": {"granularity": "filter", "scope": "layer"},
+    "structured_global": {"granularity": "filter", "scope": "global"},
+    "connection": {"granularity": "input_channel", "scope": "layer"},
+    "connection_global": {"granularity": "input_channel", "scope": "global"},
+}
+"""A method is a choice of granularity and scope, and these are their names."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class LrpConfig(Checked):
+    """The choices of LRP that change a ranking; see `pruning.LrpRules`."""
+
+    rule: Literal["auto", "zplus", "alpha2beta1"] = "auto"  # the last for weights, else zplus
+    head: Literal["epsilon", "zplus"] = "epsilon"
+    bias: Literal["ignore", "keep"] = "ignore"
+    target: Literal["label", "argmax"] = "label"
+    reduce: Literal["abs_sample", "abs_element", "signed"] = "abs_sample"
+    stabilizer: float = 1e-6
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self._require_positive("stabilizer")
+
+
+@dataclass(frozen=True, kw_only=True)
+class PruneConfig(Checked):
+    """What is pruned, by which measure, and in how many rounds."""
+
+    granularity: Literal["weight", "filter", "input_channel"] = "weight"
+    scope: Literal["global", "layer"] = "global"
+    criterion: Literal["l1", "l2", "random", "gradient", "taylor", "lrp"] = "l1"
+    samples_per_class: int = 10  # training images a class that the last three look at
+    normalise: Literal["none", "l1", "l2"] = "none"  # scores of a layer, by their norm
+    lrp: LrpConfig = LrpConfig()
+    most_important_first: bool = False  # a control: must be worse than random
+    rate: float = 0.5  # fraction of the method's groups to prune in the end, in (0, 1)
+    schedule: Literal["one_shot", "iterative", "linear", "cubic"] = "one_shot"
+    rounds: int = 1
+    exclude: tuple[str, ...] = ()  # modules left alone besides the first convolution
+    batchnorm_follows: bool = True  # a filter without weights loses its BatchNorm, too
+    held: bool = True  # False only to reproduce runs in which masks regrew
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        cumulative_rates(self.schedule, self.rate, self.rounds)
+        self._require_positive("samples_per_class")
+        # Else equal trials would have unequal keys.
+        if self.criterion not in DATA_CRITERIA:
+            fits = self.samples_per_class == type(self).samples_per_class
+            self._require(fits, "samples_per_class", f"be left alone: {self.criterion} sees none")
+        if self.criterion != "lrp":
+            self._require(self.lrp == LrpConfig(), "lrp", f"be left alone by {self.criterion}")
+
+    @property
+    def method(self) -> str:
+        choice = {"granularity": self.granularity, "scope": self.scope}
+        return next(name for name, method in METHODS.items() if method == choice)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ScoreConfig(Checked):
+    """The Machine Interpretability Score (Zimmermann et al. 2024, arXiv 2402.14859)."""
+
+    similarity: Literal["efficientnet_lite0", "dreamsim", "lpips", "pixels"] = "efficientnet_lite0"
+    n_tasks: int = 20
+    n_explanations: int = 9  # K, on each side of a task
+    protocol: Literal["zimmermann2024", "von_rad2024"] = "zimmermann2024"  # see mis/protocols.py
+    read_at: Literal["relu", "batchnorm", "conv"] = "relu"  # where a unit's activation is taken
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self._require_positive("n_tasks", "n_explanations")
+
+
+@dataclass(frozen=True, kw_only=True)
+class DissectionConfig(Checked):
+    """Network Dissection (Bau et al. 2017, arXiv 1704.05796): units against labelled concepts."""
+
+    concepts: Literal["data", "broden"] = "data"  # the maps of the data set itself, or a folder
+    path: str | None = field(default=None, metadata=PLACE)  # of "broden"
+    digest: str = ""  # of "broden": what the folder holds; filled in when a sweep is planned
+    n_images: int | None = None  # the first so many; None: all that there are
+    layers: tuple[str, ...] = ()  # none named: every layer that is scored and has maps
+    quantile: float = 0.005  # of a unit's activations are above its threshold
+    iou: float = 0.04  # from here on a unit is a detector
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self._require_positive("n_images")
+        self._require(0 < self.quantile < 1, "quantile", "lie in (0, 1)")
+        self._require(0 < self.iou < 1, "iou", "lie in (0, 1)")
+        self._require((self.path is not None) == (self.concepts == "broden"), "path", "fit broden")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ComputeConfig(Checked):
+    """Where a trial runs. "auto" takes the GPU, and bf16 where the processor has it."""
+
+    device: Literal["auto", "cpu", "cuda"] = field(default="auto", metadata=PLACE)
+    precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
+    threads: int | None = field(default=None, metadata=PLACE)  # None: what the process has
+    eval_batch_size: int = field(default=64, metadata=PLACE)
+    # The training step through torch.compile: "auto" on a GPU alone, "graphs" with CUDA graphs.
+    compile: Literal["off", "auto", "default", "graphs"] = field(default="off", metadata=PLACE)
+    # That train one network together, a GPU each, on their shares of every batch.
+    processes: int = field(default=1, metadata=PLACE)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self._require_positive("threads", "eval_batch_size", "processes")
