@@ -47,10 +47,22 @@ def _by_numbers(name: str) -> list[tuple[bool, int, str]]:
     return [(name in ("fc", "classifier"), 0, ""), *told]
 
 
-def _figure(width: float, height: float, panels: int = 1) -> tuple[Any, list[Any]]:
+def _figure(
+    width: float, height: float, *, bottom: float, top: float, panels: int = 1
+) -> tuple[Any, list[Any]]:
+    """bottom, top: inches below and above the axes."""
     from matplotlib.figure import Figure  # half a second that a trial of a notebook need not take
 
-    figure = Figure(figsize=(width, height), layout="constrained")
+    # By hand, in inches: a layout that finds its margins draws everything twice.
+    figure = Figure(figsize=(width, height))
+    left, right, wide, high = 0.7, 0.12, width, height
+    figure.subplots_adjust(
+        left=left / wide,
+        right=1 - right / wide,
+        bottom=bottom / high,
+        top=1 - top / high,
+        wspace=panels * (left + right) / (wide - panels * (left + right)),
+    )
     axes = list(figure.subplots(1, panels, squeeze=False).flat)
     for each in axes:
         each.spines[["top", "right"]].set_visible(False)
@@ -71,7 +83,7 @@ def _draw_curve(epochs: pd.DataFrame, title: str, path: Path) -> None:
     shown = {name: label for name, label in shown.items() if name in epochs}
     if not shown:
         return
-    figure, axes = _figure(3.6 * len(shown), 2.8, len(shown))
+    figure, axes = _figure(3.6 * len(shown), 2.8, bottom=0.48, top=0.35, panels=len(shown))
     rounds = epochs.get("round", pd.Series(1.0, epochs.index))
     cuts = epochs.loc[rounds.diff().fillna(0) > 0, "epoch"] - 0.5
     for each, (name, label) in zip(axes, shown.items(), strict=True):
@@ -85,7 +97,7 @@ def _draw_curve(epochs: pd.DataFrame, title: str, path: Path) -> None:
 
 
 def _draw_layers(layers: pd.DataFrame, title: str, path: Path) -> None:
-    figure, (axes,) = _figure(max(5.0, 1.6 + 0.155 * len(layers)), 3.6)
+    figure, (axes,) = _figure(max(5.0, 1.6 + 0.155 * len(layers)), 3.8, bottom=1.35, top=0.55)
     places = list(range(len(layers)))
     axes.bar(places, layers["mis"], color=_BLUE, width=0.75, label="this network")
     if layers["dense"].notna().any():
