@@ -1,6 +1,7 @@
 """make bench [NAME=pruning]: a table of ratios. Lower is better; the goal stands beside it.
 
-make bench NAME=sweep, stopping, toy or harmless: what has a table of its own, and takes minutes.
+make bench NAME=sweep, stopping, toy, harmless or loaders: what has a table of its own, and takes
+minutes.
 """
 
 import importlib
@@ -28,6 +29,7 @@ PROGRAMS = (
     "stopping",
     "toy",
     "harmless",
+    "loaders",
 )  # modules with a main of their own, and its options
 
 

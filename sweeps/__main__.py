@@ -13,6 +13,7 @@ from rich.markup import escape
 from sweeps.estimate import Speed, gpus_here, measured_here
 from sweeps.plan import (
     Plan,
+    axes_summary,
     cost_summary,
     make_plan,
     plan_summary,
@@ -151,6 +152,7 @@ def _show_plan(arguments: argparse.Namespace, console: Console) -> int:
         tracker = Tracker(plan.sweep.name, results)
         done = tracker.done(plan)
     console.print(plan_table(plan, done))
+    console.print(axes_summary(plan.sweep), soft_wrap=True)
     console.print(plan_summary(plan, done), soft_wrap=True)
     gpus = arguments.gpus or gpus_here(plan.sweep)
     if saved := stopping_summary(plan, done, gpus):

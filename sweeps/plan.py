@@ -11,6 +11,7 @@ from typing import Any
 from rich.table import Table
 
 from sweeps.estimate import Speed, duration, estimate, slots_here
+from sweeps.prepare import require_sizes
 from sweeps.simulation import stopping_sentence
 from sweeps.sweep import Axis, Grid, Sweep, axis, methods, sweep_key, with_settings
 from trainables.config import TrialConfig
@@ -57,7 +58,9 @@ def make_plan(
         sweep = sweep.with_data(data if is_remote(data) else str(Path(data).expanduser().resolve()))
     for name, values in (grid or {}).items():
         sweep = dataclasses.replace(sweep, grids=_with_axis(sweep.grids, name, values))
-    configs = _with_digests(with_settings(sweep.expand(), settings or {}))
+    configs = _with_digests(sweep.expand(settings))
+    for config in configs:
+        require_sizes(config)
     if sweep.search is None:
         return Plan(sweep, tuple(configs))
     for name in sweep.search.fields & (settings or {}).keys():
@@ -139,13 +142,27 @@ def plan_summary(plan: Plan, done: Collection[str]) -> str:
     left = plan.remaining(done)
     epochs = sum(config.n_epochs for config in left)
     scores = sum(config.n_scores for config in left)
-    size = plan.sweep.base.data.train_images
+    size = plan.configs[0].data.train_images
     images = "all training images" if size is None else f"{size:,} images"
     rates = sorted({config.rate for config in plan.configs if config.prune is not None})
+    # Each once, and only if no earlier sweep has left it.
+    recipes = {(c.network, c.seed): c.network.recipe for c in left}
+    dense = sum(recipe.epochs for recipe in recipes.values() if recipe is not None)
+    before = f", after {dense} of the dense network where it is not there yet" if dense else ""
     return (
         f"rates {', '.join(f'{rate:g}' for rate in rates)}; {len(left)} of {len(plan.configs)} "
-        f"trials to run, {epochs} epochs of {images} and {scores} scores in all"
+        f"trials to run, {scores} scores and {epochs} epochs of {images} in all{before}"
     )
+
+
+def axes_summary(sweep: Sweep) -> str:
+    """One sentence: what GRID may name, and the values of each."""
+    values: dict[str, dict[str, None]] = {}
+    for grid in sweep.grids:
+        for name, points in grid.axes.items():
+            values.setdefault(name, {}).update(dict.fromkeys(points))
+    axes = [f"{name} ({', '.join(points)})" for name, points in values.items()]
+    return f"axes: {'; '.join(axes)}"
 
 
 def stopping_summary(plan: Plan, done: Collection[str], gpus: float | None = None) -> str | None:

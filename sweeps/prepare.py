@@ -60,7 +60,7 @@ def check(configs: Sequence[TrialConfig], results: Path, console: Console) -> No
             data = load_data(config.data, cache, progress)
         depth_of(config.score, len(data.probe))
         load_similarity(config.score.similarity)  # its package and its weights are there
-        _check_recalibration(config, data)
+        _check_recalibration(config, len(data.train))
         if config.network.weights == "train":
             network = build_network(config.network, data.n_classes)
         else:
@@ -79,16 +79,24 @@ def refuser(base: TrialConfig, results: Path) -> Callable[[TrialConfig], None]:
     network = build_network(base.network, data.n_classes)
 
     def refuse(config: TrialConfig) -> None:
-        _check_recalibration(config, data)
+        _check_recalibration(config, len(data.train))
         _check_pruning(config, network, data)
 
     return refuse
 
 
-def _check_recalibration(config: TrialConfig, data: Data) -> None:
-    if config.recalibrate_images > len(data.train):
+def require_sizes(config: TrialConfig) -> None:
+    """Raise ValueError where the images that the config itself counts are too few for it."""
+    if config.data.train_images is not None:
+        _check_recalibration(config, config.data.train_images)
+    if config.data.probe_images is not None:
+        depth_of(config.score, config.data.probe_images)
+
+
+def _check_recalibration(config: TrialConfig, n_images: int) -> None:
+    if config.recalibrate_images > n_images:
         raise ValueError(
-            f"recalibrate_images must be at most the {len(data.train)} training images, "
+            f"recalibrate_images must be at most the {n_images} training images, "
             f"got {config.recalibrate_images}"
         )
 

@@ -85,19 +85,23 @@ class Sweep:
         if self.search is not None:
             self.search.check(self.base)
 
-    def expand(self) -> list[TrialConfig]:
-        """Every trial once: the baselines, then the grids, the longest first.
+    def expand(self, settings: Overrides | None = None) -> list[TrialConfig]:
+        """Every trial once: the baselines, then the grids, the longest first; then the controls.
+
+        settings: fields set on all trials that have them, see `with_settings`. The controls are
+        those of the trials as they have become: another criterion is compared with chance, too.
 
         Raises ValueError when nothing is left, or a combination is not legal.
         """
         pruned = [self.base.replace(point) for grid in self.grids for point in grid.points()]
         if not pruned:
             raise ValueError(f"the study {self.name} expands to no trial: an axis is empty")
-        pruned.sort(key=lambda config: -config.n_epochs)  # so that no long trial starts last
         baselines = _baselines(pruned, self.recalibrate_images)
-        controls = _controls(pruned) if self.controls else []
-        unique = {config.key: config for config in [*baselines, *pruned, *controls]}
-        return list(unique.values())
+        configs = with_settings([*baselines, *pruned], settings or {})
+        # The baselines first; then so that no long trial starts last.
+        configs.sort(key=lambda c: (c.prune is not None, -c.n_epochs if c.prune else 0))
+        controls = _controls(configs) if self.controls else []
+        return list({config.key: config for config in [*configs, *controls]}.values())
 
     def with_data(self, path: str) -> "Sweep":
         """The same sweep on an image folder. Raises ValueError where it cannot be on one."""

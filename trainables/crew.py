@@ -15,9 +15,11 @@ from torch import Generator
 
 from trainables.compute import prepare_process, resolve_device, share_compiled
 from trainables.config import ComputeConfig, DataConfig, TrialConfig
+from trainables.datasets.images import Progress
 from trainables.datasets.loading import load_data
 from trainables.finetune import Training
 from trainables.member import Member
+from trainables.randomness import generator, stream
 
 
 class Crew:
@@ -51,17 +53,17 @@ class Crew:
             self._processes.append(process)
         self.member.join(meeting, device)
 
-    def start_epoch(self, training: Training, generator: Generator) -> None:
+    def start_epoch(self, training: Training, order: Generator) -> None:
         """Have the others do the next epoch of `training`, whose own follows at once."""
-        order: dict[str, Any] = {
-            "generator": generator.get_state(),
+        told: dict[str, Any] = {
+            "order": order.get_state(),
             "seed": torch.initial_seed(),  # of the dropout
         }
         if training is not self._training:
-            order["training"] = _packed(training)
+            told["training"] = _packed(training)
             self._training = training
         for pipe in self._pipes:
-            pipe.send(order)
+            pipe.send(told)
 
     def close(self) -> None:
         """Send the others home."""
@@ -85,6 +87,24 @@ def crew_of(config: TrialConfig, cache: Path) -> Iterator[Crew | None]:
     finally:
         if crew is not None:
             crew.close()
+
+
+def epoch_by_all(
+    training: Training,
+    seed: int,
+    number: int,
+    crew: Crew | None,
+    progress: Progress | None = None,
+) -> dict[str, float]:
+    """The epoch of that number, with the crew where there is one; see `Training.epoch`.
+
+    A stream of random numbers an epoch: what was interrupted goes on as if nothing had happened.
+    """
+    torch.manual_seed(stream(seed, "dropout", number))
+    order = generator(seed, "order", number)
+    if crew is not None:
+        crew.start_epoch(training, order)
+    return training.epoch(order, progress)
 
 
 def _packed(training: Training) -> bytes:
@@ -121,19 +141,19 @@ def _follow(
     training: Training | None = None
     while True:
         try:
-            order = pipe.recv()
+            told = pipe.recv()
         except EOFError:  # the first has closed its end, or is gone
             return
-        if "training" in order:
+        if "training" in told:
             training = None
             # Of our own making, a moment ago: modules, which weights_only would refuse.
-            packed = io.BytesIO(order["training"])
+            packed = io.BytesIO(told["training"])
             arguments, state = torch.load(packed, map_location=device, weights_only=False)
             training = Training(images=images, member=member, **arguments)
             training.load_state_dict(state)
         if training is None:
             raise RuntimeError("an epoch was asked for before there was anything to train")
-        torch.manual_seed(order["seed"] + member.rank)
-        generator = torch.Generator()
-        generator.set_state(order["generator"])
-        training.epoch(generator)
+        torch.manual_seed(told["seed"] + member.rank)
+        order = torch.Generator()
+        order.set_state(told["order"])
+        training.epoch(order)

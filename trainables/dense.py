@@ -16,13 +16,12 @@ from trainables.compute import (
     share_compiled,
 )
 from trainables.config import KEY_VERSION, TrainConfig, TrialConfig
-from trainables.crew import Crew, crew_of
+from trainables.crew import Crew, crew_of, epoch_by_all
 from trainables.datasets.images import Data, Progress
 from trainables.evaluate import accuracy_metrics, predict
 from trainables.fields import digest_of, identity
 from trainables.finetune import Training
 from trainables.networks import build_network, load_checkpoint
-from trainables.randomness import generator, stream
 from trainables.workspace import read_state, whole_file
 
 EpochReport = Callable[[int, dict[str, float]], None]
@@ -104,7 +103,7 @@ def train_dense(
                 _save(training.network, dense_path(config, data, cache, done))
             if done >= last:
                 break
-            metrics = _epoch(config, training, done, crew, progress)
+            metrics = epoch_by_all(training, config.seed, done, crew, progress)
             done += 1
             if report is not None:
                 batch_size = config.compute.eval_batch_size
@@ -117,20 +116,6 @@ def train_dense(
         _save(training.network, path)
     state_path.unlink(missing_ok=True)
     return path
-
-
-def _epoch(
-    config: TrialConfig,
-    training: Training,
-    done: int,
-    crew: Crew | None,
-    progress: Progress | None,
-) -> dict[str, float]:
-    torch.manual_seed(stream(config.seed, "dropout", done))
-    draw = generator(config.seed, "order", done)
-    if crew is not None:
-        crew.start_epoch(training, draw)
-    return training.epoch(draw, progress)
 
 
 def _start(config: TrialConfig, recipe: TrainConfig, data: Data, crew: Crew | None) -> Training:

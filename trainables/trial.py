@@ -20,7 +20,7 @@ from trainables.compute import (
 )
 from trainables.config import TrialConfig
 from trainables.cost import cost_metrics
-from trainables.crew import Crew
+from trainables.crew import Crew, epoch_by_all
 from trainables.datasets.loading import load_data
 from trainables.dense import dense_path, load_dense
 from trainables.evaluate import accuracy_metrics, predict
@@ -29,7 +29,7 @@ from trainables.importance import importance
 from trainables.member import Member
 from trainables.networks import load_checkpoint
 from trainables.pruned import PrunedNetwork
-from trainables.randomness import generator, stream
+from trainables.randomness import generator
 from trainables.results import save_results
 from trainables.scoring import Scored, score_trial
 from trainables.workspace import Workspace, read_state, whole_file
@@ -93,16 +93,10 @@ class Trial:
             self.training = self._new_training()
         if self.training is None:
             raise ValueError("a trial that goes on in the middle of a round must be restored first")
-        # A stream an epoch: an interrupted trial goes on as if nothing had happened. One that
-        # rewinds sees what the dense network saw.
-        seed, epoch = self.config.seed, self.epochs_done
-        if self.config.rewind != "none":
-            epoch = self.config.rewind_epoch + epoch_of_round
-        torch.manual_seed(stream(seed, "dropout", epoch))
-        draw = generator(seed, "order", epoch)
-        if self.crew is not None:
-            self.crew.start_epoch(self.training, draw)
-        metrics = self.training.epoch(draw)
+        number = self.epochs_done
+        if self.config.rewind != "none":  # then it sees what the dense network saw
+            number = self.config.rewind_epoch + epoch_of_round
+        metrics = epoch_by_all(self.training, self.config.seed, number, self.crew)
         self.pruned.take_back(self.training.network)
         self.pruned.require_held()
         where = {"epoch": float(self.epochs_done + 1), "round": float(round_ + 1)}

@@ -5,7 +5,7 @@ from small_studies import small_base, small_sweep
 
 from pruning import CRITERIA, DATA_CRITERIA, GRANULARITIES, SCHEDULES, SCOPES
 from sweeps.labels import Names, unique_labels
-from sweeps.plan import make_plan
+from sweeps.plan import axes_summary, make_plan, plan_summary
 from sweeps.studies import load_study, study_names
 from sweeps.sweep import Grid, Sweep, axis, methods, with_settings
 
@@ -219,3 +219,31 @@ def test_the_paper_has_its_recipe():
     )
     assert recipe.aux_weight == 0.3 and base.network.aux_heads and base.prune.held
     assert base.score.similarity == "dreamsim"
+
+
+def test_another_criterion_is_compared_with_chance_as_the_first_was():
+    def labelled(configs, word):
+        return [c for c in configs if c.prune and word in c.label]
+
+    before, after = (small_sweep().expand(s) for s in ({}, {"prune.criterion": "l2"}))
+    assert {c.prune.criterion for c in after if c.prune} == {"l2", "random"}
+    for word in ("random", "most important first"):
+        assert len(labelled(after, word)) == len(labelled(before, word)) > 0
+
+
+def test_too_few_images_are_refused_when_the_study_is_planned():
+    with pytest.raises(ValueError, match="needs at least 400 probe images, there are 300"):
+        make_plan(load_study("demo"), settings={"data.probe_images": 300})
+    with pytest.raises(ValueError, match="recalibrate_images must be at most the 200 training"):
+        make_plan(load_study("demo"), settings={"data.train_images": 200})
+    both = {"data.train_images": 200, "recalibrate_images": 200}
+    assert make_plan(load_study("demo"), settings=both).configs
+
+
+def test_a_plan_counts_the_dense_network_and_tells_the_axes():
+    settings = {"data.train_images": 600, "network.recipe.epochs": 7}
+    plan = make_plan(load_study("demo"), settings=settings)
+    assert "epochs of 600 images in all, after 7 of the dense network" in plan_summary(plan, ())
+    axes = axes_summary(plan.sweep)
+    assert "method (unstructured, structured, connection)" in axes
+    assert "criterion (l1, l2, gradient, taylor, lrp)" in axes and "rate (0.5, 0.75, 0.9" in axes
