@@ -5,6 +5,8 @@ numbers are equal to the last bit; only measured latencies are left out. Startin
 longer than its trials, so that some faults share one.
 """
 
+import contextlib
+import json
 import os
 import random
 import shutil
@@ -30,6 +32,7 @@ from faults import (
 )
 from servers import Postgres, free_port, start_mlflow, stop, why_no_postgres
 
+from sweeps.sync import outbox_path
 from sweeps.tracking import Tracker
 
 pytestmark = [pytest.mark.ray, pytest.mark.timeout(1_800)]  # on a machine that has more to do
@@ -137,35 +140,31 @@ def test_drivers_killed_or_told_to_end_at_any_moment_and_a_state_cut_short(quiet
     assert dense_epochs(tmp_path) == [1, 2]
 
 
-def changed(path):
-    try:
-        return path.stat().st_mtime
-    except FileNotFoundError:  # its trial has ended
-        return 0
-
-
-def wait_for_an_epoch(driver, results):
-    """Until a state is newer than it was, or there is nothing left to train."""
-    before = {path.name: changed(path) for path in states(results)}
-
-    def done():
-        newer = (changed(path) > before.get(path.name, 0) for path in states(results))
-        return is_over(driver) or not states(results) or any(newer)
-
-    wait_for(done, "an epoch")
+def epochs_told(results):
+    """The keys of the trials whose epochs the driver has heard of, one an epoch."""
+    path = outbox_path(results, "faults")
+    lines = path.read_text().splitlines() if path.exists() else []
+    events = [json.loads(line) for line in lines if line.endswith("}")]
+    return [event["key"] for event in events if event["event"] == "metrics"]
 
 
 def kill_workers(driver, results, times):
-    """All that train, after an epoch each time."""
+    """All that train, each time after each of them has told of an epoch."""
     for _ in range(times):
-        wait_for(lambda: states(results) and workers(driver), "a trial in training")
-        wait_for_an_epoch(driver, results)
+        before = len(epochs_told(results))
+
+        def all_told(before=before):
+            told = set(epochs_told(results)[before:])
+            return is_over(driver) or 0 < len(workers(driver)) <= len(told)
+
+        wait_for(all_told, "an epoch of every worker")
         for pid in workers(driver):
-            os.kill(pid, signal.SIGKILL)
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
 
 
 def test_a_full_disk_fails_trials_in_a_sentence_and_killed_workers_go_on(quiet, results):
-    """Workers are killed more often than Ray forgives: an epoch between two deaths makes up."""
+    """Workers are killed more often than a trial survives: an epoch between deaths makes up."""
     folder = results / "states"
     folder.mkdir()
     mount = ["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(folder)]

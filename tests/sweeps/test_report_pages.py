@@ -64,8 +64,11 @@ def has_text(*texts):
 
 
 # What MLflow's pages say by themselves: no accounts on this server; a table's advice; parallel
-# coordinates while they are laid out.
-_OF_MLFLOW = ("/mlflow/users/current", "AG Grid: since", "attribute transform: Expected number")
+# coordinates while they are laid out; on a slow machine, that a size changed twice in a frame.
+_OF_MLFLOW = (
+    *("/mlflow/users/current", "AG Grid: since", "attribute transform: Expected number"),
+    "ResizeObserver loop completed",
+)
 
 
 def complaints(page, port):
