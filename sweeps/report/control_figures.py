@@ -23,6 +23,7 @@ from sweeps.report.style import (
     INK,
     LABELS,
     MARKERS,
+    in_order,
     legend,
     named,
     new_figure,
@@ -48,7 +49,7 @@ def criterion_controls(frames: SweepFrames, released: Points) -> Figure | str:
     controls = arms[arms["arm"].isin(_CONTROLS)]
     if controls.empty:
         return "The sweep has no controls: nothing was pruned by chance or the wrong way round."
-    others = [name for name in MARKERS if name in set(arms["arm"]) - set(_ARMS)]
+    others = sorted(set(arms["arm"]) - set(_ARMS), key=in_order)
     methods = [method for method in COLOURS if method in set(controls["method"])]
     values = [v for v in ("val/top1", "mis/mean") if has(arms, v, "prune/sparsity")]
     if not values:

@@ -17,6 +17,7 @@ from sweeps.report.style import (
     INK,
     LABELS,
     MARKERS,
+    in_order,
     label_ends,
     legend,
     named,
@@ -154,8 +155,7 @@ def _density_axis(axes: Axes, least: float) -> None:
 
 def _kinds(levels: pd.DataFrame) -> list[str]:
     """Controls last."""
-    looks = [*COLOURS, *_CONTROLS]
-    return sorted(levels["kind"].unique(), key=looks.index)
+    return sorted(levels["kind"].unique(), key=lambda kind: (kind in _CONTROLS, in_order(kind)))
 
 
 def _look(kind: str) -> tuple[str, str]:

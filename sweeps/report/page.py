@@ -12,7 +12,7 @@ from sweeps.report.frames import SweepFrames
 from sweeps.report.plates import PLATES
 from sweeps.report.sentences import sentence
 from sweeps.report.statistics import MARGIN, Answer
-from sweeps.report.style import COLOURS, GREY
+from sweeps.report.style import GREY, PALETTE
 from sweeps.report.table import COLUMNS, cell, ordered
 from sweeps.report.words import beside_released, purpose_fields, summary_sentences
 
@@ -23,6 +23,8 @@ _DARK = {  # the palette on dark paper: the same hues, lighter
     "#e69f00": "#f4bd45",
     "#009e73": "#35c79c",
     "#cc79a7": "#e4a3c6",
+    "#8a5a2b": "#c99a66",
+    "#6a3d9a": "#b195dd",
     GREY: "#8f959b",
 }
 _SYMBOLS = {"failed": "✗", "unknown": "?", "ok": "✓"}
@@ -113,7 +115,7 @@ def _checks(checks: Sequence[Check]) -> list[dict[str, str]]:
 
 def _colours() -> dict[str, tuple[str, str]]:
     """Variable -> the colour on light and on dark paper."""
-    return {f"--c{c[1:]}": (c, _DARK[c]) for c in (*dict.fromkeys(COLOURS.values()), GREY)}
+    return {f"--c{c[1:]}": (c, _DARK[c]) for c in (*PALETTE, GREY)}
 
 
 def _questions(answers: Sequence[Answer]) -> list[dict[str, object]]:

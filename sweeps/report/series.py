@@ -18,6 +18,7 @@ from sweeps.report.style import (
     RETRAINING,
     STYLES,
     WITHOUT,
+    in_order,
     named,
 )
 from trainables.config import METHODS
@@ -73,10 +74,9 @@ def leading_criterion(meant: pd.DataFrame) -> str:
 
 def all_series(trials: pd.DataFrame) -> Iterator[Series]:
     """The series of `pruned` trials, in the order of the palette."""
-    order = {hue: place for place, hue in enumerate(COLOURS)}
     groups = trials.groupby(_KEYS, sort=False, dropna=False)
     sizes = groups.size()
-    for key, group in sorted(groups, key=lambda item: order.get(item[1]["hue"].iloc[0], 99)):
+    for key, group in sorted(groups, key=lambda item: in_order(str(item[1]["hue"].iloc[0]))):
         alike = sizes.xs(key[:4], level=_KEYS[:4])  # type: ignore[arg-type]
         is_main = bool(key[4] == alike.idxmax())
         method, schedule, criterion, retraining, recipe = map(str, key)

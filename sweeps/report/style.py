@@ -1,6 +1,7 @@
 """How the figures look: one palette, one size, one way to name things."""
 
 import textwrap
+import zlib
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -21,36 +22,63 @@ matplotlib.rcParams.update(
     }
 )
 
+
+class _Looks(dict[str, str]):
+    """What each method and criterion looks like; one that was added since gets a spare look."""
+
+    def __init__(self, known: dict[str, str], spare: tuple[str, ...]) -> None:
+        super().__init__(known)
+        self.spare = spare
+
+    def __missing__(self, name: str) -> str:
+        return self.spare[zlib.crc32(name.encode()) % len(self.spare)]  # the same everywhere
+
+
 # Okabe & Ito's palette, which colour-blind readers can tell apart; and each has a marker of its
 # own, so that nothing is said by colour alone.
-COLOURS = {
-    "unstructured": "#0072b2",
-    "unstructured_layerwise": "#56b4e9",
-    "structured": "#d55e00",
-    "structured_global": "#e69f00",
-    "connection": "#009e73",
-    "connection_global": "#cc79a7",
-    "l1": "#0072b2",
-    "l2": "#56b4e9",
-    "lrp": "#d55e00",
-    "taylor": "#e69f00",
-    "gradient": "#009e73",
-    "random": "#cc79a7",
-}
-MARKERS = {
-    "unstructured": "o",
-    "unstructured_layerwise": "P",
-    "structured": "s",
-    "structured_global": "D",
-    "connection": "^",
-    "connection_global": "v",
-    "l1": "o",
-    "l2": "P",
-    "lrp": "s",
-    "taylor": "D",
-    "gradient": "^",
-    "random": "v",
-}
+COLOURS = _Looks(
+    {
+        "unstructured": "#0072b2",
+        "unstructured_layerwise": "#56b4e9",
+        "structured": "#d55e00",
+        "structured_global": "#e69f00",
+        "connection": "#009e73",
+        "connection_global": "#cc79a7",
+        "l1": "#0072b2",
+        "l2": "#56b4e9",
+        "lrp": "#d55e00",
+        "taylor": "#e69f00",
+        "gradient": "#009e73",
+        "random": "#cc79a7",
+    },
+    spare=("#8a5a2b", "#6a3d9a"),
+)
+MARKERS = _Looks(
+    {
+        "unstructured": "o",
+        "unstructured_layerwise": "P",
+        "structured": "s",
+        "structured_global": "D",
+        "connection": "^",
+        "connection_global": "v",
+        "l1": "o",
+        "l2": "P",
+        "lrp": "s",
+        "taylor": "D",
+        "gradient": "^",
+        "random": "v",
+    },
+    spare=("h", "p"),
+)
+PALETTE = (*dict.fromkeys(COLOURS.values()), *COLOURS.spare)
+
+
+def in_order(name: str) -> tuple[int, str]:
+    """A key to sort methods and criteria by: as they stand above, then those added since."""
+    known = list(COLOURS)
+    return (known.index(name) if name in COLOURS else len(known), name)
+
+
 STYLES = {"one_shot": "-", "iterative": "--", "linear": "-.", "cubic": (0, (4, 1, 1, 1, 1, 1))}
 WITHOUT = {"none": (0, (1, 1.6)), "recalibrate": (0, (5, 1.5, 1, 1.5))}
 """Retraining that is none -> its line."""

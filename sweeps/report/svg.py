@@ -8,7 +8,7 @@ from xml.etree import ElementTree
 import matplotlib
 from matplotlib.figure import Figure
 
-from sweeps.report.style import COLOURS, GREY, INK, RELEASED
+from sweeps.report.style import GREY, INK, PALETTE, RELEASED
 
 _SVG, _XLINK = "http://www.w3.org/2000/svg", "http://www.w3.org/1999/xlink"
 _HREF = f"{{{_XLINK}}}href"
@@ -64,7 +64,7 @@ def _restyle(element: ElementTree.Element) -> None:
         if style is None:
             continue
         style = style.replace(INK, "currentColor")
-        for colour in {*COLOURS.values(), GREY}:
+        for colour in (*PALETTE, GREY):
             style = style.replace(colour, f"var(--c{colour[1:]})")
         element.set(attribute, re.sub(r"font-family:[^;]*;?", "", style))
 

@@ -80,7 +80,10 @@ def _write_figures(frames: SweepFrames, folder: Path) -> tuple[dict[str, str], d
         told[str(row["key"])] = trial_sentence(row) + faults
     svgs, absent = {}, {}
     for plate in PLATES:
-        figure = plate.draw(frames, released)
+        try:
+            figure = plate.draw(frames, released)
+        except Exception as error:  # of a sweep unlike any that was tried: the others are drawn
+            figure = f"This figure could not be drawn: {type(error).__name__}: {error}."
         if isinstance(figure, str):
             absent[plate.name] = figure
             continue

@@ -281,9 +281,9 @@ def test_methods_are_compared_by_one_criterion_and_others_stand_beside_the_contr
     assert drawn.count("#0123456789ab") == 2  # of accuracy and of MIS
 
 
-def test_a_sweep_of_criteria_is_coloured_by_criterion_and_chance_is_one():
-    parts = [synthetic(methods=("structured_global",), controls=False) for _ in range(3)]
-    names = ("lrp", "taylor", "random")
+def by_criteria(*names):
+    """A sweep of one method that compares criteria."""
+    parts = [synthetic(methods=("structured_global",), controls=False) for _ in names]
     trials = pd.concat(
         [
             p.trials.assign(
@@ -294,8 +294,41 @@ def test_a_sweep_of_criteria_is_coloured_by_criterion_and_chance_is_one():
         ],
         ignore_index=True,
     )
-    found = dataclasses.replace(parts[0], trials=trials)
-    assert {series.hue for series in all_series(pruned(found))} == set(names)
+    return dataclasses.replace(parts[0], trials=trials)
+
+
+def test_a_sweep_of_criteria_is_coloured_by_criterion_and_chance_is_one():
+    found = by_criteria("lrp", "taylor", "random")
+    assert {series.hue for series in all_series(pruned(found))} == {"lrp", "taylor", "random"}
+
+
+def test_a_criterion_that_the_report_has_never_heard_of_is_drawn_like_any_other(frames):
+    found = by_criteria("l1", "yours", "random")
+    hues = dict.fromkeys(series.hue for series in all_series(pruned(found)))
+    assert list(hues) == ["l1", "random", "yours"]
+    known = drawn(by_criteria("l1", "l2", "random"))
+    absent = {name for name, figure in known.items() if isinstance(figure, str)}
+    assert {name for name, figure in drawn(found).items() if isinstance(figure, str)} == absent
+    named_otherwise = frames.trials.assign(
+        criterion=frames.trials["criterion"].replace({"l1": "yours"})
+    )
+    figures = drawn(dataclasses.replace(frames, trials=named_otherwise))
+    assert {n for n, f in figures.items() if isinstance(f, str)} == {"units_over_density"}
+
+
+def test_a_figure_that_cannot_be_drawn_leaves_the_others(few, tmp_path, monkeypatch):
+    first, *others = PLATES
+
+    def broken(*_):
+        raise KeyError("what nobody thought of")
+
+    broken_first = dataclasses.replace(first, draw=broken)
+    monkeypatch.setattr("sweeps.report.write.PLATES", (broken_first, *others))
+    write_files(few, tmp_path)
+    page = (tmp_path / PAGE).read_text()
+    assert "This figure could not be drawn: KeyError" in page
+    assert not (tmp_path / f"{first.name}.png").exists()
+    assert len(list(tmp_path.glob("*.png"))) > 5
 
 
 def test_the_front_is_what_nothing_beats():
