@@ -1,6 +1,7 @@
 """Ray's events, passed on to the outbox and to the terminal."""
 
 import traceback
+from collections import Counter
 from typing import Any
 
 from ray.tune import Callback
@@ -13,9 +14,14 @@ from sweeps.trainable import smaller_batch
 from trainables.config import TrialConfig, flat_params
 from trainables.workspace import Workspace, broken_state
 
+DEATHS = 2  # of its worker that a trial survives, without an epoch between them
+
 
 class SweepCallback(Callback):
-    """Tells the outbox and the terminal what happens; never raises, which would end the sweep."""
+    """Tells the outbox and the terminal what happens; never raises, which would end the sweep.
+
+    dropped: trials that Ray gave up although their worker may die once more.
+    """
 
     def __init__(
         self,
@@ -27,6 +33,8 @@ class SweepCallback(Callback):
         self.outbox, self.progress, self.workspace = outbox, progress, workspace
         self.stopping = stopping
         self.ended: set[str] = set()
+        self.dropped: list[TrialConfig] = []
+        self._n_dropped: Counter[str] = Counter()
         self.problems: list[str] = []
         self._unsaid: dict[str, list[dict[str, float]]] = {}  # key -> epochs not written yet
 
@@ -121,10 +129,25 @@ class SweepCallback(Callback):
         self.progress.ended(config, outcome, result["metrics"])
 
     def _died(self, trial: RayTrial) -> None:
-        """The worker is gone, and so are its repetitions."""
+        """The worker is gone, and so are its repetitions.
+
+        Or none was made: Ray (2.60) repeats only what runs, and a trial does not yet while a worker
+        that has ended another one takes it on. One that dies just then ends it for good.
+        """
         config: TrialConfig = trial.config["trial"]
-        if config.key not in self.ended:
-            self._failed(config, f"the worker died: {_last_line(trial)}")
+        if config.key in self.ended:
+            return
+        self._n_dropped[config.key] += 1
+        if trial.run_metadata.num_failures <= DEATHS and self._n_dropped[config.key] <= DEATHS:
+            self.dropped.append(config)
+            return
+        self._tell_start(config)
+        self._failed(config, f"the worker died: {_last_line(trial)}")
+
+    def take_dropped(self) -> list[TrialConfig]:
+        """The trials to launch once more, each told once."""
+        dropped, self.dropped = self.dropped, []
+        return dropped
 
     def _failed(self, config: TrialConfig, sentence: str) -> None:
         self.ended.add(config.key)

@@ -30,7 +30,7 @@ import mis
 import pruning
 import sweeps
 import trainables
-from sweeps.callbacks import SweepCallback
+from sweeps.callbacks import DEATHS, SweepCallback
 from sweeps.labels import Names
 from sweeps.outbox import Outbox
 from sweeps.progress import SweepProgress
@@ -43,7 +43,6 @@ from trainables.config import TrialConfig
 from trainables.workspace import Workspace
 
 _TRIAL_BYTES = 1_500_000_000  # of memory: torch, a GoogLeNet in training, a batch of 224 px
-_DEATHS = 2  # of its worker that a trial survives, without an epoch between them
 _OBJECT_STORE_BYTES = 300_000_000  # images are memory-mapped files and do not travel through Ray
 
 
@@ -162,18 +161,46 @@ def launch(
     n_wanted = len(configs) + (proposals.wanted if proposals else 0)
     names = names or Names(configs)
     progress = SweepProgress(console, n_done + n_wanted, n_done, names)
-    stopping = _stopping(sweep, results, names)
-    callback = SweepCallback(outbox, progress, Workspace(results), stopping)
+    callback = SweepCallback(outbox, progress, Workspace(results))
     there = connect()
     resources = trial_resources(sweep, there, may_grow=bool(os.environ.get("RAY_ADDRESS")))
     folder = results / "ray"
     shutil.rmtree(folder / sweep.name, ignore_errors=True)  # what trials printed the last time
+    search = PlannedSearch(configs, proposals) if proposals else None
+    problems: list[str] = []
+    left, interrupted = list(configs), False
+    with progress:
+        while left or search:
+            callback.stopping = _stopping(sweep, results, names)
+            n_before = len(callback.ended)
+            _fit(sweep, left, search, resources, callback, results)
+            n_trials = search.n_trials if search else len(left)
+            parts = [part for part in (callback.stopping, search) if part is not None]
+            problems += [problem for part in parts for problem in part.problems]
+            left, search = callback.take_dropped(), None
+            interrupted = len(callback.ended) - n_before + len(left) < n_trials
+            if interrupted:
+                break
+    failures = tuple(progress.failures)
+    if not failures and not interrupted:
+        shutil.rmtree(folder / sweep.name, ignore_errors=True)
+    return Launched(failures, (*callback.problems, *problems), interrupted)
+
+
+def _fit(
+    sweep: Sweep,
+    configs: Sequence[TrialConfig],
+    search: PlannedSearch | None,
+    resources: dict[str, float],
+    callback: SweepCallback,
+    results: Path,
+) -> None:
+    """Have Ray Tune run the trials, or those of the search; returns when it has no more."""
     space = {
         "results": str(results),
         "retry_smaller_batch": sweep.retry_smaller_batch,
         "processes": max(1, int(resources["gpu"])),
     }
-    search = PlannedSearch(configs, proposals) if proposals else None
     if search is None:
         space["trial"] = tune.grid_search(list(configs))
     tuner = tune.Tuner(
@@ -181,31 +208,21 @@ def launch(
         param_space=space,
         tune_config=tune.TuneConfig(
             reuse_actors=True,
-            num_samples=n_wanted if search else 1,
+            num_samples=search.n_trials if search else 1,
             search_alg=search,
-            scheduler=stopping,
+            scheduler=callback.stopping,
         ),
         run_config=tune.RunConfig(
             name=sweep.name,
-            storage_path=str(folder),
+            storage_path=str(results / "ray"),
             verbose=0,
             callbacks=[callback],
             # Trials keep their own state, which a new driver finds as well.
             checkpoint_config=tune.CheckpointConfig(
                 checkpoint_frequency=0, checkpoint_at_end=False
             ),
-            failure_config=tune.FailureConfig(max_failures=_DEATHS),
+            failure_config=tune.FailureConfig(max_failures=DEATHS),
             log_to_file=True,
         ),
     )
-    with progress:
-        tuner.fit()
-    n_trials = len(configs) if search is None else search.n_trials
-    launched = Launched(
-        failures=tuple(progress.failures),
-        problems=tuple(p for part in (callback, stopping, search) if part for p in part.problems),
-        interrupted=len(callback.ended) < n_trials,
-    )
-    if not launched.failures and not launched.interrupted:
-        shutil.rmtree(folder / sweep.name, ignore_errors=True)
-    return launched
+    tuner.fit()

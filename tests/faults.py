@@ -15,6 +15,7 @@ from small_studies import small_sweep
 from sweeps.plan import make_plan
 from sweeps.sweep import Grid, methods
 from sweeps.tracking import Tracker
+from sweeps.trainable import PruningTrial
 
 _TESTS = Path(__file__).parent
 _SETTINGS = {
@@ -34,12 +35,12 @@ def fault_plan(study="faults", **changes):
     return make_plan(dataclasses.replace(sweep, grids=(grid,), controls=False))
 
 
-def start(results, study="faults", log=None, **environment):
-    """The driver of the sweep, a process with a session of its own."""
+def start(results, study="faults", log=None, how=None, **environment):
+    """The driver of the sweep, a process with a session of its own. how: `drive`, or another."""
     # What other tests of this process have set for a Ray of their own is not for this one.
     inherited = {k: v for k, v in os.environ.items() if not k.startswith("RAY_")}
     return forked.start(
-        drive,
+        how or drive,
         results,
         study,
         environment={**inherited, **_SETTINGS, **environment},
@@ -131,6 +132,25 @@ def logged(results, study="faults"):
                 points[name, point.step] = str(point.value)  # "nan" equals "nan"
         found[run.data.tags["trial_key"]] = points
     return found
+
+
+class DiesTakingOn(PruningTrial):
+    """Its worker dies once, while it takes on another trial."""
+
+    def reset_config(self, new_config):
+        mark = Path(new_config["results"]) / "died"
+        if not mark.exists():
+            mark.touch()
+            os.kill(os.getpid(), signal.SIGKILL)
+        return super().reset_config(new_config)
+
+
+def drive_through_a_death(results, study):
+    """`drive` with workers of that kind."""
+    import sweeps.launch
+
+    sweeps.launch.PruningTrial = DiesTakingOn
+    return drive(results, study)
 
 
 def drive(results, study):

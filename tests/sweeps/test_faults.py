@@ -19,6 +19,7 @@ from pathlib import Path
 import pytest
 from faults import (
     code_of,
+    drive_through_a_death,
     end,
     finish,
     is_over,
@@ -220,6 +221,18 @@ def test_mlflow_away_and_its_postgresql_restarted_stop_nothing(quiet, results, m
             database.stop()
     if missing:
         pytest.skip(f"all but the restart of PostgreSQL was done: {missing}")
+
+
+def test_a_worker_that_dies_while_it_takes_on_a_trial_costs_nothing(quiet, results):
+    """Ray gives such a trial up at once; the driver launches it again."""
+    driver = start(results, how=drive_through_a_death)
+    try:
+        assert code_of(driver) == 0, log(results)
+    finally:
+        end(driver)
+    assert (results / "died").exists()
+    assert logged(results) == quiet[1]
+    assert not list((results / "outbox").glob("*.jsonl"))
 
 
 @pytest.fixture

@@ -17,7 +17,7 @@ from pruning import measure_sparsity, prunable_weights
 from sweeps.plan import Plan, make_plan
 from sweeps.report import load_frames
 from sweeps.run import run_sweep
-from sweeps.sweep import Grid
+from sweeps.sweep import Grid, with_settings
 from sweeps.tracking import Tracker
 from trainables.config import flat_params
 from trainables.datasets.loading import load_data
@@ -217,12 +217,18 @@ def test_a_trial_that_fails_is_told_and_the_others_go_on(swept):
 
 def test_what_cannot_work_is_refused_before_anything_is_launched(swept, tmp_path, monkeypatch):
     _, results, *_ = swept
-    plan = make_plan(small_sweep("refused"), settings={"score.n_tasks": 20})
     with pytest.raises(ValueError, match="needs at least 160 probe images, there are 60"):
-        run(plan, results)
-    too_many = make_plan(small_sweep("refused"), grid={"recalibrate_images": [97]})
+        make_plan(small_sweep("refused"), settings={"score.n_tasks": 20})
     with pytest.raises(ValueError, match="at most the 96 training images, got 97"):
-        run(too_many, results)
+        make_plan(small_sweep("refused"), grid={"recalibrate_images": [97]})
+    untold = make_plan(small_sweep("refused"))  # as where a folder's images are not counted yet
+    for name, value, message in (
+        ("score.n_tasks", 20, "needs at least 160 probe images, there are 60"),
+        ("recalibrate_images", 97, "at most the 96 training images, got 97"),
+    ):
+        wrong = with_settings(untold.configs, {name: value})
+        with pytest.raises(ValueError, match=message):
+            run(dataclasses.replace(untold, configs=tuple(wrong)), results)
     monkeypatch.setattr("shutil.disk_usage", lambda _: SimpleNamespace(free=1_000_000))
     with pytest.raises(OSError, match=r"needs \d.\d GB of free disk, it has 0.0 GB"):
         run(make_plan(small_sweep("refused")), results)
