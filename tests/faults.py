@@ -15,7 +15,6 @@ from small_studies import small_sweep
 from sweeps.plan import make_plan
 from sweeps.sweep import Grid, methods
 from sweeps.tracking import Tracker
-from sweeps.trainable import PruningTrial
 
 _TESTS = Path(__file__).parent
 _SETTINGS = {
@@ -24,7 +23,7 @@ _SETTINGS = {
     "RAY_worker_niceness": "0",  # else they wait for all that runs beside them
 }
 # Of a worker between two steps, and in one, where Tune's wrapper gives the name.
-_TITLES = (b"ray::PruningTrial", b"ray::ResourceTrainable")
+_TITLES = (b"ray::PruningTrial", b"ray::WaitsForAll", b"ray::ResourceTrainable")
 ROUNDS = {"prune.schedule": "iterative", "prune.rounds": 2, "finetune.epochs": 2}
 
 
@@ -134,22 +133,23 @@ def logged(results, study="faults"):
     return found
 
 
-class DiesTakingOn(PruningTrial):
-    """Its worker dies once, while it takes on another trial."""
-
-    def reset_config(self, new_config):
-        mark = Path(new_config["results"]) / "died"
-        if not mark.exists():
-            mark.touch()
-            os.kill(os.getpid(), signal.SIGKILL)
-        return super().reset_config(new_config)
-
-
 def drive_through_a_death(results, study):
-    """`drive` with workers of that kind."""
+    """`drive` with workers of which one dies while it takes on a trial."""
+    from faulty_workers import DiesTakingOn
+
     import sweeps.launch
 
     sweeps.launch.PruningTrial = DiesTakingOn
+    return drive(results, study)
+
+
+def drive_waiting(results, study):
+    """`drive` with workers that do nothing until they are told to."""
+    from faulty_workers import WaitsForAll
+
+    import sweeps.launch
+
+    sweeps.launch.PruningTrial = WaitsForAll
     return drive(results, study)
 
 

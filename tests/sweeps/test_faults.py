@@ -20,6 +20,7 @@ import pytest
 from faults import (
     code_of,
     drive_through_a_death,
+    drive_waiting,
     end,
     finish,
     is_over,
@@ -243,7 +244,10 @@ def nodes(tmp_path):
     inherited = {k: v for k, v in os.environ.items() if not k.startswith("RAY_")}
     process = subprocess.Popen(
         [sys.executable, str(TESTS / "nodes.py"), str(tmp_path)],
-        env={**inherited, **token, "RAY_AUTH_MODE": "token", "RAY_worker_niceness": "0"},
+        env={
+            **{**inherited, **token, "RAY_AUTH_MODE": "token", "RAY_worker_niceness": "0"},
+            "PYTHONPATH": str(TESTS),  # for faulty_workers.py; the program itself travels
+        },
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,
@@ -265,11 +269,14 @@ def test_a_node_that_goes_takes_no_epoch_with_it_and_each_has_its_own_images(qui
         shutil.rmtree(folder)
     for file in (results / "cache").glob("dense-*"):  # is trained on one of the nodes
         file.unlink()
-    driver = start(results, **address, SECATEUR_NODE_CACHE=str(results / "driver"))
+    own = {"SECATEUR_NODE_CACHE": str(results / "driver")}
+    driver = start(results, how=drive_waiting, **address, **own)
     try:
-        wait_for(lambda: len(workers(cluster)) == 3, "a trial on each node")
+        wait_for(lambda: is_over(driver) or len(workers(cluster)) == 3, "a trial on each node")
+        assert not is_over(driver), log(results)
         for pid in workers(cluster):  # the program has travelled to them
             assert b"/py_modules_files/" in Path(f"/proc/{pid}/environ").read_bytes()
+        (results / "go").touch()
         wait_for(lambda: len(states(results)) >= 2, "trials in training")
         print("rm", file=cluster.stdin, flush=True)
         assert code_of(driver) == 0, log(results)
