@@ -25,6 +25,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from mis.cells import KEPT_BYTES, KeptCells
 from mis.concepts import ConceptBatch, ConceptSpec, check_batch, segment
 from mis.maps import watching
 from mis.quantiles import UpperQuantile, values_above, values_needed
@@ -71,11 +72,14 @@ def dissect(
     rectified: Collection[str] = (),
     engine: Engine = "sparse",
 ) -> Dissection:
-    """Find each unit's best concept: one pass for the thresholds, one for the pixel counts.
+    """Find each unit's best concept: thresholds first, then the pixels above them.
+
+    The network runs once where memory holds the cells that may be above the thresholds
+    (`mis.cells.KEPT_BYTES`), and a second time for batches of which it does not.
 
     layers: names as in `network.named_modules()`; each gives [batch, channel, h, w], read in
         float32 before anything downstream can overwrite it.
-    batches: called twice, and must yield the same n_images images both times.
+    batches: called twice, and must yield the same n_images images in the same batches both times.
     quantile: of a unit's values are above its threshold, in (0, 1). iou: in (0, 1].
     rectified: those of the layers that are read after a ReLU which is no module of its own.
     engine: two ways to the same counts; "sparse" looks only where masks can be.
@@ -87,14 +91,21 @@ def dissect(
     """
     _require_settings(layers, quantile, iou, rectified)
     ranges: dict[str, _Range] = {}
+    kept, sizes = KeptCells(KEPT_BYTES if engine == "sparse" else 0), []
+
+    def lower_bounds() -> dict[str, Tensor]:
+        return {layer: found.values.lower_bound() for layer, found in ranges.items()}
 
     def note_range(layer: str, maps: Tensor) -> None:
         if layer not in ranges:
             ranges[layer] = _Range(layer, maps, n_images, quantile)
-        ranges[layer].add(maps)
+        rows = maps.permute(0, 2, 3, 1).contiguous()
+        kept.add(layer, rows, ranges[layer].add(rows.flatten(0, 2)), lower_bounds)
 
     with watching(network, layers, rectified, note_range) as run:
         for batch in _exactly(n_images, batches(), spec):
+            sizes.append(len(batch.images))
+            kept.begin()
             run(batch.images)
     units = {layer: ranges[layer].result() for layer in layers}
     tally = Tally(spec, [unit.threshold for unit in units.values()], engine)
@@ -103,9 +114,15 @@ def dissect(
         tally.see(layers.index(layer), maps, segments)
 
     with watching(network, layers, rectified, see) as run:
-        for batch in _exactly(n_images, batches(), spec):
+        for number, batch in enumerate(_exactly(n_images, batches(), spec)):
+            _require_size(batch, sizes, number)
             segments = segment(batch, spec)
-            run(batch.images)
+            cells = kept.take(number)
+            if cells is None:
+                run(batch.images)
+            else:
+                for layer, found in cells.items():
+                    tally.add(layers.index(layer), found)
             tally.count(segments)
     return _conclude(spec, units, tally, iou, n_images)
 
@@ -193,8 +210,8 @@ class _Range:
         self.lowest = maps.new_full((maps.shape[1],), math.inf)
         self.highest = -self.lowest
 
-    def add(self, maps: Tensor) -> None:
-        values = maps.permute(0, 2, 3, 1).flatten(0, 2)
+    def add(self, values: Tensor) -> Tensor | None:
+        """values: [position, unit]. Returns what `UpperQuantile.add` does."""
         self._refuse_not_finite(values)
         # Most units show their range in the first batch, and are not looked at again.
         narrow = self._is_narrow().nonzero().squeeze(1)
@@ -202,7 +219,7 @@ class _Range:
             of_narrow = values if len(narrow) == values.shape[1] else values[:, narrow]
             self.lowest[narrow] = torch.minimum(self.lowest[narrow], of_narrow.amin(0))
             self.highest[narrow] = torch.maximum(self.highest[narrow], of_narrow.amax(0))
-        self.values.add(values)
+        return self.values.add(values)
 
     def result(self) -> _Units:
         dead = self.values.maximum() <= 0
@@ -235,6 +252,14 @@ def _exactly(
     if n_seen != n_images:
         more = "more" if n_seen > n_images else n_seen
         raise ValueError(f"both passes must see n_images = {n_images} images, {more} came")
+
+
+def _require_size(batch: ConceptBatch, sizes: list[int], number: int) -> None:
+    if [len(batch.images)] != sizes[number : number + 1]:
+        raise ValueError(
+            f"both passes must see the same batches, but batch {number} has {len(batch.images)} "
+            f"images in the second and {sizes[number : number + 1]} in the first"
+        )
 
 
 def _conclude(

@@ -48,22 +48,39 @@ class UpperQuantile:
         self.pending: list[tuple[Tensor, Tensor]] = []  # units and values, above the floor
         self.n_pending = torch.empty(0)  # int64 [unit]
 
-    def add(self, values: Tensor) -> None:
-        """values: float32 [n, unit], finite. Raises ValueError when more than n_total came."""
+    def add(self, values: Tensor) -> Tensor | None:
+        """values: float32 [n, unit], finite. Raises ValueError when more than n_total came.
+
+        Returns int64, where in the flattened values those are that may be above the threshold;
+        None while all may be.
+        """
         if self.n_seen + len(values) > self.n_total:
             raise ValueError(f"{self.n_total} values a unit were announced, more came")
-        while len(values):
-            if self.kept is None or self.kept.shape[1] <= self.k:
+        rest, positions = values, None
+        while len(rest):
+            if self._all_matter():
                 n = max(2 * (self.k + 1), _FIRST)
-                self._keep(values[:n].T)
+                self._keep(rest[:n].T)
             else:
                 # As many again as came: of them about as many may matter as are kept.
                 n = self.n_seen
-                self._sift(values[:n])
-            self.n_seen += len(values[:n])
-            values = values[n:]
+                positions = self._sift(rest[:n])
+            self.n_seen += len(rest[:n])
+            rest = rest[n:]
+        if self._all_matter():
+            return None
+        if positions is not None and n >= len(values):  # all at once
+            return positions
+        return true_positions(above(values, self.floor))
 
-    def _sift(self, values: Tensor) -> None:
+    def lower_bound(self) -> Tensor:
+        """float32 [unit], what the threshold will not be below."""
+        return torch.full_like(self.floor, -math.inf) if self._all_matter() else self.floor
+
+    def _all_matter(self) -> bool:
+        return self.kept is None or self.kept.shape[1] <= self.k
+
+    def _sift(self, values: Tensor) -> Tensor:
         positions = true_positions(above(values, self.floor))
         units = positions % values.shape[1]
         self.pending.append((units, values.flatten().index_select(0, positions)))
@@ -71,6 +88,7 @@ class UpperQuantile:
         # Bounds the padded array of a merge, which is as wide as the busiest unit.
         if self.n_pending.max() > max(self.k, _PENDING):
             self._merge()
+        return positions
 
     def result(self) -> Tensor:
         """float32 [unit]. Raises ValueError when fewer than n_total values came."""

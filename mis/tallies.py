@@ -13,6 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from mis.cells import Cells, cells_at
 from mis.concepts import ConceptSpec, Segments
 from mis.rare import above, true_positions
 
@@ -24,8 +25,8 @@ _ROWS = 2**18
 class Tally:
     """Pixel counts of units against all concepts; int64, on the device of the maps.
 
-    For every batch, `see` each layer's maps, then `count`. Whatever the batches, the counts are
-    the same.
+    For every batch, `see` each layer's maps or `add` their cells, then `count`. Whatever the
+    batches, the counts are the same.
     """
 
     def __init__(
@@ -43,7 +44,7 @@ class Tally:
         # [concept, unit]: a row is what a product with the segments gives.
         self._shared, self._active = zeros, zeros[: len(spec.categories)].clone()
         self.concept = zeros[:, 0].clone()  # int64 [concept], pixels that show it
-        self._blocks: dict[tuple[int, int], list[_Blocks]] = {}  # by the size of the maps
+        self._cells: list[tuple[int, Cells]] = []  # and the first unit of their layer
         self._counts: list[Tensor] = []  # of the dense engine, one a layer
 
     def see(self, layer: int, maps: Tensor, segments: Segments) -> None:
@@ -51,16 +52,19 @@ class Tally:
         if not self.sparse:
             self._counts.append(_count_dense(maps, self.per_layer[layer], segments))
             return
+        rows, limits = maps.permute(0, 2, 3, 1).contiguous(), self.per_layer[layer]
+        self.add(layer, cells_at(rows, true_positions(above(rows, limits))))
+
+    def add(self, layer: int, cells: Cells) -> None:
+        """cells: at least all of the layer's that are above their thresholds. Sparse only."""
         first = sum(len(thresholds) for thresholds in self.per_layer[:layer])
-        blocks = _find_blocks(maps.permute(0, 2, 3, 1), self.per_layer[layer], first, segments.size)
-        # Layers with maps of one size are counted together: fewer, larger operations.
-        self._blocks.setdefault((maps.shape[2], maps.shape[3]), []).append(blocks)
+        self._cells.append((first, cells.above(self.per_layer[layer])))
 
     def count(self, segments: Segments) -> None:
         """Add what the layers showed since the last call; dense: all of them, in their order."""
         if self.sparse:
-            counts = _count_sparse(self._blocks, self.thresholds, segments)
-            self._blocks = {}
+            counts = _count_sparse(self._cells, self.thresholds, segments)
+            self._cells = []
         else:
             counts = torch.cat(self._counts, 1).double()
             self._counts = []
@@ -150,20 +154,20 @@ class _Blocks:
     pixel: Tensor  # int64 [block], its first pixel, counted through the batch
 
 
-def _count_sparse(
-    found: dict[tuple[int, int], list[_Blocks]], thresholds: Tensor, segments: Segments
-) -> Tensor:
-    """float64 [segment, unit]: pixels of the mask in each segment, of the blocks found.
+def _count_sparse(cells: list[tuple[int, Cells]], thresholds: Tensor, segments: Segments) -> Tensor:
+    """float64 [segment, unit]: pixels of the mask in each segment, of the cells above thresholds.
 
     Between four cells a row of pixels is linear: it is above the threshold on one stretch, which
     is counted run of segments by run.
     """
-    n_units = len(thresholds)
-    height, width = segments.size
+    n_units, (height, width) = len(thresholds), segments.size
     keys, lengths = [segments.of_run[:0]], [segments.of_run[:0]]
-    for (h, w), parts in found.items():
+    # Layers with maps of one size are counted together: fewer, larger operations.
+    for h, w in sorted({part.shape[1:3] for _, part in cells}):
+        alike = [(first, part) for first, part in cells if part.shape[1:3] == (h, w)]
         down, right = _axis(h, height, thresholds.device), _axis(w, width, thresholds.device)
-        for first, end, unit in _stretches(_joined(parts), thresholds, down, right, width):
+        blocks = _find_blocks(alike, thresholds, segments.size, down, right)
+        for first, end, unit in _stretches(blocks, thresholds, down, right, width):
             run = segments.run_of.index_select(0, first)
             while len(first):
                 run_end = segments.run_end.index_select(0, run)
@@ -178,48 +182,39 @@ def _count_sparse(
     return counts.double().view(-1, n_units)
 
 
-def _joined(parts: list[_Blocks]) -> _Blocks:
-    joined = {
-        name: torch.cat([getattr(part, name) for part in parts], -1) for name in vars(parts[0])
-    }
-    return _Blocks(**joined)
-
-
 def _find_blocks(
-    maps: Tensor, thresholds: Tensor, first_unit: int, size: tuple[int, int]
+    parts: list[tuple[int, Cells]],
+    thresholds: Tensor,
+    size: tuple[int, int],
+    down: _Axis,
+    right: _Axis,
 ) -> _Blocks:
-    """maps: [batch, h, w, unit]; size: of the concept maps."""
-    n_images, h, w, n_units = maps.shape
-    down, right = _axis(h, size[0], maps.device), _axis(w, size[1], maps.device)
-    maps = maps.contiguous()
-    over = maps.new_zeros(n_images, h + 2, w + 2, n_units, dtype=torch.bool)
-    over[:, 1:-1, 1:-1] = above(maps, thresholds)
-    over = over[:, 1:] | over[:, :-1]
-    positions = true_positions(over[:, :, 1:] | over[:, :, :-1])
-    place = positions // n_units
-    unit = positions - place * n_units
-    image = torch.arange(n_images, device=maps.device)[:, None, None]
-    flat = maps.flatten()
-
-    def at(values: Tensor) -> Tensor:
-        return values.expand(n_images, h + 1, w + 1).flatten().index_select(0, place)
-
-    def corner(rows: Tensor, columns: Tensor) -> Tensor:
-        cell = at(((image * h + rows[:, None]) * w + columns) * n_units)
-        return flat.index_select(0, cell.add_(unit))
-
-    edges = [
-        (rows, columns)
-        for rows in (down.lower, down.upper)
-        for columns in (right.lower, right.upper)
-    ]
-    return _Blocks(
-        corners=torch.stack([corner(rows, columns) for rows, columns in edges]),
-        unit=unit + first_unit,
-        down=at(torch.arange(h + 1, device=maps.device)[:, None]),
-        right=at(torch.arange(w + 1, device=maps.device)),
-        pixel=at((image * size[0] + down.first[:, None]) * size[1] + right.first),
-    )
+    """Those around cells of equally large maps. size: of the concept maps."""
+    h, w = parts[0][1].shape[1:3]
+    unit = torch.cat([cells.unit.add_(first) for first, cells in parts])
+    place = torch.cat([cells.position // cells.shape[3] for _, cells in parts])
+    around = torch.cat([cells.around for _, cells in parts], 1)
+    line = place // w
+    image, column = line // h, place - line * w
+    row = line - image * h
+    # A block comes once: by the first of its cells that is above. Which are, of those before?
+    over = around[:4] > thresholds.index_select(0, unit)
+    over[:3] &= row > 0
+    over[::3] &= column > 0
+    earlier = (over[0] | over[1] | over[3], over[1] | over[2], over[3])
+    where, found = torch.stack([unit, row, column, image]), []
+    for y, x in ((0, 0), (0, 1), (1, 0), (1, 1)):
+        corners = around.view(3, 3, -1)[y : y + 2, x : x + 2].flatten(0, 1)
+        block = where + where.new_tensor([0, y, x, 0])[:, None]
+        if (y, x) != (1, 1):
+            first = (~earlier[2 * y + x]).nonzero().squeeze(1)
+            corners, block = corners.index_select(1, first), block.index_select(1, first)
+        found.append((corners, block))
+    corners, where = (torch.cat(each, 1) for each in zip(*found, strict=True))
+    unit, row, column, image = where.unbind()
+    pixel = image.mul_(size[0]).add_(down.first.index_select(0, row)).mul_(size[1])
+    pixel += right.first.index_select(0, column)
+    return _Blocks(corners, unit, row, column, pixel)
 
 
 def _stretches(

@@ -159,6 +159,42 @@ def test_batches_and_memory_order_do_not_matter(memory_format):
     assert torch.equal(whole.threshold, split.threshold)
 
 
+@pytest.mark.parametrize("seed", range(3))
+def test_a_network_runs_again_only_for_what_memory_does_not_hold(monkeypatch, seed):
+    """To the same counts. At first nothing is known: small batches are not kept."""
+    maps, labels, scenes = random_data(seed, n=600, units=20, cells=(4, 5))
+    other = random_data(seed + 9, n=600, units=7, cells=(2, 2))[0]
+    found, runs = [], []
+    for limit in (0, 40_000, 200_000, 2**31):
+        monkeypatch.setattr("mis.dissection.KEPT_BYTES", limit)
+        network = given(maps, other)
+        seen = []
+        network.register_forward_hook(lambda *_, seen=seen: seen.append(1))
+        batches = batches_of(labels, scenes, 25)
+        layers = ["layers.0", "layers.1"]
+        found.append(dissect(network, layers, batches, SPEC, n_images=600, quantile=0.05))
+        runs.append(len(seen) - 24)
+    for each in found[1:]:
+        assert all(torch.equal(each.iou[layer], found[0].iou[layer]) for layer in layers)
+        assert torch.equal(each.concept, found[0].concept)
+    assert found[0].best_iou.sum() > 0
+    assert runs[0] == 24 > runs[1] > runs[2] > runs[3] == 1
+
+
+def test_batches_must_be_the_same_in_both_passes():
+    maps, labels, scenes = random_data(0)
+    sizes = iter((12, 5))
+    with pytest.raises(ValueError, match="the same batches, but batch 0 has 5 images in the sec"):
+        dissect(
+            given(maps),
+            ["layers.0"],
+            lambda: batches_of(labels, scenes, next(sizes))(),
+            SPEC,
+            n_images=12,
+            quantile=0.1,
+        )
+
+
 def test_constant_maps_are_on_nowhere():
     """Resized, a constant may exceed itself by rounding: the mask would be noise."""
     maps = torch.full((4, 200, 7, 7), 1.0) * torch.rand(200)[:, None, None]

@@ -52,6 +52,26 @@ def test_thresholds_equal_a_sort(kind, quantile, size):
             assert n_above == k
 
 
+@pytest.mark.parametrize("size", [7, 64, 700, 2000])
+@pytest.mark.parametrize("kind", ["random", "tied", "zero", "drifting", "rectified"])
+def test_positions_of_all_that_may_be_above(kind, size):
+    """None but at first; more than are above in the end, but few more as values come in."""
+    values = draw(kind, 2000, 5)
+    found, positions, bounds = UpperQuantile(2000, 0.02), [], []
+    for part in values.split(size):
+        positions.append(found.add(part))
+        bounds.append(found.lower_bound())
+    thresholds = found.result()
+    assert all((bound <= thresholds).all() for bound in bounds)
+    assert all(p is None for p in positions[: len([p for p in positions if p is None])])
+    for part, chosen in zip(values.split(size), positions, strict=True):
+        above = (part > thresholds).flatten().nonzero().squeeze(1).tolist()
+        assert chosen is None or set(above) <= set(chosen.tolist())
+    known = [len(chosen) for chosen in positions if chosen is not None]
+    if kind == "random":
+        assert sum(known[-len(known) // 2 :]) <= 3 * 5 * 40
+
+
 def test_order_and_batches_do_not_matter():
     values = draw("random", 3000, 4)
     mixed = values[torch.randperm(3000, generator=torch.Generator().manual_seed(1))]
