@@ -229,24 +229,28 @@ def _stretches(
         above, beside = blocks.down[chosen], blocks.right[chosen]
         a, b, c, d = blocks.corners[:, chosen]
         weight = torch.add(down.weight.index_select(0, above), row, alpha=down.step)
-        left = torch.lerp(a, c, weight)  # [row, block]
-        rise = torch.lerp(b, d, weight) - left
-        # Pixels of a row are numbered from 0: where does it meet the threshold?
-        crossing = (thresholds.index_select(0, unit) - left).div_(rise)
-        crossing = crossing.sub_(right.weight.index_select(0, beside)).div_(right.step)
-        n_pixels = right.n_pixels.index_select(0, beside)
-        n_rows = down.n_pixels.index_select(0, above)
-        rising = (rise >= 0).float()
-        start = (crossing.floor() + 1).clamp_(min=0)
-        start = torch.minimum(start, n_pixels).mul_(rising)
-        stop = torch.minimum(crossing.ceil_().clamp_(min=0), n_pixels)
-        stop = torch.maximum(stop, rising.mul_(n_pixels))
-        found = ((stop > start) & (row < n_rows)).flatten().nonzero().squeeze(1)
+        left, last = torch.lerp(a, c, weight), torch.lerp(b, d, weight)  # [row, block]
+        limit, n_rows = thresholds.index_select(0, unit), down.n_pixels.index_select(0, above)
+        on = (torch.maximum(left, last) > limit).logical_and_(row < n_rows)
+        found = true_positions(on)
         y = found // len(unit)
         block = found - y * len(unit)
+        left, last = (ends.flatten().index_select(0, found) for ends in (left, last))
+        beside = beside.index_select(0, block)
+        rise = last - left
+        # Pixels of a row are numbered from 0: where does it meet the threshold?
+        crossing = (limit.index_select(0, block) - left).div_(rise)
+        crossing = crossing.sub_(right.weight.index_select(0, beside)).div_(right.step)
+        n_pixels = right.n_pixels.index_select(0, beside)
+        rising = rise >= 0
+        start = torch.minimum((crossing.floor() + 1).clamp_(min=0), n_pixels).mul_(rising)
+        stop = torch.minimum(crossing.ceil_().clamp_(min=0), n_pixels)
+        stop = torch.where(rising, n_pixels, stop)
         pixel = first.index_select(0, block).add_(y, alpha=width)
+        some = true_positions(stop > start)
+        pixel = pixel.index_select(0, some)
         yield (
-            pixel + start.flatten().index_select(0, found).long(),
-            pixel + stop.flatten().index_select(0, found).long(),
-            unit.index_select(0, block),
+            pixel + start.index_select(0, some).long(),
+            pixel + stop.index_select(0, some).long(),
+            unit.index_select(0, block.index_select(0, some)),
         )
