@@ -56,7 +56,10 @@ class UpperQuantile:
         """
         if self.n_seen + len(values) > self.n_total:
             raise ValueError(f"{self.n_total} values a unit were announced, more came")
-        rest, positions = values, None
+        if not self._all_matter() and len(values) <= self.n_seen:
+            self.n_seen += len(values)
+            return self._sift(values)
+        rest = values
         while len(rest):
             if self._all_matter():
                 n = max(2 * (self.k + 1), _FIRST)
@@ -64,14 +67,10 @@ class UpperQuantile:
             else:
                 # As many again as came: of them about as many may matter as are kept.
                 n = self.n_seen
-                positions = self._sift(rest[:n])
+                self._sift(rest[:n])
             self.n_seen += len(rest[:n])
             rest = rest[n:]
-        if self._all_matter():
-            return None
-        if positions is not None and n >= len(values):  # all at once
-            return positions
-        return true_positions(above(values, self.floor))
+        return None if self._all_matter() else true_positions(above(values, self.floor))
 
     def lower_bound(self) -> Tensor:
         """float32 [unit], what the threshold will not be below."""

@@ -72,6 +72,17 @@ def test_positions_of_all_that_may_be_above(kind, size):
         assert sum(known[-len(known) // 2 :]) <= 3 * 5 * 40
 
 
+def test_positions_of_a_large_batch_after_a_small_one():
+    """Its first values are kept, its last sifted: the positions are those of all of it."""
+    values, found = draw("random", 2000, 5), UpperQuantile(2000, 0.02)
+    small, large, rest = values.split([30, 1040, 930])
+    assert found.add(small) is None
+    chosen = found.add(large)
+    found.add(rest)
+    above = (large > found.result()).flatten().nonzero().squeeze(1).tolist()
+    assert above and set(above) <= set(chosen.tolist())
+
+
 def test_order_and_batches_do_not_matter():
     values = draw("random", 3000, 4)
     mixed = values[torch.randperm(3000, generator=torch.Generator().manual_seed(1))]
