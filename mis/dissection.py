@@ -122,7 +122,7 @@ def dissect(
                 run(batch.images)
             else:
                 for layer, found in cells.items():
-                    tally.add(layers.index(layer), found)
+                    tally.add(layers.index(layer), found.above(units[layer].threshold))
             tally.count(segments)
     return _conclude(spec, units, tally, iou, n_images)
 

@@ -56,9 +56,9 @@ class Tally:
         self.add(layer, cells_at(rows, true_positions(above(rows, limits))))
 
     def add(self, layer: int, cells: Cells) -> None:
-        """cells: at least all of the layer's that are above their thresholds. Sparse only."""
+        """cells: all of the layer's that are above their thresholds. Sparse only."""
         first = sum(len(thresholds) for thresholds in self.per_layer[:layer])
-        self._cells.append((first, cells.above(self.per_layer[layer])))
+        self._cells.append((first, cells))
 
     def count(self, segments: Segments) -> None:
         """Add what the layers showed since the last call; dense: all of them, in their order."""
@@ -114,8 +114,6 @@ class _Axis:
     the outermost centres, where both of their cells are the outermost.
     """
 
-    lower: Tensor  # int64 [interval], cell
-    upper: Tensor  # int64 [interval], cell
     first: Tensor  # int64 [interval], its first pixel
     n_pixels: Tensor  # float32 [interval]
     weight: Tensor  # float32 [interval], of the upper cell at the first pixel
@@ -131,10 +129,7 @@ def _axis(n_cells: int, n_pixels: int, device: torch.device) -> _Axis:
     counts = torch.bincount(interval, minlength=n_cells + 1)
     first = counts.cumsum(0) - counts
     weight = position[first.clamp(max=n_pixels - 1)] - torch.arange(n_cells + 1)
-    cells = torch.arange(n_cells + 1, device=device)
     return _Axis(
-        lower=(cells - 1).clamp(min=0),
-        upper=cells.clamp(max=n_cells - 1),
         first=first.to(device),
         n_pixels=counts.float().to(device),
         weight=weight.float().to(device),

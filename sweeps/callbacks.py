@@ -20,18 +20,13 @@ DEATHS = 2  # of its worker that a trial survives, without an epoch between them
 class SweepCallback(Callback):
     """Tells the outbox and the terminal what happens; never raises, which would end the sweep.
 
+    stopping: the scheduler of the trials that run; each launch has its own.
     dropped: trials that Ray gave up although their worker may die once more.
     """
 
-    def __init__(
-        self,
-        outbox: Outbox,
-        progress: SweepProgress,
-        workspace: Workspace,
-        stopping: StratifiedStopping | None = None,
-    ) -> None:
+    def __init__(self, outbox: Outbox, progress: SweepProgress, workspace: Workspace) -> None:
         self.outbox, self.progress, self.workspace = outbox, progress, workspace
-        self.stopping = stopping
+        self.stopping: StratifiedStopping | None = None
         self.ended: set[str] = set()
         self.dropped: list[TrialConfig] = []
         self._n_dropped: Counter[str] = Counter()

@@ -34,14 +34,15 @@ def fault_plan(study="faults", **changes):
     return make_plan(dataclasses.replace(sweep, grids=(grid,), controls=False))
 
 
-def start(results, study="faults", log=None, how=None, **environment):
-    """The driver of the sweep, a process with a session of its own. how: `drive`, or another."""
+def start(results, study="faults", log=None, worker=None, **environment):
+    """The driver of the sweep, a process with a session of its own. worker: as in `drive`."""
     # What other tests of this process have set for a Ray of their own is not for this one.
     inherited = {k: v for k, v in os.environ.items() if not k.startswith("RAY_")}
     return forked.start(
-        how or drive,
+        drive,
         results,
         study,
+        worker,
         environment={**inherited, **_SETTINGS, **environment},
         log=log or results / "driver.log",
     )
@@ -133,32 +134,16 @@ def logged(results, study="faults"):
     return found
 
 
-def drive_through_a_death(results, study):
-    """`drive` with workers of which one dies while it takes on a trial."""
-    from faulty_workers import DiesTakingOn
-
-    import sweeps.launch
-
-    sweeps.launch.PruningTrial = DiesTakingOn
-    return drive(results, study)
-
-
-def drive_waiting(results, study):
-    """`drive` with workers that do nothing until they are told to."""
-    from faulty_workers import WaitsForAll
-
-    import sweeps.launch
-
-    sweeps.launch.PruningTrial = WaitsForAll
-    return drive(results, study)
-
-
-def drive(results, study):
+def drive(results, study, worker=None):
     """What `make sweep` does, without the report: it has tests of its own, and takes as long as
-    all trials together.
+    all trials together. worker: name of one of faulty_workers.py, in the place of real ones.
     """
     import sweeps.run
 
+    if worker:
+        import faulty_workers
+
+        sweeps.launch.PruningTrial = getattr(faulty_workers, worker)
     sweeps.run.write_report = lambda *_: None
     try:
         return sweeps.run.run_sweep(fault_plan(study), results, Console(width=110))

@@ -19,8 +19,6 @@ from pathlib import Path
 import pytest
 from faults import (
     code_of,
-    drive_through_a_death,
-    drive_waiting,
     end,
     finish,
     is_over,
@@ -226,7 +224,7 @@ def test_mlflow_away_and_its_postgresql_restarted_stop_nothing(quiet, results, m
 
 def test_a_worker_that_dies_while_it_takes_on_a_trial_costs_nothing(quiet, results):
     """Ray gives such a trial up at once; the driver launches it again."""
-    driver = start(results, how=drive_through_a_death)
+    driver = start(results, worker="DiesTakingOn")
     try:
         assert code_of(driver) == 0, log(results)
     finally:
@@ -245,7 +243,10 @@ def nodes(tmp_path):
     process = subprocess.Popen(
         [sys.executable, str(TESTS / "nodes.py"), str(tmp_path)],
         env={
-            **{**inherited, **token, "RAY_AUTH_MODE": "token", "RAY_worker_niceness": "0"},
+            **inherited,
+            **token,
+            "RAY_AUTH_MODE": "token",
+            "RAY_worker_niceness": "0",
             "PYTHONPATH": str(TESTS),  # for faulty_workers.py; the program itself travels
         },
         stdin=subprocess.PIPE,
@@ -270,7 +271,7 @@ def test_a_node_that_goes_takes_no_epoch_with_it_and_each_has_its_own_images(qui
     for file in (results / "cache").glob("dense-*"):  # is trained on one of the nodes
         file.unlink()
     own = {"SECATEUR_NODE_CACHE": str(results / "driver")}
-    driver = start(results, how=drive_waiting, **address, **own)
+    driver = start(results, worker="WaitsForAll", **address, **own)
     try:
         wait_for(lambda: is_over(driver) or len(workers(cluster)) == 3, "a trial on each node")
         assert not is_over(driver), log(results)
