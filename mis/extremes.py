@@ -10,6 +10,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from mis.rare import both_ends
+
 # Images whose unit means are held before they are merged into the extremes; at least the depth,
 # so that what is kept is not sorted again for every few images.
 BUFFER_IMAGES = 2048
@@ -59,8 +61,9 @@ class ExtremesCollector:
         self._met = torch.zeros(len(priority), dtype=torch.bool)
         self._buffer: list[tuple[Tensor, Tensor]] = []  # priorities [image], means [image, unit]
         self._widths: list[int] = []  # channels of each layer
-        self._top: list[Tensor] = []  # int64 keys [unit, <= depth], one tensor a block of units
-        self._bottom: list[Tensor] = []
+        # int64 keys [unit, <= 2 x depth], one tensor a block of units: all that came or, of more
+        # than fit, the least and then the greatest; within an end in no order.
+        self._ends: list[Tensor] = []
 
     @property
     def n_images(self) -> int:
@@ -89,7 +92,8 @@ class ExtremesCollector:
         """The extremes of the images that came; ValueError for fewer than 2 x depth of them."""
         _require_images(self.n_images, self.depth)
         self._merge()
-        top, bottom = torch.cat(self._top).cpu(), torch.cat(self._bottom).cpu()
+        ends = torch.cat([keys.sort(dim=1).values.cpu() for keys in self._ends])
+        bottom, top = ends[:, : self.depth], ends[:, -self.depth :].flip(1)
         return Extremes(
             layers=self.layers,
             layer_of=torch.arange(len(self.layers)).repeat_interleave(torch.tensor(self._widths)),
@@ -110,8 +114,7 @@ class ExtremesCollector:
             "priority": self.priority,
             "met": self._met.clone(),
             "widths": self._widths,
-            "top": [keys.cpu() for keys in self._top],
-            "bottom": [keys.cpu() for keys in self._bottom],
+            "ends": [keys.cpu() for keys in self._ends],
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -121,8 +124,7 @@ class ExtremesCollector:
         """
         self.require(state["layers"], state["depth"], state["priority"])
         self._met, self._widths = state["met"].clone(), state["widths"]
-        self._top, self._bottom = list(state["top"]), list(state["bottom"])
-        self._buffer = []
+        self._ends, self._buffer = list(state["ends"]), []
 
     def require(self, layers: Sequence[str], depth: int, priority: Tensor) -> None:
         """Raise ValueError unless the collector is of these."""
@@ -142,13 +144,15 @@ class ExtremesCollector:
         self._refuse_not_finite(means)
         for block, columns in enumerate(means.split(MERGE_UNITS, dim=1)):
             keys = sort_keys(columns.T.contiguous(), priorities)
-            if block == len(self._top):
-                self._top.append(keys[:, :0])
-                self._bottom.append(keys[:, :0])
-            self._top[block] = _extreme(self._top[block], keys, self.depth, largest=True)
-            self._bottom[block] = _extreme(self._bottom[block], keys, self.depth, largest=False)
+            if block == len(self._ends):
+                self._ends.append(keys[:, :0])
+            keys = torch.cat([self._ends[block].to(keys.device), keys], dim=1)
+            few = keys.shape[1] <= 2 * self.depth
+            self._ends[block] = keys if few else both_ends(keys, self.depth)
 
     def _refuse_not_finite(self, means: Tensor) -> None:
+        if means.sum().isfinite():  # which a single NaN or infinity would not leave so
+            return
         bad = (~means.isfinite()).any(dim=0).nonzero().flatten().tolist()
         if not bad:
             return
@@ -177,11 +181,6 @@ def key_values(keys: Tensor) -> Tensor:
     """The float32 values that `sort_keys` made the keys from."""
     ordered = (keys >> 32).to(torch.int32)
     return (ordered ^ ((ordered >> 31) & _ALL_BUT_SIGN)).view(torch.float32)
-
-
-def _extreme(kept: Tensor, keys: Tensor, depth: int, *, largest: bool) -> Tensor:
-    keys = torch.cat([kept.to(keys.device), keys], dim=1)
-    return keys.topk(min(depth, keys.shape[1]), dim=1, largest=largest).values
 
 
 def _inverse_permutation(priority: Tensor) -> Tensor:

@@ -35,6 +35,7 @@ from trainables.networks import unit_layers, unread_units
 from trainables.randomness import generator
 from trainables.workspace import read_state, whole_file
 
+_VERSION = 2  # raise it when what is saved of a pass changes
 _SAVED_EVERY = 20_000  # images of a pass, after which an interruption costs no more than the rest
 
 
@@ -177,7 +178,7 @@ def _pass(
     precision = resolve_precision(config.compute, device)
     # All that what is collected depends on: networks of other seeds rank ties otherwise.
     depends_on = [_fingerprint(network), images.digest, identity(config.score), config.seed]
-    path = cache / f"pass-{digest_of([*depends_on, precision])[:16]}.pt"
+    path = cache / f"pass-{digest_of([_VERSION, *depends_on, precision])[:16]}.pt"
     state = read_state(path, torch.device("cpu"))
     if state is not None:
         collector.load_state_dict(state)
