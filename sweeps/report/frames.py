@@ -269,11 +269,15 @@ def _caption(runs: Sequence[Run]) -> str:
     def known(*parts: tuple[str, str, str]) -> str:
         return ", ".join(f"{left}{value}{right}" for left, value, right in parts if value)
 
-    images = ((param(f"data.{name}_images"), f" {name}") for name in ("train", "val", "probe"))
+    # A folder's images are all meant where no number is set.
+    counts = {
+        name: param(f"data.{name}_images").replace("None", "all")
+        for name in ("train", "val", "probe")
+    }
     network, data = param("network.name"), param("data.name")
     groups = (
         known(("", f"{network} on {data}", ""), ("", param("data.pixels"), " px")),
-        known(("", known(*(("", n, name) for n, name in images)), " images")),
+        known(("", known(*(("", n, f" {name}") for name, n in counts.items())), " images")),
         known(("MIS by ", param("score.similarity"), ""), ("", param("score.n_tasks"), " tasks")),
         known(("seed ", param("seed"), "")),
         known(("", tag("device"), ""), ("", tag("precision"), ""), ("torch ", tag("torch"), "")),

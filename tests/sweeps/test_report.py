@@ -19,11 +19,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from mlflow.entities import Param, Run, RunData, RunInfo
 from report_frames import LAYERS, in_rounds, log_sweep, log_trial, synthetic, without
 from rich.console import Console
 
 from sweeps.report import load, report_published, report_study
 from sweeps.report.cost_figures import pareto_front
+from sweeps.report.frames import _caption
 from sweeps.report.page import render, sections
 from sweeps.report.plates import PLATES
 from sweeps.report.published import published_trials
@@ -528,6 +530,14 @@ def test_title_legend_and_caption_of_a_file_lie_around_the_figure(logged):
     heights = [places[name] for name in (order[0], order[1], order[2], order[4], caption)]
     assert heights == sorted(heights)
     assert all(b - a > 8 for a, b in zip(heights, heights[1:], strict=False))
+
+
+def test_the_caption_says_all_where_a_folder_s_images_were_not_limited():
+    limits = {"data.name": "image_folder", "data.train_images": "None", "data.val_images": "3000"}
+    params = [Param(name, value) for name, value in {**limits, "network.name": "googlenet"}.items()]
+    info = RunInfo("0", "0", "someone", "FINISHED", 0, 1, "active")
+    run = Run(info, RunData(params=params))
+    assert _caption([run]) == "googlenet on image_folder; all train, 3000 val images"
 
 
 def test_released_points_are_shown_unasked_beside_imagenet_alone(few):
