@@ -34,6 +34,7 @@ _BRANCHES = {
     "branch4": ("pool", "#cc79a7"),
 }
 
+_NAMES = 30  # of blocks along an axis: more would lie over each other
 _SEEN = 0.002  # of the units: less cannot be seen
 _STATES = {"dead": "dead", "constant": "constant, not zero", "unread": "read by nobody"}
 
@@ -141,8 +142,12 @@ def _name_blocks(axes: Axes, layers: Sequence[str], *, last: bool) -> None:
     starts = [i for i, block in enumerate(blocks) if i == 0 or block != blocks[i - 1]]
     if len(starts) > 24:
         starts = starts[:: len(starts) // 12]
-    names = [blocks[i].removeprefix("inception") for i in starts]
-    axes.set_xticks(starts, names if last else [""] * len(names), rotation=45, ha="right")
+    names, free = [], len(layers)
+    for i in reversed(starts):  # the short blocks are the first: of those the last is named
+        fits = last and free - i >= len(layers) / _NAMES
+        names.append(blocks[i].removeprefix("inception") if fits else "")
+        free = i if fits else free
+    axes.set_xticks(starts, names[::-1], rotation=45, ha="right")
     axes.set_xlim(-0.5, len(layers) - 0.5)
     if last:
         axes.set_xlabel("layer, in the order of the network")

@@ -35,6 +35,7 @@ from sweeps.report.series import all_series, mean_points, pruned
 from sweeps.report.style import WIDTH, _apart, _columns, legend, new_figure
 from sweeps.report.svg import inline_svg
 from sweeps.report.table import COLUMNS, summary, terminal_table
+from sweeps.report.unit_figures import _name_blocks
 from sweeps.report.words import purpose_fields, summary_sentences
 from sweeps.report.write import PAGE, _findings, write_files
 from sweeps.tracking import Tracker
@@ -484,6 +485,20 @@ def test_layers_stand_beside_an_untrained_network_and_raw_pixels(few):
         means = of[label].groupby("layer")[value].mean().reindex(layers).to_numpy()
         drawn_ = [each for each in axes.lines if each.get_linestyle() == line]
         assert any(np.allclose(each.get_ydata(), means) for each in drawn_), label
+
+
+def test_names_of_blocks_do_not_lie_over_each_other():
+    blocks = ("3a", "3b", "4a", "4b", "4c", "4d", "4e", "5a", "5b")
+    layers = ["conv2", "conv3", *(f"inception{block}.x" for block in blocks for _ in range(6))]
+    figure, (axes,) = new_figure(1, 2.6)
+    _name_blocks(axes, layers, last=True)
+    figure.canvas.draw()
+    shown = [label for label in axes.get_xticklabels() if label.get_text()]
+    assert {"conv2", "3a"} <= {label.get_text() for label in shown}
+    places = axes.get_xticks()[[bool(label.get_text()) for label in axes.get_xticklabels()]]
+    pixels = np.diff(axes.transData.transform([(x, 0) for x in places])[:, 0])
+    # Turned by 45 degrees a name is as high across as its letters are, times the root of two.
+    assert pixels.min() > shown[0].get_fontsize() * figure.dpi / 72
 
 
 def test_a_legend_is_never_wider_than_the_page():
