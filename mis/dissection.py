@@ -29,6 +29,7 @@ from mis.cells import KEPT_BYTES, KeptCells
 from mis.concepts import ConceptBatch, ConceptSpec, check_batch, segment
 from mis.maps import watching
 from mis.quantiles import UpperQuantile, values_above, values_needed
+from mis.rare import not_finite
 from mis.score import CONSTANT_RANGE
 from mis.tallies import Engine, Tally
 
@@ -229,9 +230,7 @@ class _Range:
         return ~(self.highest - self.lowest >= CONSTANT_RANGE)
 
     def _refuse_not_finite(self, values: Tensor) -> None:
-        if values.sum().isfinite():  # which a single NaN or infinity would not leave so
-            return
-        bad = (~values.isfinite()).any(0).nonzero().flatten().tolist()
+        bad = not_finite(values)
         if bad:
             raise FloatingPointError(
                 f"activations must be finite, but channel {bad[0]} of layer {self.layer!r} is NaN "

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from mis.rare import both_ends
+from mis.rare import both_ends, not_finite
 
 # Images whose unit means are held before they are merged into the extremes; at least the depth,
 # so that what is kept is not sorted again for every few images.
@@ -151,9 +151,7 @@ class ExtremesCollector:
             self._ends[block] = keys if few else both_ends(keys, self.depth)
 
     def _refuse_not_finite(self, means: Tensor) -> None:
-        if means.sum().isfinite():  # which a single NaN or infinity would not leave so
-            return
-        bad = (~means.isfinite()).any(dim=0).nonzero().flatten().tolist()
+        bad = not_finite(means)
         if not bad:
             return
         channel, layer = bad[0], 0

@@ -33,6 +33,13 @@ def true_positions(mask: Tensor) -> Tensor:
     return torch.from_numpy(np.flatnonzero(mask.numpy()))
 
 
+def not_finite(values: Tensor) -> list[int]:
+    """Columns of [row, column] that hold NaN or an infinity, ascending; fast where none does."""
+    if values.sum().isfinite():  # which a single NaN or infinity would not leave so
+        return []
+    return (~values.isfinite()).any(0).nonzero().flatten().tolist()
+
+
 def largest(values: Tensor, k: int) -> Tensor:
     """float32 [row, k], the k largest of each row of [row, n], in no order."""
     if values.device.type != "cpu":

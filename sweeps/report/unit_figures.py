@@ -137,17 +137,16 @@ def _layer_means(units: pd.DataFrame, layers: Sequence[str], value: str = "mis")
 
 
 def _name_blocks(axes: Axes, layers: Sequence[str], *, last: bool) -> None:
-    """Names of blocks, where a new one begins: the layer's name up to its first dot."""
+    """Names of blocks, where a new one begins and there is room: of the layer, to its first dot."""
     blocks = [layer.partition(".")[0] for layer in layers]
     starts = [i for i, block in enumerate(blocks) if i == 0 or block != blocks[i - 1]]
-    if len(starts) > 24:
-        starts = starts[:: len(starts) // 12]
-    names, free = [], len(layers)
+    apart = [starts.pop()]
     for i in reversed(starts):  # the short blocks are the first: of those the last is named
-        fits = last and free - i >= len(layers) / _NAMES
-        names.append(blocks[i].removeprefix("inception") if fits else "")
-        free = i if fits else free
-    axes.set_xticks(starts, names[::-1], rotation=45, ha="right")
+        if apart[-1] - i >= len(layers) / _NAMES:
+            apart.append(i)
+    apart.reverse()
+    names = [blocks[i].removeprefix("inception") for i in apart]
+    axes.set_xticks(apart, names if last else [""] * len(names), rotation=45, ha="right")
     axes.set_xlim(-0.5, len(layers) - 0.5)
     if last:
         axes.set_xlabel("layer, in the order of the network")
