@@ -12,8 +12,9 @@ from rich.table import Table
 
 from sweeps.estimate import Speed, duration, estimate, slots_here
 from sweeps.prepare import require_sizes
+from sweeps.settings import with_own_settings
 from sweeps.simulation import stopping_sentence
-from sweeps.sweep import Axis, Grid, Sweep, axis, methods, sweep_key, with_settings
+from sweeps.sweep import Axis, Grid, Sweep, axis, methods, sweep_key
 from trainables.config import TrialConfig
 from trainables.datasets.image_folder import folder_digest
 from trainables.datasets.remote import is_remote, remote_digest
@@ -65,7 +66,7 @@ def make_plan(
         return Plan(sweep, tuple(configs))
     for name in sweep.search.fields & (settings or {}).keys():
         raise ValueError(f"{name} is searched by this study, it cannot be set as well")
-    base = with_settings([sweep.base, *sweep.expand()], settings or {})[0]
+    base = with_own_settings(sweep.base, settings or {})
     return Plan(sweep, tuple(configs), _with_digests([base])[0])
 
 

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from sweeps.search import Search
+from sweeps.settings import with_settings
 from sweeps.stopping import Stopping
-from trainables.config import DATA_CRITERIA, METHODS, LrpConfig, PruneConfig, TrialConfig
+from trainables.config import METHODS, LrpConfig, PruneConfig, TrialConfig
 from trainables.fields import digest_of
 
 Overrides = Mapping[str, Any]
@@ -88,16 +89,22 @@ class Sweep:
     def expand(self, settings: Overrides | None = None) -> list[TrialConfig]:
         """Every trial once: the baselines, then the grids, the longest first; then the controls.
 
-        settings: fields set on all trials that have them, see `with_settings`. The controls are
-        those of the trials as they have become: another criterion is compared with chance, too.
+        settings: fields set on all trials that have them, see `with_settings`. The baselines and
+        the controls are those of the trials as they have become: another criterion is compared
+        with chance, too, and the untrained network stays untrained whatever the others start from.
 
         Raises ValueError when nothing is left, or a combination is not legal.
         """
+        settings = dict(settings or {})
         pruned = [self.base.replace(point) for grid in self.grids for point in grid.points()]
         if not pruned:
             raise ValueError(f"the study {self.name} expands to no trial: an axis is empty")
-        baselines = _baselines(pruned, self.recalibrate_images)
-        configs = with_settings([*baselines, *pruned], settings or {})
+        recalibrate_images = settings.get("recalibrate_images", self.recalibrate_images)
+        if not any(config.recalibrate_images for config in pruned):
+            settings.pop("recalibrate_images", None)  # it is of the untrained network alone
+        pruned = with_settings(pruned, settings)
+        baselines = _baselines(pruned, recalibrate_images)
+        configs = list({config.key: config for config in [*baselines, *pruned]}.values())
         # The baselines first; then so that no long trial starts last.
         configs.sort(key=lambda c: (c.prune is not None, -c.n_epochs if c.prune else 0))
         controls = _controls(configs) if self.controls else []
@@ -170,36 +177,6 @@ def _controls(pruned: Sequence[TrialConfig]) -> list[TrialConfig]:
         worst = config.replace({"prune.most_important_first": True})
         reversed_.setdefault((seed, method), worst)
     return [*controls, *reversed_.values()]
-
-
-def with_settings(configs: Sequence[TrialConfig], settings: Mapping[str, Any]) -> list[TrialConfig]:
-    """The trials with fields set on all that have them; those that become equal are merged.
-
-    A dense trial has no `prune.rate` to set and stays as it is.
-    Raises ValueError for a field that no trial has, and for values that are refused.
-    """
-    changed = list(configs)
-    for name, value in settings.items():
-        if not any(_has(config, name) for config in changed):
-            raise ValueError(f"no trial of this study has a {name} to set")
-        changed = [c.replace({name: value}) if _has(c, name) else c for c in changed]
-    return list({config.key: config for config in changed}.values())
-
-
-def _has(config: TrialConfig, name: str) -> bool:
-    """Whether all that the dotted name leads through is there; a wrong name is left to replace."""
-    if name == "recalibrate_images":  # 0 is not to recalibrate: such a trial has no number of them
-        return config.recalibrate_images > 0
-    if name == "prune.samples_per_class":
-        return config.prune is not None and config.prune.criterion in DATA_CRITERIA
-    if name.startswith("prune.lrp."):
-        return config.prune is not None and config.prune.criterion == "lrp"
-    part: Any = config
-    for step in name.split(".")[:-1]:
-        part = getattr(part, step, config)
-        if part is None:
-            return False
-    return True
 
 
 def sweep_key(name: str, configs: Sequence[TrialConfig]) -> str:

@@ -17,7 +17,8 @@ from pruning import measure_sparsity, prunable_weights
 from sweeps.plan import Plan, make_plan
 from sweeps.report import load_frames
 from sweeps.run import run_sweep
-from sweeps.sweep import Grid, with_settings
+from sweeps.settings import with_settings
+from sweeps.sweep import Grid
 from sweeps.tracking import Tracker
 from trainables.config import flat_params
 from trainables.datasets.loading import load_data

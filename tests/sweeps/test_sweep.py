@@ -7,7 +7,7 @@ from pruning import CRITERIA, DATA_CRITERIA, GRANULARITIES, SCHEDULES, SCOPES
 from sweeps.labels import Names, unique_labels
 from sweeps.plan import axes_summary, make_plan, plan_summary
 from sweeps.studies import load_study, study_names
-from sweeps.sweep import Grid, Sweep, axis, methods, with_settings
+from sweeps.sweep import Grid, Sweep, axis, methods
 
 
 def kinds(configs):
@@ -124,22 +124,20 @@ def test_an_empty_axis_is_refused():
 
 
 def test_settings_reach_every_trial_that_has_the_field():
-    configs = with_settings(small_sweep().expand(), {"finetune.epochs": 3, "seed": 7})
+    configs = small_sweep().expand({"finetune.epochs": 3, "seed": 7})
     assert {c.finetune.epochs for c in configs if c.finetune} == {3}
     assert {c.seed for c in configs} == {7}
     assert len(configs) == 15
-    configs = with_settings(small_sweep().expand(), {"recalibrate_images": 32})
+    configs = small_sweep().expand({"recalibrate_images": 32})
     assert {c.recalibrate_images for c in configs} == {0, 32}
     assert sum(c.recalibrate_images == 32 for c in configs) == 4
-    configs = with_settings(small_sweep().expand(), {"network.recipe.epochs": 9})
+    configs = small_sweep().expand({"network.recipe.epochs": 9})
     assert {c.network.recipe.epochs for c in configs if c.network.recipe} == {9}
 
 
 def test_settings_that_make_trials_equal_merge_them():
-    configs = with_settings(
-        small_sweep().expand(), {"prune.granularity": "weight", "prune.scope": "layer"}
-    )
-    assert len(configs) == 3 + 2 + 2 + 4
+    configs = small_sweep().expand({"prune.granularity": "weight", "prune.scope": "layer"})
+    assert len(configs) == 3 + 2 + 2 + 2
 
 
 @pytest.mark.parametrize(
@@ -154,7 +152,68 @@ def test_settings_that_make_trials_equal_merge_them():
 )
 def test_wrong_settings_are_refused(settings, message):
     with pytest.raises(ValueError, match=message):
-        with_settings(small_sweep().expand(), settings)
+        small_sweep().expand(settings)
+
+
+TOGETHER = [
+    {"network.weights": "file", "network.checkpoint": "x.pt"},
+    {"finetune.lr_schedule": "step", "finetune.lr_milestones": (1,), "finetune.epochs": 2},
+    {"prune.schedule": "linear", "prune.rounds": 3},
+    {"prune.criterion": "lrp", "prune.samples_per_class": 5, "prune.lrp.target": "argmax"},
+    {"finetune": None, "rewind": "weights", "rewind_epoch": 1},
+    {"finetune.momentum": 0.0, "finetune.nesterov": False, "finetune.optimizer": "sgd"},
+    {"data.pixels": 48, "data.name": "image_folder", "data.packed": 64},
+    {"network.name": "resnet50", "network.weights": "file", "network.checkpoint": "r.pt"},
+]
+
+
+@pytest.mark.parametrize("settings", TOGETHER, ids=lambda s: next(iter(s)))
+def test_settings_are_set_together_in_any_order(settings):
+    keys = {
+        frozenset(c.key for c in small_sweep().expand(dict(order)))
+        for order in (list(settings.items()), list(settings.items())[::-1])
+    }
+    assert len(keys) == 1
+    pruned = [
+        c for c in small_sweep().expand(settings) if c.prune and c.prune.criterion != "random"
+    ]
+    name, value = next(iter(settings.items()))
+    found = {getattr(c, name.split(".")[0]) for c in pruned if not isinstance(c, str)}
+    if "." in name:
+        found = {getattr(part, name.split(".")[1]) for part in found if part is not None}
+    assert found == {value}
+
+
+def test_a_study_with_ready_weights_can_train_its_own_by_a_recipe():
+    recipe = {"network.recipe.epochs": 3, "network.weights": "train"}
+    configs = load_study("paper").with_data("/x").expand(recipe)
+    assert {c.network.recipe.epochs for c in configs if c.network.weights == "train"} == {3}
+    assert {c.network.weights for c in configs} == {"train", "random"}
+
+
+def test_controls_stay_what_they_are_whatever_is_set():
+    settings = {"network.weights": "file", "network.checkpoint": "x.pt", "finetune.epochs": 3}
+    dense, retrained, untrained = small_sweep().expand(settings)[:3]
+    assert (dense.label, retrained.label) == ("dense", "dense retrained")
+    assert dense.network == retrained.network and dense.network.checkpoint == "x.pt"
+    assert untrained.network.weights == "random" and untrained.network.checkpoint is None
+    assert untrained.label == "untrained" and untrained.recalibrate_images == 64
+    iterative = dataclasses.replace(
+        small_sweep(), grids=(Grid({}, set={"prune.schedule": "iterative", "prune.rounds": 4}),)
+    )
+    control = next(c for c in iterative.expand({"finetune.epochs": 2}) if c.label.endswith("ined"))
+    assert control.n_epochs == 8  # as long as the pruned ones
+    rewound = small_sweep().expand({"finetune": None, "rewind": "learning_rate", "rewind_epoch": 1})
+    assert {c.rewind for c in rewound if c.label in ("dense", "untrained")} == {"none"}
+    assert {c.rewind for c in rewound if "as pruned" in c.label} == {"none"}
+
+
+def test_a_criterion_without_images_leaves_the_settings_of_images_behind():
+    scarce = load_study("scarce")
+    assert {c.prune.criterion for c in scarce.expand({"prune.criterion": "l2"}) if c.prune} == {
+        "l2",
+        "random",
+    }
 
 
 def test_an_axis_takes_other_values():
