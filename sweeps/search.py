@@ -14,7 +14,8 @@ Point = Mapping[str, Any]
 """Name of a dimension -> a value: of a choice among labelled ones, its label."""
 
 _METRICS = re.compile(
-    r"val/(top1|top5|loss|ece)|train/loss|prune/(sparsity|sparsity_network|n_zero|n_collapsed)"
+    r"val/(top1|top1_[ab]|top5|loss|ece)|train/loss"
+    r"|prune/(sparsity|sparsity_network|n_zero|n_collapsed)"
     r"|cost/(params|macs|latency)(_masked)?"
     r"|mis/(mean|median|task_accuracy|change|mean_dead_as_half|n_units|n_unread|n_constant|n_dead)"
     r"|mis/.+/mean|dissection/.+"

@@ -29,6 +29,8 @@ NAMES = {
     "prune/sparsity": "fraction of the prunable weights that are zero, 0 to 1, counted",
     "prune/sparsity_network": "the same of all weights of the network",
     "val/top1, val/top5": "accuracy on the validation images, 0 to 1; `_error`: its standard error",
+    "val/top1_a, val/top1_b": "the same on two halves of the images: what is chosen on one is told "
+    "on the other",
     "val/loss, val/ece": "cross-entropy in nats; expected calibration error, 0 to 1",
     "train/loss": "mean over an epoch, nats",
     "mis/mean": "Machine Interpretability Score, mean over alive units; chance is 0.5, the most 1",

@@ -40,7 +40,9 @@ def predict(
 def accuracy_metrics(logits: Tensor, labels: Tensor) -> dict[str, float]:
     """val/top1, val/top5 (fractions), val/loss (mean cross entropy, nats), val/ece.
 
-    val/top1_error is the standard error of val/top1 over images, sqrt(p (1 - p) / n).
+    val/top1_error is the standard error of val/top1 over images, sqrt(p (1 - p) / n). val/top1_a
+    and val/top1_b are the accuracies on two halves of the images (see `halves`), left out where
+    there is one image: what is chosen on one half is reported on the other.
     logits float [image, class]; labels int64 [image]. val/ece is the expected calibration error
     (Guo et al. 2017, eq. 3) over 15 equal bins of confidence. With fewer than six classes
     val/top5 would always be 1 and is left out.
@@ -61,9 +63,22 @@ def accuracy_metrics(logits: Tensor, labels: Tensor) -> dict[str, float]:
         "val/loss": loss.mean().item(),
         "val/ece": _calibration_error(confidence, right),
     }
+    if len(right) > 1:
+        first, second = (right[half].double().mean().item() for half in halves(labels))
+        metrics |= {"val/top1_a": first, "val/top1_b": second}
     if logits.shape[1] > 5:
         metrics["val/top5"] = in_top5.double().mean().item()
     return metrics
+
+
+def halves(labels: Tensor) -> tuple[Tensor, Tensor]:
+    """int64 ids of two halves of the images, each with its share of every class.
+
+    The same for all networks: the images of a class, in their order, go to the halves in turn.
+    labels: int64 [image].
+    """
+    by_class = labels.argsort(stable=True)
+    return by_class[0::2], by_class[1::2]
 
 
 def _of_each(logits: Tensor, labels: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:

@@ -9,7 +9,7 @@ from networks_for_tests import tiny_inception
 
 from trainables import evaluate
 from trainables.datasets.images import ArrayImages, normalise
-from trainables.evaluate import accuracy_metrics, network_inputs, predict
+from trainables.evaluate import accuracy_metrics, halves, network_inputs, predict
 
 CPU = torch.device("cpu")
 
@@ -40,6 +40,14 @@ def slow_metrics(logits, labels):
         confidence = chances[ranked[0]]
         m = next(m for m in range(15) if m / 15 < confidence <= (m + 1) / 15)
         bins[m].append((ranked[0] == label, confidence))
+    right = [max(row) == row[label] for row, label in zip(logits.tolist(), labels, strict=True)]
+    turn = {}
+    parts: dict[int, list[bool]] = {0: [], 1: []}
+    for label in sorted(set(labels.tolist())):
+        for i in range(n):
+            if labels[i] == label:  # the images of all classes, one class after the other, in turn
+                parts[len(turn) % 2].append(right[i])
+                turn[i] = label
     ece = 0.0
     for members in (b for b in bins if b):
         accuracy = sum(right for right, _ in members) / len(members)
@@ -48,6 +56,8 @@ def slow_metrics(logits, labels):
     return {
         "val/top1": top1 / n,
         "val/top1_error": math.sqrt(top1 / n * (1 - top1 / n) / n),
+        "val/top1_a": sum(parts[0]) / len(parts[0]),
+        "val/top1_b": sum(parts[1]) / len(parts[1]),
         "val/top5": top5 / n,
         "val/loss": loss / n,
         "val/ece": ece,
@@ -67,6 +77,18 @@ def test_a_sure_network_has_known_metrics():
     metrics = accuracy_metrics(logits, labels)
     assert metrics["val/top1"] == 0.75 and metrics["val/ece"] == 0.25
     assert metrics["val/loss"] == 2000 / 4
+
+
+def test_halves_share_no_image_and_have_their_share_of_every_class():
+    labels = torch.arange(803) % 20  # as generated images and folders have them: in turn, sorted
+    for given in (labels, labels.sort().values):
+        first, second = halves(given)
+        assert sorted([*first.tolist(), *second.tolist()]) == list(range(803))
+        counts = [given[half].bincount(minlength=20) for half in (first, second)]
+        assert (counts[0] - counts[1]).abs().max() <= 1
+        assert abs(len(first) - len(second)) <= 1
+    one = accuracy_metrics(torch.eye(6)[:1], torch.tensor([0]))
+    assert "val/top1_a" not in one and "val/top1_b" not in one
 
 
 def test_top5_is_left_out_where_it_says_nothing():

@@ -305,6 +305,7 @@ def test_the_dense_network_is_trained_once_and_found_again(tmp_path):
     )
     assert path == dense_path(config, data, tmp_path) and list(tmp_path.iterdir()) == [path]
     measured = ("train/loss", "train/lr", "val/top1", "val/top1_error", "val/loss", "val/ece")
+    measured = (*measured, "val/top1_a", "val/top1_b")
     assert epochs == [(n, *measured) for n in (1, 2)]
     found = load_dense(config, data, tmp_path)
     state = torch.load(path, weights_only=True)
