@@ -3,6 +3,7 @@
 import subprocess
 import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -118,7 +119,7 @@ def public_difference(device: torch.device) -> float:
 
 
 def _errors(extremes: Extremes, vectors: Tensor) -> None:
-    groups = draw_groups(IMAGES, generator=torch.Generator())
+    groups = draw_groups(len(vectors), generator=torch.Generator())
     settings = {"n_tasks": TASKS, "k": K, "generator": torch.Generator()}
     replicate_mis(extremes, vectors, groups, slope=SLOPE, **settings)
 
@@ -128,6 +129,18 @@ def image_errors(device: torch.device) -> float:
     vectors = _vectors(device)
     extremes = _extremes(_activations(), deeper(images_needed(TASKS, K) // 2, IMAGES))
     return ratio(lambda: _errors(extremes, vectors), lambda: _score(extremes, vectors), rounds=3)
+
+
+def many_images(device: torch.device) -> float:
+    """The error over images of 50,000 images against that of 5,000; a tenth of the units."""
+    kinds, few = torch.randn(8, DIMENSION), UNITS // 10
+    actions = []
+    for n in (50_000, 5_000):
+        vectors = F.normalize(kinds[torch.randint(8, (n,))] + torch.randn(n, DIMENSION), dim=1)
+        depth = deeper(images_needed(TASKS, K) // 2, n)
+        extremes = _extremes(torch.rand(few, n), depth)
+        actions.append(partial(_errors, extremes, vectors.to(device)))
+    return ratio(*actions, rounds=1)
 
 
 def network_score(device: torch.device) -> float:
@@ -213,6 +226,7 @@ def _peak() -> int:
 BENCHMARKS: dict[str, tuple[Callable[[torch.device], float], float | None]] = {
     "MIS of a unit / the same with every task's vectors in memory": (task_scores, 0.02),
     "error over images / score": (image_errors, 15),
+    "error over images of 50,000 images / of 5,000": (many_images, 10),
     "score of a network / forward pass": (network_score, 1.3),
     "the same with errors and by pixels / forward pass": (network_score_and_errors, None),
     "memory at 20,000 images / at 5,000": (memory(20_000), 2),

@@ -4,6 +4,7 @@ A task shows k explanation images of a unit's either side (plus: strongly activa
 weakly) and two queries, and asks which query belongs to which side.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -29,6 +30,10 @@ class Deal:
 
     plus: Tensor
     minus: Tensor
+
+    def of_units(self, units: slice) -> "Deal":
+        """The deal of some of the units."""
+        return Deal(self.plus[units], self.minus[units])
 
 
 def images_needed(n_tasks: int, k: int, query_rank: int | None = None) -> int:
@@ -97,6 +102,12 @@ def deal_tasks(top: Tensor, bottom: Tensor, deal: Deal, *, query_rank: int | Non
     plus, plus_query = _deal(top, deal.plus.to(top.device), first_query)
     minus, minus_query = _deal(bottom, deal.minus.to(bottom.device), first_query)
     return Tasks(plus, minus, plus_query, minus_query)
+
+
+def join_tasks(parts: Sequence[Tasks]) -> Tasks:
+    """All parts' tasks about the same units, one after another."""
+    names = ("plus", "minus", "plus_query", "minus_query")
+    return Tasks(**{n: torch.cat([getattr(part, n) for part in parts], dim=1) for n in names})
 
 
 def _deal(ranked: Tensor, deal: Tensor, query_rank: int) -> tuple[Tensor, Tensor]:

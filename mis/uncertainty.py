@@ -15,12 +15,13 @@ from torch import Tensor
 
 from mis.extremes import Extremes
 from mis.margins import Margins, Metric
-from mis.tasks import deal_tasks, draw_deal, images_needed
+from mis.tasks import deal_tasks, draw_deal, images_needed, join_tasks
 
 N_GROUPS = 10
 # A group must hold more of one side of one unit than the depth allows for so rarely that it never
 # happens: 7,280 units have 145,600 such chances a network.
 _CHANCE = 1e-12
+_UNITS = 128  # whose replicates are dealt at a time: 8 MB of image ids
 
 
 def deeper(depth: int, n_images: int, n_groups: int = N_GROUPS) -> int:
@@ -84,14 +85,22 @@ def replicate_mis(
     if len(groups) != len(vectors.vectors):
         raise ValueError(f"{len(vectors.vectors)} images need as many groups, got {len(groups)}")
     deals = [draw_deal(n_units, n_tasks=n_tasks, k=k, generator=generator) for _ in range(2)]
-    group_top, group_bottom = groups[extremes.top], groups[extremes.bottom]
     replicates = torch.empty(2, n_groups, n_units, dtype=torch.float64)
-    for group in range(n_groups):
-        top = _first(extremes.top, group_top != group, depth)
-        bottom = _first(extremes.bottom, group_bottom != group, depth)
-        for number, deal in enumerate(deals):
-            margins = vectors(deal_tasks(top, bottom, deal, query_rank=query_rank)).cpu()
-            replicates[number, group] = (slope * margins).sigmoid().mean(dim=1)
+    # All groups' tasks about a unit at once: they ask about the same few hundred images.
+    for begin in range(0, n_units, _UNITS):
+        units = slice(begin, begin + _UNITS)
+        ends = [
+            (ranked[units], groups[ranked[units]]) for ranked in (extremes.top, extremes.bottom)
+        ]
+        tasks = []
+        for group in range(n_groups):
+            top, bottom = (_first(ranked, of != group, depth) for ranked, of in ends)
+            tasks += [
+                deal_tasks(top, bottom, deal.of_units(units), query_rank=query_rank)
+                for deal in deals
+            ]
+        margins = vectors(join_tasks(tasks)).cpu().unflatten(1, (n_groups, 2, n_tasks))
+        replicates[:, :, units] = (slope * margins).sigmoid().mean(dim=3).permute(2, 1, 0).double()
     return replicates
 
 

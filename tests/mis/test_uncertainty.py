@@ -8,6 +8,7 @@ import torch
 import torch.nn.functional as F
 from mis_oracles import ranked_images
 
+from mis import margins
 from mis.extremes import ExtremesCollector
 from mis.margins import Margins
 from mis.score import score_tasks, score_units
@@ -90,6 +91,31 @@ def test_vectors_prepared_once_give_the_same():
         for v in (vectors, Margins(vectors, n_reads=10**9))
     ]
     assert torch.equal(found[0], found[1])
+
+
+def test_without_a_matrix_a_unit_is_read_once_for_all_its_replicates(monkeypatch):
+    """Many images have no matrix of similarities: twenty sweeps over them all were slow."""
+    vectors, activations = world(150, 0)
+    extremes = collect(activations, torch.arange(150), deeper(20, 150), torch.arange(150))
+    groups = draw_groups(150, generator=generator())
+    settings = {"slope": SLOPE, "n_tasks": 10, "k": 1}
+    want = replicate_mis(
+        extremes, Margins(vectors, n_reads=10**9), groups, generator=generator(1), **settings
+    )
+    few = Margins(vectors, n_reads=0)
+    assert few.matrix is None
+    read = []
+
+    def note(found, plus, *others):
+        read.append(len(plus) * plus.shape[1])
+        return margins_of_vectors(found, plus, *others)
+
+    margins_of_vectors = margins._margins_of_vectors
+    monkeypatch.setattr(margins, "_margins_of_vectors", note)
+    found = replicate_mis(extremes, few, groups, generator=generator(1), **settings)
+    torch.testing.assert_close(found, want)
+    assert sum(read) == 7 * 200  # tasks: of 7 units, 10 in each of 20 replicates
+    assert read[0] >= 200 and max(read) <= margins.TASKS_AT_ONCE
 
 
 @pytest.mark.parametrize("n_groups", [2, 3, 10])
