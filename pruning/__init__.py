@@ -5,7 +5,7 @@ Nothing here knows of files, of Ray, of MLflow or of the interpretability scores
 
 from pruning.compaction import Kept, compact, compact_keep, copy_back, kept_entries
 from pruning.criteria import CRITERIA, score_weights
-from pruning.gradients import gradient_scores
+from pruning.gradients import TARGETS, gradient_scores
 from pruning.granularity import GRANULARITIES, expand_groups, group_scores
 from pruning.liveness import Sources, read_channels
 from pruning.masks import Held, KeepMask, Sparsity, batchnorm_of, measure_sparsity, prunable_weights
@@ -22,6 +22,7 @@ __all__ = [
     "NORMS",
     "SCHEDULES",
     "SCOPES",
+    "TARGETS",
     "Held",
     "Kept",
     "KeepMask",

@@ -1,8 +1,8 @@
 """What does the loss say? The criteria that need labelled images: gradient and Taylor.
 
-A filter or an input channel is scored by a gate, a number a sample that its values are multiplied
-by (1) or raised by (0): the derivative of the loss by it is exact for every sample, and costs no
-gradient of a weight.
+A filter or an input channel is scored by a gate, a number per sample that all positions of its map
+are multiplied by (1) or raised by (0): the derivative of the loss by it is exact for every sample,
+and costs no gradient of a weight.
 """
 
 from collections.abc import Collection, Iterable, Iterator, Mapping
@@ -16,6 +16,8 @@ from torch import Tensor, nn
 from pruning.granularity import GRANULARITIES
 from pruning.masks import batchnorm_of
 
+TARGETS = ("loss", "logit")
+
 
 def gradient_scores(
     network: nn.Module,
@@ -23,29 +25,36 @@ def gradient_scores(
     criterion: Literal["gradient", "taylor"],
     granularity: str,
     names: Collection[str],
+    target: Literal["loss", "logit"] = "loss",
 ) -> dict[str, Tensor]:
-    """Score the groups of convolutions by the loss L, the cross-entropy with the labels.
+    """Score the groups of convolutions by how much L changes, to first order.
 
     batches: normalised images, float [sample, 3, height, width], and labels, int64 [sample], on
         the network's device. How the samples are split into batches does not matter.
     names: of the weights to score. L must depend on them in eval mode: auxiliary heads are out.
+    target: what L is. "loss", as published: the cross-entropy with the labels, which says next to
+        nothing of images that the network has fitted. "logit": the label's logit, which is not
+        saturated there; LRP starts from it, too.
 
-    "filter", taylor: |mean over positions of y x dL/dy|, to first order the change of L when the
+    "filter", taylor: |sum over positions of y x dL/dy|, to first order the change of L when the
         filter goes (Molchanov et al. 2017, sec. 2.2); its mean over samples. y is the filter's
         output after the BatchNorm that follows, if one does; after the ReLU it would be the same.
-    "filter", gradient: |mean over positions of dL/dy| (Sun et al. 2017, a pruning criterion in
-        Yeom et al. 2021); its mean over samples.
+    "filter", gradient: |sum over positions of dL/dy|, the change of L per unit by which the whole
+        map is raised (Sun et al. 2017, a pruning criterion in Yeom et al. 2021); its mean over
+        samples.
     "input_channel": the same with y what the convolution reads, apart from its other readers.
     "weight": |w x dL/dw| (Molchanov et al. 2019, sec. 3, whose square ranks the same) or
         |dL/dw|, with L the mean over the samples, because autograd has no gradient of a weight
         for each sample: what samples say against each other cancels out.
-    The mean over positions and not the sum, which would rank layers with large maps higher.
+    The sum over positions, so that all layers are on one scale, the change of L. Molchanov et al.
+    write the mean, which ranks the same within a layer; over layers they divide by a layer's L2
+    norm (`normalise_scores`), which is the same of sum and mean.
 
     Returns name -> float64 scores on the CPU, at least 0: [filter], [input channel], or in the
     weight's shape. The network computes in eval mode without autocast, and is left as it was.
-    Raises ValueError for an unknown criterion or granularity, for no sample, for a name that is
-    not of a convolution's weight, that L does not depend on, or that is grouped but scored by
-    input channel; FloatingPointError, naming the layer, when a score is not finite.
+    Raises ValueError for an unknown criterion, granularity or target, for no sample, for a name
+    that is not of a convolution's weight, that L does not depend on, or that is grouped but scored
+    by input channel; FloatingPointError, naming the layer, when a score is not finite.
     """
     if criterion not in ("gradient", "taylor"):
         raise ValueError(f"criterion must be one of gradient, taylor, got {criterion!r}")
@@ -53,6 +62,8 @@ def gradient_scores(
         raise ValueError(
             f"granularity must be one of {', '.join(GRANULARITIES)}, got {granularity!r}"
         )
+    if target not in TARGETS:
+        raise ValueError(f"target must be one of {', '.join(TARGETS)}, got {target!r}")
     taylor = criterion == "taylor"
     places = _places(network, granularity, names)
     totals: dict[str, Tensor] = {}
@@ -60,9 +71,9 @@ def gradient_scores(
     with _evaluating(network):
         for images, labels in batches:
             if granularity == "weight":
-                sums = _by_weight(network, images, labels, taylor, names)
+                sums = _by_weight(network, images, labels, taylor, names, target)
             else:
-                sums = _by_gate(network, images, labels, taylor, places)
+                sums = _by_gate(network, images, labels, taylor, places, target)
             n_samples += len(images)
             totals = {n: totals[n] + s for n, s in sums.items()} if totals else sums
     if n_samples == 0:
@@ -115,13 +126,18 @@ def _evaluating(network: nn.Module) -> Iterator[None]:
 
 
 def _by_weight(
-    network: nn.Module, images: Tensor, labels: Tensor, taylor: bool, names: Collection[str]
+    network: nn.Module,
+    images: Tensor,
+    labels: Tensor,
+    taylor: bool,
+    names: Collection[str],
+    target: str,
 ) -> dict[str, Tensor]:
     """dL/dw or w x dL/dw, L summed over the samples; float64."""
     # Stand-ins for the parameters: frozen ones are scored, too, and no .grad is touched.
     weights = {n: network.get_parameter(n).detach().requires_grad_() for n in names}
     outputs = torch.func.functional_call(network, weights, (images,))
-    derivatives = _derivatives(outputs, labels, weights)
+    derivatives = _derivatives(outputs, labels, weights, target)
     if not taylor:
         return {n: d.double() for n, d in derivatives.items()}
     return {n: d.double() * weights[n].detach() for n, d in derivatives.items()}
@@ -133,16 +149,15 @@ def _by_gate(
     labels: Tensor,
     taylor: bool,
     places: Mapping[str, tuple[nn.Module, bool]],
+    target: str,
 ) -> dict[str, Tensor]:
-    """|dL/dgate over the number of positions|, summed over the samples; float64 [channel]."""
+    """|dL/dgate|, summed over the samples; float64 [channel]."""
     gates: dict[str, Tensor] = {}
-    positions = dict.fromkeys(places, 0)
 
     def gated(name: str, values: Tensor) -> Tensor:
         # A copy, too: what later writes in place, a ReLU or a residual sum, writes elsewhere.
         if name not in gates:  # a module that runs twice has one gate
             gates[name] = values.new_full((*values.shape[:2], 1, 1), float(taylor)).requires_grad_()
-        positions[name] += values.shape[2] * values.shape[3]
         return values * gates[name] if taylor else values + gates[name]
 
     with ExitStack() as hooks:
@@ -153,18 +168,22 @@ def _by_gate(
                 hook = module.register_forward_hook(lambda _, x, y, n=name: gated(n, y))
             hooks.callback(hook.remove)
         outputs = network(images)
-    derivatives = _derivatives(outputs, labels, {name: gates.get(name) for name in places})
+    gates_of = {name: gates.get(name) for name in places}
+    derivatives = _derivatives(outputs, labels, gates_of, target)
     return {
-        name: (derivative.flatten(1).double() / positions[name]).abs().sum(0)
+        name: derivative.flatten(1).double().abs().sum(0)
         for name, derivative in derivatives.items()
     }
 
 
 def _derivatives(
-    outputs: Tensor, labels: Tensor, by: Mapping[str, Tensor | None]
+    outputs: Tensor, labels: Tensor, by: Mapping[str, Tensor | None], target: str
 ) -> dict[str, Tensor]:
-    # A sum, so that a sample's derivative does not depend on how many others are in its batch.
-    loss = F.cross_entropy(outputs, labels, reduction="sum")
+    # Sums, so that a sample's derivative does not depend on how many others are in its batch.
+    if target == "logit":
+        loss = outputs.gather(1, labels[:, None]).sum()
+    else:
+        loss = F.cross_entropy(outputs, labels, reduction="sum")
     reached = [tensor for tensor in by.values() if tensor is not None]
     found = iter(torch.autograd.grad(loss, reached, allow_unused=True) if reached else ())
     derivatives = {n: None if tensor is None else next(found) for n, tensor in by.items()}

@@ -1,6 +1,7 @@
 """From a criterion to the score of every group: the one door to all criteria."""
 
 from collections.abc import Collection, Iterable
+from typing import Literal
 
 import torch
 from torch import Generator, Tensor, nn
@@ -30,11 +31,12 @@ def score_groups(
     exclude: Collection[str] = (),
     batches: Batches | None = None,
     rules: LrpRules | None = None,
+    target: Literal["loss", "logit"] = "loss",
 ) -> dict[str, Tensor]:
     """Score every group of the prunable weights; the higher is kept. Changes nothing.
 
     criterion: a name in `CRITERIA` or `DATA_CRITERIA`; the latter need `batches`, and "lrp" takes
-        `rules` (None: its defaults).
+        `rules` (None: its defaults), "gradient" and "taylor" take `target`.
     generator: a CPU generator; only "random" draws from it.
     exclude: prefixes of module names that are left alone; the scores of the others do not change.
 
@@ -56,8 +58,8 @@ def score_groups(
     if criterion == "lrp":
         return lrp_scores(network, batches, granularity, list(weights), rules or LrpRules())
     if criterion == "taylor":
-        return gradient_scores(network, batches, "taylor", granularity, list(weights))
-    return gradient_scores(network, batches, "gradient", granularity, list(weights))
+        return gradient_scores(network, batches, "taylor", granularity, list(weights), target)
+    return gradient_scores(network, batches, "gradient", granularity, list(weights), target)
 
 
 def _by_chance(groups: dict[str, Tensor], generator: Generator) -> dict[str, Tensor]:

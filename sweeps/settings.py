@@ -3,7 +3,14 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from trainables.config import DATA_CRITERIA, LrpConfig, PruneConfig, TrainConfig, TrialConfig
+from trainables.config import (
+    DATA_CRITERIA,
+    FIRST_ORDER,
+    LrpConfig,
+    PruneConfig,
+    TrainConfig,
+    TrialConfig,
+)
 
 Settings = Mapping[str, Any]
 """Dotted field of a TrialConfig -> value."""
@@ -35,6 +42,8 @@ def _made_room(config: TrialConfig, own: Settings) -> dict[str, Any]:
     criterion = own.get("prune.criterion")
     if criterion is not None and criterion not in DATA_CRITERIA:
         room["prune.samples_per_class"] = PruneConfig.samples_per_class
+    if criterion is not None and criterion not in FIRST_ORDER:
+        room["prune.target"] = PruneConfig.target
     if criterion is not None and criterion != "lrp":
         room["prune.lrp"] = LrpConfig()
     if config.network.recipe is None and any(n.startswith("network.recipe.") for n in own):
@@ -54,6 +63,8 @@ def _has(config: TrialConfig, name: str, settings: Settings) -> bool:
         return config.retrain is not None
     if name == "prune.samples_per_class":
         return prune is not None and criterion in DATA_CRITERIA
+    if name == "prune.target":
+        return prune is not None and criterion in FIRST_ORDER
     if name == "prune.lrp" or name.startswith("prune.lrp."):
         return prune is not None and criterion == "lrp"
     if name.startswith("network.recipe.") and settings.get("network.weights") == "train":

@@ -170,7 +170,8 @@ def _controls(pruned: Sequence[TrialConfig]) -> list[TrialConfig]:
         chance = dataclasses.replace(
             config.prune,
             lrp=LrpConfig(),
-            normalise="none",
+            normalise=None,
+            target="loss",
             **settings,  # type: ignore[type-var]
         )
         controls.append(config.replace({"prune": chance}))

@@ -7,6 +7,7 @@ from typing import Any, Literal, Self
 from trainables.fields import Checked, digest_of, flat, identity, replaced
 from trainables.stages import (
     DATA_CRITERIA,
+    FIRST_ORDER,
     METHODS,
     ComputeConfig,
     DataConfig,
@@ -21,6 +22,7 @@ from trainables.stages import (
 
 __all__ = [
     "DATA_CRITERIA",
+    "FIRST_ORDER",
     "KEY_VERSION",
     "METHODS",
     "ComputeConfig",
@@ -168,6 +170,8 @@ class TrialConfig(Checked):
             name += f" {self.prune.rate:g} {self.schedule}"
             if self.prune.criterion != "l1":
                 name += f" {self.prune.criterion}"
+            if self.prune.target != "loss":
+                name += f" of the {self.prune.target}"
             if self.prune.criterion in DATA_CRITERIA:
                 name += f" {self.prune.samples_per_class} a class"
             if self.prune.most_important_first:

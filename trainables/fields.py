@@ -12,6 +12,12 @@ from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 PLACE = {"place": True}
 
 
+def said_as(name: str) -> dict[str, str]:
+    """Metadata of a field for which the identity takes the attribute of that name: what a value
+    stands for, so that two ways to write one thing are one trial."""
+    return {"said_as": name}
+
+
 def _fits(value: object, hint: Any) -> bool:
     origin, args = get_origin(hint), get_args(hint)
     if origin is Literal:
@@ -75,7 +81,7 @@ def identity(config: Any) -> dict[str, Any]:
     """The non-default fields that say what is computed, nested as the dataclasses are."""
     said: dict[str, Any] = {}
     for item in dataclasses.fields(config):
-        value = getattr(config, item.name)
+        value = getattr(config, item.metadata.get("said_as", item.name))
         if item.metadata.get("place"):
             continue
         if dataclasses.is_dataclass(value):

@@ -15,6 +15,7 @@ from trainables.fields import digest_of, flat
 from trainables.randomness import generator
 from trainables.workspace import read_state, whole_file
 
+_VERSION = 2  # of the scores that are kept: raise it when a criterion scores otherwise
 _BATCH = 32  # fixed, so that scores do not depend on how a trial evaluates
 
 
@@ -28,14 +29,14 @@ def importance(
     """
     prune = _of(config)
     if prune.criterion not in DATA_CRITERIA or round_ > 0:
-        return normalise_scores(_score(network, config, data, round_), prune.normalise)
+        return normalise_scores(_score(network, config, data, round_), prune.norm)
     path = cache / f"scores-{_key(config, data)}.pt"
     scores = read_state(path, torch.device("cpu"))
     if scores is None:
         scores = _score(network, config, data, round_)
         with whole_file(path) as partial:
             torch.save(scores, partial)
-    return normalise_scores(scores, prune.normalise)
+    return normalise_scores(scores, prune.norm)
 
 
 def samples(images: ImageSet, per_class: int, seed: int) -> Tensor:
@@ -72,6 +73,7 @@ def _score(network: nn.Module, config: TrialConfig, data: Data, round_: int) -> 
         exclude=prune.exclude,
         batches=batches,
         rules=_rules(prune),
+        target=prune.target,
     )
 
 
@@ -85,12 +87,13 @@ def _batches(
 def _key(config: TrialConfig, data: Data) -> str:
     prune = _of(config)
     depends_on = {
-        "version": KEY_VERSION,
+        "version": (KEY_VERSION, _VERSION),
         "network": dense_key(config, data),
         "criterion": prune.criterion,
         "rules": asdict(_rules(prune)),
         "granularity": prune.granularity,
         "samples": prune.samples_per_class,
+        "target": prune.target,
         "exclude": prune.exclude,
     }
     return digest_of(depends_on)[:16]

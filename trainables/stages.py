@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from pruning import cumulative_rates
-from trainables.fields import PLACE, Checked
+from trainables.fields import PLACE, Checked, said_as
 
 
 def evaluation_side(pixels: int) -> int:
@@ -106,6 +106,9 @@ class NetworkConfig(Checked):
 DATA_CRITERIA = ("gradient", "taylor", "lrp")
 """Criteria that look at images."""
 
+FIRST_ORDER = ("gradient", "taylor")
+"""Those of them that are the first-order change of something: `PruneConfig.target`."""
+
 METHODS: dict[str, dict[str, str]] = {
     "unstructured": {"granularity": "weight", "scope": "global"},
     "unstructured_layerwise": {"granularity": "weight", "scope": "layer"},
@@ -141,7 +144,11 @@ class PruneConfig(Checked):
     scope: Literal["global", "layer"] = "global"
     criterion: Literal["l1", "l2", "random", "gradient", "taylor", "lrp"] = "l1"
     samples_per_class: int = 10  # training images a class that the last three look at
-    normalise: Literal["none", "l1", "l2"] = "none"  # scores of a layer, by their norm
+    target: Literal["loss", "logit"] = "loss"  # whose change gradient and Taylor tell
+    # Scores of a layer are divided by their norm; None: by the usual one, see `norm`.
+    normalise: Literal["none", "l1", "l2"] | None = field(
+        default=None, metadata=said_as("_norm_said")
+    )
     lrp: LrpConfig = LrpConfig()
     most_important_first: bool = False  # a control: must be worse than random
     rate: float = 0.5  # fraction of the method's groups to prune in the end, in (0, 1)
@@ -161,6 +168,26 @@ class PruneConfig(Checked):
             self._require(fits, "samples_per_class", f"be left alone: {self.criterion} sees none")
         if self.criterion != "lrp":
             self._require(self.lrp == LrpConfig(), "lrp", f"be left alone by {self.criterion}")
+        if self.criterion not in FIRST_ORDER:
+            self._require(self.target == "loss", "target", f"be left alone by {self.criterion}")
+
+    @property
+    def norm(self) -> Literal["none", "l1", "l2"]:
+        """Name of the norm that the scores of a layer are divided by.
+
+        Where `normalise` says nothing: L2 for gradient and Taylor in a global ranking (Molchanov
+        et al. 2017, sec. 2.2; Yeom et al. 2021), none elsewhere.
+        """
+        if self.normalise is not None:
+            return self.normalise
+        return "l2" if self.scope == "global" and self.criterion in FIRST_ORDER else "none"
+
+    @property
+    def _norm_said(self) -> str | None:
+        """`norm` in a trial's key; None, nothing, where there is no norm to speak of."""
+        maps = self.criterion in FIRST_ORDER and self.granularity != "weight"
+        # Said there, since such a trial without a norm once ranked by means over positions.
+        return None if self.norm == "none" and not (maps and self.scope == "global") else self.norm
 
     @property
     def method(self) -> str:

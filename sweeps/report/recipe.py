@@ -3,7 +3,7 @@
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 
-from trainables.config import DATA_CRITERIA
+from trainables.config import DATA_CRITERIA, FIRST_ORDER
 
 Params = Mapping[str, str]
 """A trial's fields under their dotted names, as text."""
@@ -37,6 +37,8 @@ def _own(params: Params) -> dict[str, str]:
         if name not in _TOLD
         and not (name == "prune.samples_per_class" and criterion not in DATA_CRITERIA)
         and not (name.startswith("prune.lrp") and criterion != "lrp")
+        and not (name == "prune.target" and criterion not in FIRST_ORDER)
+        and not (name == "prune.normalise" and value == "None")
     }
 
 

@@ -7,7 +7,16 @@ from typing import Literal, get_args, get_origin, get_type_hints
 import pytest
 
 from mis.similarity import SIMILARITIES
-from pruning import CRITERIA, DATA_CRITERIA, GRANULARITIES, NORMS, SCHEDULES, SCOPES, LrpRules
+from pruning import (
+    CRITERIA,
+    DATA_CRITERIA,
+    GRANULARITIES,
+    NORMS,
+    SCHEDULES,
+    SCOPES,
+    TARGETS,
+    LrpRules,
+)
 from trainables.config import (
     METHODS,
     ComputeConfig,
@@ -82,6 +91,8 @@ ALONE = {  # what cannot change alone, or has one value only
     "network.checkpoint": None,
     "data.packed": {"data.name": "image_folder", "data.path": "/a", "data.packed": 73},
     "prune.samples_per_class": {"prune.criterion": "taylor", "prune.samples_per_class": 3},
+    "prune.target": {"prune.criterion": "taylor", "prune.target": "logit"},
+    "prune.normalise": {"prune.normalise": "l2"},
     "prune.lrp.rule": {**LRP, "prune.lrp.rule": "alpha2beta1"},
     "prune.lrp.head": {**LRP, "prune.lrp.head": "zplus"},
     "prune.lrp.bias": {**LRP, "prune.lrp.bias": "keep"},
@@ -117,6 +128,33 @@ def test_every_field_that_says_what_is_computed_changes_the_key():
     assert len(keys) > 45
     same = [(a, b) for a, b in itertools.combinations(keys, 2) if keys[a] == keys[b]]
     assert same == []
+
+
+MAPS = {"prune.granularity": "filter", "prune.criterion": "taylor"}
+ALIKE = [  # (criterion, scope, how a layer's scores are normalised unless told otherwise)
+    ("taylor", "global", "l2"),
+    ("gradient", "global", "l2"),
+    ("taylor", "layer", "none"),
+    ("lrp", "global", "none"),
+    ("l1", "global", "none"),
+]
+
+
+@pytest.mark.parametrize(("criterion", "scope", "norm"), ALIKE)
+def test_to_name_the_usual_norm_makes_no_other_trial(criterion, scope, norm):
+    pruned = BASE.replace({**MAPS, "prune.criterion": criterion, "prune.scope": scope})
+    assert pruned.prune.norm == norm
+    assert pruned.replace({"prune.normalise": norm}).key == pruned.key
+
+
+def test_keys_change_where_means_over_positions_became_sums():
+    """The first two keys are those of trials that ranked layers by means, without a norm."""
+    in_all_layers = BASE.replace({**MAPS, "prune.scope": "global"})
+    usual, raw = in_all_layers, in_all_layers.replace({"prune.normalise": "none"})
+    assert "bd7d34cd4fd0" not in (usual.key, raw.key) and usual.key != raw.key
+    # A norm of the layer hides the factor, and so does a ranking within a layer.
+    assert usual.key == "64858ab025fe"
+    assert BASE.replace({**MAPS, "prune.scope": "layer"}).key == "9cbd20cbb1ad"
 
 
 def test_places_do_not_change_the_key():
@@ -265,6 +303,10 @@ def test_replace_refuses(overrides, message):
             "samples_per_class must be left alone: l1 sees none, got 5",
         ),
         (
+            lambda: PruneConfig(criterion="lrp", target="logit"),
+            "PruneConfig.target must be left alone by lrp, got 'logit'",
+        ),
+        (
             lambda: PruneConfig(criterion="taylor", lrp=LrpConfig(head="zplus")),
             "PruneConfig.lrp must be left alone by taylor",
         ),
@@ -319,9 +361,10 @@ def test_literals_are_what_is_implemented():
     for field, implemented in (
         ("criterion", criteria),
         ("schedule", SCHEDULES),
-        ("normalise", NORMS),
+        ("target", TARGETS),
     ):
         assert set(get_args(hints[field])) == set(implemented)
+    assert set(get_args(get_args(hints["normalise"])[0])) == set(NORMS)
     assert get_type_hints(LrpConfig) == get_type_hints(LrpRules)
     assert set(get_args(get_type_hints(ScoreConfig)["similarity"])) == set(SIMILARITIES)
 

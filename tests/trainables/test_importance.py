@@ -37,7 +37,8 @@ def test_samples_are_of_every_class_and_nest(dense):
 @pytest.mark.parametrize("criterion", DATA_CRITERIA)
 def test_all_rates_share_one_scoring(dense, criterion, monkeypatch):
     network, data, cache = dense
-    config = small_base(**PRUNE, **{"prune.criterion": criterion, "finetune": None})
+    raw = {"prune.criterion": criterion, "prune.normalise": "none", "finetune": None}
+    config = small_base(**PRUNE, **raw)
     first = importance(network, config, data, cache, 0)
     assert all(score.dtype == torch.float64 for score in first.values())
 
@@ -51,6 +52,11 @@ def test_all_rates_share_one_scoring(dense, criterion, monkeypatch):
     normalised = importance(network, config.replace({"prune.normalise": "l2"}), data, cache, 0)
     norms = torch.stack([score.norm() for score in normalised.values()])
     torch.testing.assert_close(norms[norms > 0], torch.ones_like(norms[norms > 0]))
+    if criterion != "lrp":  # whose norm is the usual one in a global ranking
+        usual = importance(network, config.replace({"prune.normalise": None}), data, cache, 0)
+        assert all(torch.equal(usual[name], normalised[name]) for name in first)
+        with pytest.raises(AssertionError):
+            importance(network, config.replace({"prune.target": "logit"}), data, cache, 0)
     # What the scores depend on is scored anew: samples, criterion's choices, later rounds.
     for changed in (
         config.replace({"prune.samples_per_class": 1}),
