@@ -4,42 +4,51 @@ RESULTS ?= results
 PYTHON ?= python3
 UV_VERSION = 0.13.8
 
-# What a make variable may carry to the command line, e.g. make sweep SET="finetune.epochs=1"
-OPTIONS = --results $(RESULTS)
-STUDY_OPTIONS = $(OPTIONS) --study $(STUDY) $(if $(DATA),--data "$(DATA)") \
-	$(foreach pair,$(GRID),--grid "$(pair)") $(foreach pair,$(SET),--set "$(pair)")
+# Values reach Python by the environment as they were typed: neither make nor a shell reads them, so
+# that blanks, quotes and backquotes are nothing special. `$$` is one `$`, as everywhere in make.
+define as_typed
+override $(1) := $$(subst $$$$$$$$,$$$$,$$(value $(1)))
+export $(1)
+endef
+# Names that an environment may have for other purposes count only where they are given to make.
+$(foreach name,PORT SPEED GPUS NAME,$(if $(filter command,$(origin $(name))),,\
+	$(eval override undefine $(name))))
+$(foreach name,STUDY RESULTS DATA GRID SET PORT SPEED GPUS NAME PYTHON,\
+	$(if $(filter-out undefined,$(origin $(name))),$(eval $(call as_typed,$(name)))))
 
 # Some images switch bytecode off; then every Ray worker compiles torch anew, which takes seconds.
 RUN = env -u PYTHONDONTWRITEBYTECODE .venv/bin/python
 UV = .tools/bin/uv
-SYNC = UV_COMPILE_BYTECODE=1 $(UV) sync --locked --python $(PYTHON) --inexact
+SYNC = UV_COMPILE_BYTECODE=1 $(UV) sync --locked --python "$$PYTHON" --inexact
 
 .PHONY: sweep plan ui report register sync test check format bench dreamsim lpips oracles clean help
 .DEFAULT_GOAL := help
 
 help:
-	@echo "make sweep [STUDY=demo] [DATA=folder] [GRID=rate=0.5,0.8] [SET=finetune.epochs=1]"
-	@echo "make plan report register ui sync test check bench   (the same variables)"
+	@echo 'make sweep [STUDY=demo] [RESULTS=folder] [DATA=folder] [GRID="rate=0.5,0.8"] [SET="seed=1"]'
+	@echo 'make plan   the same, and [SPEED=train,evaluate] [GPUS=8]'
+	@echo 'make report, register [STUDY=demo]; make sync; make ui [PORT=5000]   each with [RESULTS=folder]'
+	@echo 'make test, check, format, bench [NAME=table], clean'
 
 sweep: .venv/ready
-	@$(RUN) -m sweeps sweep $(STUDY_OPTIONS)
+	@$(RUN) -m sweeps.make sweep
 
 plan: .venv/ready
-	@$(RUN) -m sweeps plan $(STUDY_OPTIONS)
+	@$(RUN) -m sweeps.make plan
 
 report: .venv/ready
-	@$(RUN) -m sweeps report $(OPTIONS) --study $(STUDY)
+	@$(RUN) -m sweeps.make report
 
 # The best network of every method and rate into MLflow's model registry.
 register: .venv/ready
-	@$(RUN) -m sweeps register $(OPTIONS) --study $(STUDY)
+	@$(RUN) -m sweeps.make register
 
 ui: .venv/ready
-	@$(RUN) -m sweeps ui $(OPTIONS)
+	@$(RUN) -m sweeps.make ui
 
 # Deliver to MLflow what sweeps could not while it was away.
 sync: .venv/ready
-	@$(RUN) -m sweeps sync $(OPTIONS)
+	@$(RUN) -m sweeps.make sync
 
 # A process a core, a thread a process: together faster than one of two threads.
 test: .venv/ready
@@ -57,7 +66,7 @@ format: .venv/ready
 	$(RUN) -m ruff check --fix .
 
 bench: .venv/ready
-	$(RUN) -m benchmarks $(NAME)
+	$(RUN) -m benchmarks $$NAME
 
 # The perceptual spaces of the papers; their weights come from the internet at first use.
 dreamsim lpips: .venv/ready
@@ -73,9 +82,11 @@ oracles: .venv/ready
 	@touch $@
 
 $(UV):
-	@$(PYTHON) -c "import sys; sys.exit(sys.version_info < (3, 11) and 'Python 3.11 or newer is needed: make PYTHON=/path/to/python3')"
-	$(PYTHON) -m venv .tools
+	@"$${PYTHON:?must name a Python}" -c "import sys; sys.exit(sys.version_info < (3, 11) and 'Python 3.11 or newer is needed: make PYTHON=/path/to/python3')"
+	"$$PYTHON" -m venv .tools
 	.tools/bin/python -m pip install --quiet uv==$(UV_VERSION)
 
+# What this Makefile has set up; what sweeps have found stays.
 clean:
-	rm -rf .venv .tools results
+	rm -rf .venv .tools
+	@echo 'results/ and what is elsewhere is left: it may have taken weeks'

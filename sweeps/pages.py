@@ -1,9 +1,45 @@
 """MLflow's web pages on what a results folder holds."""
 
+import errno
+import socket
 from pathlib import Path
 
+from sweeps.addresses import link
 from sweeps.tracking import Tracker, experiments, has_store, tracking_uri
 from sweeps.views import charts_path, metric_names, publish_views
+
+HOST = "127.0.0.1"
+PORT = 5000
+_TRIED = 100  # ports
+
+
+def free_port(wanted: int | None) -> int:
+    """The port that is wanted; where none is, 5000 or the first free one above.
+
+    Raises ValueError for one that is taken, naming one that is free.
+    """
+    first = PORT if wanted is None else wanted
+    problem = _problem(first)
+    if problem is None:
+        return first
+    above = range(first + 1, min(first + _TRIED, 65_536))
+    free = next((port for port in above if _problem(port) is None), None)
+    if wanted is None and free is not None:
+        return free
+    raise ValueError(f"the port {first} must be free, {problem}: make ui PORT={free or 8_000}")
+
+
+def _problem(port: int) -> str | None:
+    """Why nothing can listen there; None where it can."""
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # what has just ended is no one
+        try:
+            probe.bind((HOST, port))
+        except OSError as error:
+            if error.errno == errno.EADDRINUSE:
+                return "another program listens there"
+            return f"it may not be opened ({error.strerror})"
+    return None
 
 
 def page_links(results: Path, port: int) -> dict[str, str]:
@@ -17,7 +53,7 @@ def page_links(results: Path, port: int) -> dict[str, str]:
         tracker = Tracker(study, results)
         publish_views(tracker, metric_names(tracker))
         links[study] = (
-            f"http://127.0.0.1:{port}/?workflowType=machine_learning#{charts_path(experiment)}"
+            f"http://{HOST}:{port}/?workflowType=machine_learning#{charts_path(experiment)}"
         )
     return links
 
@@ -29,13 +65,15 @@ def serve_command(results: Path, port: int) -> list[str]:
     """
     uri = tracking_uri(results)
     if not uri.startswith("sqlite:"):
-        raise ValueError(f"MLFLOW_TRACKING_URI is set: its own server shows the pages, {uri}")
+        raise ValueError(f"MLFLOW_TRACKING_URI is set: its own server shows the pages, {link(uri)}")
     if not has_store(results):
         raise ValueError(f"{results} must hold what a sweep logged, it holds no mlflow.db")
     options = {
         "--backend-store-uri": uri,
-        "--artifacts-destination": str(results.resolve() / "artifacts"),
-        "--host": "127.0.0.1",
+        "--artifacts-destination": (results.resolve() / "artifacts").as_uri(),
+        "--host": HOST,
+        # Exactly these: by a name of its own that leads here, a page of others could read ours.
+        "--allowed-hosts": f"{HOST}:{port},localhost:{port}",
         "--port": str(port),
         "--workers": "1",
     }

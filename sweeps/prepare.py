@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
@@ -168,7 +169,7 @@ def _train_dense(
         path = train_dense(
             config, data, cache, keep_epochs=keep_epochs, report=report, progress=progress
         )
-    console.print(f"dense network trained: {path}", soft_wrap=True)
+    console.print(f"dense network trained: {escape(str(path))}", soft_wrap=True)
     outbox.end(key, "FINISHED", "completed", {})
 
 

@@ -67,7 +67,7 @@ def register_study(study: str, results: Path, sweep: str | None, console: Consol
             console.print(f"[red]problem:[/] {escape(name)}: {escape(first)}", soft_wrap=True)
     console.print(
         f"{len(trials) - n_failed} of {len(trials)} networks are in the registry; load one with "
-        f"mlflow.pyfunc.load_model('models:/NAME@{ALIAS}'), MLflow at {tracker.uri}",
+        f"mlflow.pyfunc.load_model('models:/NAME@{ALIAS}'), MLflow at {escape(tracker.uri)}",
         soft_wrap=True,
     )
     return int(n_failed > 0)

@@ -36,13 +36,13 @@ def run_sweep(plan: Plan, results: Path, console: Console) -> int:
 
 
 def _run(plan: Plan, results: Path, console: Console) -> int:
-    tracker = Tracker(plan.sweep.name, results)
+    tracker = Tracker(plan.sweep.name, results, restore=True)
     deliver_leftovers(plan.sweep.name, results, tracker, console)
     with _answering(tracker):
         done = tracker.done(plan)
         proposals = open_proposals(plan, results, tracker)
         left = trials_to_run(plan, proposals, done)
-        console.print(news(plan, done, results, tracker), soft_wrap=True)
+        console.print(escape(news(plan, done, results, tracker)), soft_wrap=True)
     shared = left
     if proposals is not None:
         console.print(proposals.news(done), soft_wrap=True)
@@ -66,10 +66,9 @@ def _run(plan: Plan, results: Path, console: Console) -> int:
         console.print(
             f"[red]no report[/], MLflow is away ({escape(str(error))}): make sync, make report"
         )
-    console.print(
-        f"{time.monotonic() - started:.0f} s; browse it: make ui   (MLflow at {tracker.uri})",
-        soft_wrap=True,
-    )
+    took = f"{time.monotonic() - started:.0f} s"
+    where = f"make ui   (MLflow at {tracker.uri})"
+    console.print(escape(f"{took}; browse it: {where}"), soft_wrap=True)
     return code
 
 
@@ -81,6 +80,11 @@ def news(plan: Plan, done: Collection[str], results: Path, tracker: Tracker) -> 
     begun = sum(Workspace(results).state(config.key).exists() for config in left)
     if begun:
         text += f"; {begun} of them go on where they stopped"
+    if tracker.was_deleted:
+        text += (
+            "; the study had been deleted in MLflow's pages and is restored with all that it held: "
+            "for trials that run anew delete their runs there, or take other RESULTS"
+        )
     if last is not None:
         new = sum(config.key not in last for config in left)
         gone = len(set(last) - set(plan.keys))
@@ -112,8 +116,8 @@ def _run_trials(
             console.print(f"[red]MLflow refused[/] {escape(sentence)}", soft_wrap=True)
         if n_waiting:
             console.print(
-                f"[red]{n_waiting} events did not reach MLflow[/]; they wait in {outbox.path}: "
-                "make sync delivers them, and so does the next make sweep",
+                f"[red]{n_waiting} events did not reach MLflow[/]; they wait in "
+                f"{escape(str(outbox.path))}: make sync delivers them, and so does the next sweep",
                 soft_wrap=True,
             )
     if code == 130:

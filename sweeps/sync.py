@@ -99,7 +99,7 @@ def sync(results: Path, console: Console) -> int:
             console.print(f"[red]{study}:[/] {escape(sentence)}", soft_wrap=True)
         rest = "the rest" if refused else "all"
         what = f"something still waits in {path}" if n_waiting else f"{rest} is in MLflow"
-        console.print(f"{study}: {what}", soft_wrap=True)
+        console.print(escape(f"{study}: {what}"), soft_wrap=True)
         waiting += n_waiting + len(refused)
     if not studies:
         console.print("nothing waits")

@@ -8,7 +8,6 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlparse
 
 import pandas as pd
 import requests
@@ -25,7 +24,10 @@ os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
 from mlflow import MlflowClient
 from mlflow.entities import Metric, Param, Run, RunTag, ViewType
 from mlflow.exceptions import MlflowException
+from sqlalchemy.exc import SQLAlchemyError
 
+from sweeps.addresses import link, take_login
+from sweeps.answering import database_path, no_answer, require_answer, sqlite_address
 from sweeps.plan import Plan
 from trainables.results import UNITS
 
@@ -39,40 +41,52 @@ logging.getLogger("alembic").setLevel(logging.WARNING)
 _PARENT = "mlflow.parentRunId"
 _LAUNCHED = "launched_ms"  # when a sweep was started last; a run's own start does not move
 _MAX_PARAM = 6_000  # characters; MLflow refuses longer ones
-_FORBIDDEN = (401, 403)
 
 Away = (requests.exceptions.RequestException, ConnectionError, TimeoutError)
 Unavailable = (MlflowException, *Away)
 
 
 def tracking_uri(results: Path) -> str:
-    """MLFLOW_TRACKING_URI, or a SQLite database in the results folder."""
-    return os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{results.resolve()}/mlflow.db"
+    """MLFLOW_TRACKING_URI, or a SQLite database in the results folder. May hold a password."""
+    take_login()
+    given = os.environ.get("MLFLOW_TRACKING_URI", "").strip()
+    return given or sqlite_address(results.resolve() / "mlflow.db")
 
 
 class Tracker:
     """One study's experiment on one tracking server.
 
+    uri: for people, without a login. restore: an experiment that somebody deleted in MLflow's pages
+    comes back, with all its runs; was_deleted says so.
+
     Raises ValueError, in one sentence, when the server does not answer. A database of SQLite is
     made here, by the driver, before any worker could race for it.
     """
 
-    def __init__(self, study: str, results: Path) -> None:
-        self.uri = tracking_uri(results)
+    def __init__(self, study: str, results: Path, *, restore: bool = False) -> None:
+        address = tracking_uri(results)
+        self.uri = link(address)
         self.study, self.results = study, results
-        _require_answer(self.uri)
+        self.was_deleted, self._restore = False, restore
+        require_answer(address)
         results.mkdir(parents=True, exist_ok=True)
-        self.client = MlflowClient(self.uri)
         self._logged: dict[tuple[str, str], set[int]] = {}
         try:
+            self.client = MlflowClient(address)
             self.experiment_id = self._experiment()
-        except Unavailable as error:
-            raise ValueError(no_answer(self.uri, error)) from error
+        except (*Unavailable, SQLAlchemyError, ImportError) as error:
+            raise ValueError(no_answer(address, error)) from error
 
     def _experiment(self) -> str:
         found = self.client.get_experiment_by_name(self.study)
         if found is not None:
             if found.lifecycle_stage == "deleted":
+                self.was_deleted = True
+                if not self._restore:
+                    raise ValueError(
+                        f"the experiment {self.study} was deleted in MLflow's pages: make sweep "
+                        "restores it with its finished trials, which count as done"
+                    )
                 self.client.restore_experiment(found.experiment_id)
             return found.experiment_id
         location = None
@@ -262,36 +276,11 @@ def _launched(run: Run) -> int:
 
 def has_store(results: Path) -> bool:
     """Whether there is anything that could hold finished runs."""
-    uri = tracking_uri(results)
-    return not uri.startswith("sqlite:") or Path(uri.removeprefix("sqlite:///")).exists()
+    path = database_path(tracking_uri(results))
+    return path is None or path.exists()
 
 
 def experiments(results: Path) -> dict[str, str]:
     """Study -> id of its experiment."""
     found = MlflowClient(tracking_uri(results)).search_experiments()
     return {each.name: each.experiment_id for each in found if each.name != "Default"}
-
-
-def _require_answer(uri: str) -> None:
-    parsed = urlparse(uri)
-    if parsed.scheme not in ("http", "https"):
-        return
-    try:
-        answer = requests.get(f"{uri.rstrip('/')}/health", timeout=5)
-    except requests.exceptions.RequestException as error:
-        raise ValueError(no_answer(uri, error)) from error
-    if answer.status_code in _FORBIDDEN:
-        raise ValueError(
-            f"the MLflow server {uri} refuses this machine ({answer.status_code}): start it with "
-            "--allowed-hosts, or set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD"
-        )
-
-
-def no_answer(uri: str, error: Exception) -> str:
-    """Why something is refused that needs the server."""
-    first = (str(error).splitlines() or [""])[0][:200]
-    return (
-        f"the MLflow tracking server must answer, {uri} does not "
-        f"({type(error).__name__}: {first}); unset MLFLOW_TRACKING_URI to log to a database in "
-        "the results folder"
-    )

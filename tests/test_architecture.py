@@ -24,6 +24,7 @@ RIM = {
         "sweeps/searcher.py",
     },
     "mlflow": {
+        "sweeps/answering.py",
         "sweeps/tracking.py",
         "sweeps/outbox.py",
         "sweeps/report/frames.py",

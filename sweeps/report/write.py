@@ -6,6 +6,7 @@ from pathlib import Path
 import pandas as pd
 from mlflow.entities import Run
 from rich.console import Console
+from rich.markup import escape
 
 from sweeps.report.check import Check
 from sweeps.report.description import description
@@ -149,8 +150,8 @@ def _log(
     except (*Unavailable, OSError) as error:
         first = (str(error).splitlines() or [""])[0][:200]
         console.print(
-            f"[red]problem:[/] the report could not be logged to {tracker.uri} "
-            f"({type(error).__name__}: {first}); it is in {folder}",
+            f"[red]problem:[/] the report could not be logged to {escape(tracker.uri)} "
+            f"({type(error).__name__}: {escape(first)}); it is in {escape(str(folder))}",
             soft_wrap=True,
         )
 
@@ -161,13 +162,13 @@ def _print(frames: SweepFrames, findings: Findings, folder: Path, console: Conso
     if frames.missing:
         title += f", {frames.missing} more are not finished"
     console.print(terminal_table(table, title))
-    console.print(frames.caption, soft_wrap=True)
+    console.print(escape(frames.caption), soft_wrap=True)
     for check in findings.checks:
         if check.status == "failed":
-            console.print(f"[red]✗ {check.name}:[/] {check.said}", soft_wrap=True)
+            console.print(f"[red]✗ {check.name}:[/] {escape(check.said)}", soft_wrap=True)
     console.print(
         "change: of MIS, against the same units of the dense network. The report: "
-        f"{folder / PAGE}, with figures and tables beside it"
+        f"{escape(str(folder / PAGE))}, with figures and tables beside it"
         + (", and in MLflow with the sweep's run" if frames.sweep_key else ""),
         soft_wrap=True,
     )

@@ -2,8 +2,10 @@
 
 import importlib
 import pkgutil
+from typing import TYPE_CHECKING
 
-from sweeps.sweep import Sweep
+if TYPE_CHECKING:  # a list of names is there at once
+    from sweeps.sweep import Sweep
 
 
 def study_names() -> list[str]:
@@ -11,7 +13,7 @@ def study_names() -> list[str]:
     return sorted(module.name for module in pkgutil.iter_modules(__path__))
 
 
-def load_study(name: str) -> Sweep:
+def load_study(name: str) -> "Sweep":
     """The sweep of a study. Raises ValueError for a name that is none, listing those that are."""
     if name not in study_names():
         raise ValueError(f"STUDY must be one of {', '.join(study_names())}, got {name!r}")

@@ -7,7 +7,7 @@ import pytest
 import yaml
 from ray.autoscaler._private.util import prepare_config, validate_config
 
-import sweeps.__main__
+from sweeps.arguments import parser
 from sweeps.studies import study_names
 
 DEPLOY = Path(__file__).parents[2] / "deploy"
@@ -39,7 +39,7 @@ def test_the_job_runs_a_command_that_there_is():
     assert (job["apiVersion"], job["kind"]) == ("ray.io/v1", "RayJob")
     words = job["spec"]["entrypoint"].split()
     assert words[:3] == ["python", "-m", "sweeps"]
-    arguments = sweeps.__main__._parser().parse_args(words[3:])
+    arguments = parser().parse_args(words[3:])
     assert arguments.verb == "sweep" and arguments.study in study_names()
     cluster = job["spec"]["rayClusterSpec"]
     (workers,) = cluster["workerGroupSpecs"]

@@ -1,0 +1,79 @@
+"""python -m sweeps.make VERB: make's variables, from the environment, as the options of a verb."""
+
+import ast
+import os
+import re
+import sys
+from collections.abc import Mapping, Sequence
+
+from sweeps.arguments import joined
+
+_PLANNED = ("STUDY", "DATA", "GRID", "SET")
+VARIABLES = {
+    "sweep": ("RESULTS", *_PLANNED),
+    "plan": ("RESULTS", *_PLANNED, "SPEED", "GPUS"),
+    "report": ("RESULTS", "STUDY"),
+    "register": ("RESULTS", "STUDY"),
+    "sync": ("RESULTS",),
+    "ui": ("RESULTS", "PORT"),
+}
+"""Verb -> the variables of make that it knows."""
+
+_MEANING = {
+    "STUDY": "name a study",
+    "RESULTS": "name a folder",
+    "DATA": "name a folder of images, or its URI",
+    "GRID": "be AXIS=VALUE,VALUE …",
+    "SET": "be FIELD=VALUE …",
+    "SPEED": "be TRAIN,EVALUATE in images per second",
+    "GPUS": "be a number",
+    "PORT": "be a number",
+}
+
+
+def options(verb: str, variables: Mapping[str, str]) -> list[str]:
+    """The command line of a verb. Raises ValueError for a variable without a value."""
+    words = [verb]
+    for name in VARIABLES[verb]:
+        if name not in variables:
+            continue
+        value = variables[name]
+        if not value.strip():
+            raise ValueError(f"{name} must {_MEANING[name]}, got an empty value; else leave it out")
+        values = pairs(value) if name in ("GRID", "SET") else [value]
+        words += [f"--{name.lower()}={each}" for each in values]
+    return words
+
+
+def pairs(text: str) -> list[str]:
+    """ "a=1 b=x y c=('d', 'e')" as "a=1", "b=x y", "c=('d', 'e')".
+
+    A value ends before the next NAME=; one that begins as Python's tuples, lists and strings do,
+    where it is complete.
+    """
+    return joined(re.split(r"\s+(?=[A-Za-z_][\w.]*=)", text.strip()), " ", _is_whole)
+
+
+def _is_whole(pair: str) -> bool:
+    value = pair.partition("=")[2]
+    if not value.startswith(("(", "[", "{", "'", '"')):
+        return True
+    try:
+        ast.literal_eval(value)
+    except (ValueError, SyntaxError, MemoryError, RecursionError):
+        return False
+    return True
+
+
+def main(words: Sequence[str]) -> int:
+    """As `python -m sweeps`, with the options that make's variables give."""
+    from sweeps.__main__ import main, refused
+
+    try:
+        return main(options(words[0], os.environ))
+    except ValueError as error:
+        return refused(error)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
