@@ -21,13 +21,13 @@ RUN = env -u PYTHONDONTWRITEBYTECODE .venv/bin/python
 UV = .tools/bin/uv
 SYNC = UV_COMPILE_BYTECODE=1 $(UV) sync --locked --python "$$PYTHON" --inexact
 
-.PHONY: sweep plan ui report register sync test check format bench dreamsim lpips oracles clean help
+.PHONY: sweep plan ui report register sync tidy test check format bench dreamsim lpips oracles clean help
 .DEFAULT_GOAL := help
 
 help:
 	@echo 'make sweep [STUDY=demo] [RESULTS=folder] [DATA=folder] [GRID="rate=0.5,0.8"] [SET="seed=1"]'
 	@echo 'make plan   the same, and [SPEED=train,evaluate] [GPUS=8]'
-	@echo 'make report, register [STUDY=demo]; make sync; make ui [PORT=5000]   each with [RESULTS=folder]'
+	@echo 'make report, register [STUDY=demo]; make sync, tidy; make ui [PORT=5000]   each with [RESULTS=folder]'
 	@echo 'make test, check, format, bench [NAME=table], clean'
 
 sweep: .venv/ready
@@ -49,6 +49,10 @@ ui: .venv/ready
 # Deliver to MLflow what sweeps could not while it was away.
 sync: .venv/ready
 	@$(RUN) -m sweeps.make sync
+
+# Remove decoded images of pictures that have changed, or that no study asks for any more.
+tidy: .venv/ready
+	@$(RUN) -m sweeps.make tidy
 
 # A process a core, a thread a process: together faster than one of two threads.
 test: .venv/ready

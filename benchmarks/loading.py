@@ -25,6 +25,7 @@ from benchmarks.training import RECIPE, network
 from trainables.compute import autocast, place, resolve_compile, resolve_precision
 from trainables.config import ComputeConfig
 from trainables.datasets.ahead import batches_on
+from trainables.datasets.files import files_of
 from trainables.datasets.images import ImageSet
 from trainables.datasets.pack import open_pack
 from trainables.datasets.packed_images import PackedImages
@@ -56,7 +57,7 @@ def _folder(workers: int) -> Iterator[tuple[Path, PackedImages]]:
         root, photographs = Path(temporary), os.environ.get("SECATEUR_PHOTOGRAPHS")
         folder = Path(photographs) if photographs else root / "images"
         paths = sorted(folder.glob("*/*.*")) if photographs else _pictures(folder)
-        pack = open_pack(paths, "benchmark", SIDE, root)
+        pack = open_pack(files_of(paths), SIDE, root)
         labels = torch.zeros(len(paths), dtype=torch.int64)
         yield folder, PackedImages(pack, labels, "", PIXELS, workers)
 

@@ -7,6 +7,8 @@ import tempfile
 import traceback
 from typing import TYPE_CHECKING
 
+from rich.markup import escape
+
 # What takes seconds to import is imported where it is needed: a wrong word is answered at once.
 from sweeps.addresses import without_secrets
 from sweeps.arguments import parser, unique, value_of, values_of
@@ -43,6 +45,8 @@ def _show_plan(arguments: argparse.Namespace, console: Terminal) -> int:
     if has_store(results):  # a plan starts nothing, not even a database
         tracker = Tracker(plan.sweep.name, results)
         done = tracker.done(plan)
+    for sentence in plan.inputs.sentences:
+        console.print(escape(sentence), soft_wrap=True)
     console.print(plan_table(plan, done))
     console.print(axes_summary(plan.sweep), soft_wrap=True)
     console.print(plan_summary(plan, done), soft_wrap=True)
@@ -52,6 +56,7 @@ def _show_plan(arguments: argparse.Namespace, console: Terminal) -> int:
     if left := to_come(plan, results, tracker, done):
         given = arguments.speed
         speed = Speed(*given) if given else measured_here(plan.sweep, gpus)
+        left = [plan.inputs.counted(config) for config in left]
         console.print(cost_summary(plan.sweep, left, speed, gpus), soft_wrap=True)
     return 0
 
@@ -83,6 +88,10 @@ def _run(arguments: argparse.Namespace, console: Terminal) -> int:
         from sweeps.sync import sync
 
         return sync(arguments.results.resolve(), console)
+    if arguments.verb == "tidy":
+        from sweeps.tidy import tidy
+
+        return tidy(arguments.results.resolve(), console)
     if arguments.verb == "report":
         from sweeps.report import report_published, report_study
 

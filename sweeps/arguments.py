@@ -14,6 +14,7 @@ _VERBS = {
     "sweep": "run what is not done yet of a study, then report",
     "plan": "list what would run; starts nothing",
     "sync": "deliver to MLflow what sweeps could not, while it was away",
+    "tidy": "remove decoded images of pictures that have changed or are no longer asked for",
     "report": "rebuild tables and figures from MLflow alone",
     "register": "put the best network of every method and rate into MLflow's model registry",
     "ui": "open MLflow's web pages on what the results folder holds",
@@ -170,7 +171,7 @@ def parser() -> argparse.ArgumentParser:
             sub.add_argument(
                 "--port", type=_port, help="of MLflow's pages (default: 5000, or the next free one)"
             )
-        if verb in ("ui", "sync"):
+        if verb in ("ui", "sync", "tidy"):
             continue
         also = ", or published: the points that others released" if verb == "report" else ""
         sub.add_argument("--study", default="demo", help=f"one of {studies}{also} (default: demo)")

@@ -15,6 +15,7 @@ VARIABLES = {
     "report": ("RESULTS", "STUDY"),
     "register": ("RESULTS", "STUDY"),
     "sync": ("RESULTS",),
+    "tidy": ("RESULTS",),
     "ui": ("RESULTS", "PORT"),
 }
 """Verb -> the variables of make that it knows."""

@@ -11,14 +11,13 @@ from typing import Any
 from rich.table import Table
 
 from sweeps.estimate import Speed, duration, estimate, slots_here
+from sweeps.inputs import Inputs, look_at_inputs
 from sweeps.prepare import require_sizes
 from sweeps.settings import with_own_settings
 from sweeps.simulation import stopping_sentence
 from sweeps.sweep import Axis, Grid, Sweep, axis, methods, sweep_key
 from trainables.config import TrialConfig
-from trainables.datasets.image_folder import folder_digest
-from trainables.datasets.remote import is_remote, remote_digest
-from trainables.networks import file_digest
+from trainables.datasets.remote import is_remote
 
 
 @dataclass(frozen=True)
@@ -28,6 +27,7 @@ class Plan:
     sweep: Sweep
     configs: tuple[TrialConfig, ...]  # all trials, in the order in which they run
     searched: TrialConfig | None = None  # the base of what Optuna proposes after them
+    inputs: Inputs = Inputs()  # what the trials read
 
     @property
     def key(self) -> str:
@@ -59,15 +59,16 @@ def make_plan(
         sweep = sweep.with_data(data if is_remote(data) else str(Path(data).expanduser().resolve()))
     for name, values in (grid or {}).items():
         sweep = dataclasses.replace(sweep, grids=_with_axis(sweep.grids, name, values))
-    configs = _with_digests(sweep.expand(settings))
+    given, varied = set(settings or {}), set(grid or {})
+    configs, inputs = look_at_inputs(sweep.expand(settings), given, varied)
     for config in configs:
-        require_sizes(config)
+        require_sizes(inputs.counted(config))
     if sweep.search is None:
-        return Plan(sweep, tuple(configs))
+        return Plan(sweep, tuple(configs), inputs=inputs)
     for name in sweep.search.fields & (settings or {}).keys():
         raise ValueError(f"{name} is searched by this study, it cannot be set as well")
     base = with_own_settings(sweep.base, settings or {})
-    return Plan(sweep, tuple(configs), _with_digests([base])[0])
+    return Plan(sweep, tuple(configs), look_at_inputs([base], given, varied)[0][0], inputs)
 
 
 def _with_axis(grids: Sequence[Grid], name: str, values: Sequence[Any]) -> tuple[Grid, ...]:
@@ -93,26 +94,6 @@ def _points(points: Axis, name: str, values: Sequence[Any]) -> Axis:
         if value not in points:
             raise ValueError(f"{name} must be one of {', '.join(points)}, got {value!r}")
     return {str(value): points[value] for value in values}
-
-
-def _with_digests(configs: Sequence[TrialConfig]) -> list[TrialConfig]:
-    """Name the contents of folders and files, so that the trials' keys depend on them."""
-    folders = {c.data.path for c in configs if c.data.name == "image_folder" and c.data.path}
-    files = {c.network.checkpoint for c in configs if c.network.checkpoint}
-    found = {
-        path: remote_digest(path) if is_remote(path) else folder_digest(Path(path))
-        for path in folders
-    }
-    found |= {path: file_digest(Path(path)) for path in files}
-    named = []
-    for config in configs:
-        digests = {}
-        if config.data.path in folders:
-            digests["data.digest"] = found[config.data.path]
-        if config.network.checkpoint:
-            digests["network.digest"] = found[config.network.checkpoint]
-        named.append(config.replace(digests))
-    return named
 
 
 def plan_table(plan: Plan, done: Collection[str]) -> Table:
@@ -143,7 +124,7 @@ def plan_summary(plan: Plan, done: Collection[str]) -> str:
     left = plan.remaining(done)
     epochs = sum(config.n_epochs for config in left)
     scores = sum(config.n_scores for config in left)
-    size = plan.configs[0].data.train_images
+    size = plan.inputs.counted(plan.configs[0]).data.train_images
     images = "all training images" if size is None else f"{size:,} images"
     rates = sorted({config.rate for config in plan.configs if config.prune is not None})
     # Each once, and only if no earlier sweep has left it.

@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Protocol
 
+import torch
 from rich.console import Console
 from rich.markup import escape
 from rich.progress import (
@@ -23,15 +24,16 @@ from pruning import DATA_CRITERIA, prunable_weights, require_rate, require_rules
 from sweeps.estimate import storage
 from trainables.compute import prepare_process, resolve_device, resolve_precision
 from trainables.config import TrialConfig, flat_params
-from trainables.datasets.images import Data
+from trainables.datasets.images import Data, split_batches
 from trainables.datasets.loading import load_data
+from trainables.datasets.packs import unused
 from trainables.dense import dense_key, load_dense, missing_dense, train_dense
 from trainables.dissecting import check_dissection
 from trainables.embeddings import probe_vectors
 from trainables.importance import samples
 from trainables.interpretability import depth_of, measure_dense
 from trainables.networks import build_network
-from trainables.workspace import Workspace, require_space
+from trainables.workspace import Workspace, node_cache, require_space
 
 
 class Log(Protocol):
@@ -56,9 +58,11 @@ def check(configs: Sequence[TrialConfig], results: Path, console: Console) -> No
     """
     cache = Workspace(results).cache
     require_space(results, int(storage(configs, _SLOTS)))
+    said: dict[str, None] = {}
     for config in _different(configs):
         with _bar(console, f"images: {config.data.name}") as progress:
             data = load_data(config.data, cache, progress)
+        said[data.said] = None
         depth_of(config.score, len(data.probe))
         load_similarity(config.score.similarity)  # its package and its weights are there
         _check_recalibration(config, len(data.train))
@@ -69,8 +73,17 @@ def check(configs: Sequence[TrialConfig], results: Path, console: Console) -> No
         alike = [c for c in configs if (c.data, c.network) == (config.data, config.network)]
         for each in alike:
             _check_pruning(each, network, data)
+        _check_batches(alike, network, data)
         if config.dissection is not None:
             check_dissection(network, config, cache)
+    for images in said:
+        console.print(escape(f"images: {images}"), soft_wrap=True)
+    if n_bytes := sum(unused(node_cache(cache)).values()):
+        console.print(
+            f"{n_bytes / 1e9:,.2f} GB of decoded images are of pictures that have changed or are "
+            "no longer asked for: make tidy removes them",
+            soft_wrap=True,
+        )
 
 
 def refuser(base: TrialConfig, results: Path) -> Callable[[TrialConfig], None]:
@@ -98,8 +111,38 @@ def _check_recalibration(config: TrialConfig, n_images: int) -> None:
     if config.recalibrate_images > n_images:
         raise ValueError(
             f"recalibrate_images must be at most the {n_images} training images, "
-            f"got {config.recalibrate_images}"
+            f"got {config.recalibrate_images}; SET=recalibrate_images={n_images} takes all"
         )
+
+
+def _check_batches(configs: Sequence[TrialConfig], network: nn.Module, data: Data) -> None:
+    """See that the network can train on the smallest batch that there will be."""
+    smallest: dict[int, str] = {}
+    for config in configs:
+        order = torch.arange(len(data.train))
+        recipes = {"network.recipe": config.network.recipe, "finetune": config.retrain}
+        if config.network.weights != "train":
+            del recipes["network.recipe"]
+        for name, recipe in recipes.items():
+            if recipe is not None:
+                batches = split_batches(order, recipe.batch_size, config.compute.processes)
+                smallest[min(map(len, batches))] = f"{name}.batch_size={recipe.batch_size}"
+        if config.recalibrate_images == 1:
+            smallest[1] = "recalibrate_images=1"
+    if 1 not in smallest:
+        return
+    pixels = configs[0].data.pixels
+    try:
+        with torch.no_grad():
+            network.train()(torch.zeros(1, 3, pixels, pixels))
+    except ValueError as error:  # what torch says of a BatchNorm that sees one value
+        raise ValueError(
+            f"BatchNorm cannot train on one image of {pixels} pixels, whose last maps are one "
+            f"pixel: a batch must have at least 2 images, {len(data.train):,} training images and "
+            f"{smallest[1]} give one of 1; take more images or a larger batch"
+        ) from error
+    finally:
+        network.eval()
 
 
 def _check_pruning(config: TrialConfig, network: nn.Module, data: Data) -> None:

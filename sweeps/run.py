@@ -43,6 +43,8 @@ def _run(plan: Plan, results: Path, console: Console) -> int:
         proposals = open_proposals(plan, results, tracker)
         left = trials_to_run(plan, proposals, done)
         console.print(escape(news(plan, done, results, tracker)), soft_wrap=True)
+    for sentence in plan.inputs.adapted:
+        console.print(escape(sentence), soft_wrap=True)
     shared = left
     if proposals is not None:
         console.print(proposals.news(done), soft_wrap=True)

@@ -36,7 +36,8 @@ def concept_source(config: TrialConfig, cache: Path) -> ConceptSource:
     """
     wanted = _wanted(config)
     if wanted.concepts == "broden":
-        return broden_folder(Path(wanted.path or ""), config.data.pixels, wanted.n_images)
+        folder = Path(wanted.path or "")
+        return broden_folder(folder, config.data.pixels, wanted.n_images, wanted.digest)
     source = generated_concepts(config.data, cache)
     if wanted.n_images is None:
         return source

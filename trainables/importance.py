@@ -52,7 +52,8 @@ def samples(images: ImageSet, per_class: int, seed: int) -> Tensor:
         if len(of_class) < per_class:
             raise ValueError(
                 f"prune.samples_per_class must be at most the training images of a class: class "
-                f"{label} has {len(of_class)}, got {per_class}"
+                f"{label} has {len(of_class)}, got {per_class}; "
+                f"SET=prune.samples_per_class={len(of_class)}"
             )
         chosen.append(of_class[:per_class])
     # Classes mixed, the first sample of each, then the second: batches are alike.

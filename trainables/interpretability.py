@@ -75,7 +75,8 @@ def depth_of(score: ScoreConfig, n_images: int) -> int:
     if n_images < needed:
         raise ValueError(
             f"MIS with {score.n_tasks} tasks of {score.n_explanations} explanations and 1 query "
-            f"on each side needs at least {needed} probe images, there are {n_images}"
+            f"on each side needs at least {needed} probe images, there are {n_images}; "
+            "take more images, or fewer tasks: SET=score.n_tasks=…"
         )
     return needed // 2
 

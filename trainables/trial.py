@@ -41,7 +41,7 @@ Outcome = Literal["completed", "stopped", "collapsed", "failed"]
 class Result:
     """What a trial ends with: metrics by name, one row a unit, and the folder of its files.
 
-    made_on: device, precision, versions.
+    made_on: device, precision, versions, images.
     """
 
     outcome: Outcome
@@ -124,7 +124,7 @@ class Trial:
             outcome = "collapsed"
         folder = self.workspace.trial(self.config.key)
         save_results(folder, self.config, self.pruned, scored, self.history)
-        made_on = describe(self.device, self.precision)
+        made_on = describe(self.device, self.precision) | {"images": self.data.said}
         return Result(outcome, metrics, scored.units, folder, made_on)
 
     def evaluate(self) -> dict[str, float]:

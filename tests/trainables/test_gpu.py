@@ -17,6 +17,7 @@ from pruning import Held
 from trainables.compute import place
 from trainables.config import NetworkConfig, TrainConfig
 from trainables.datasets.ahead import batches_on
+from trainables.datasets.files import files_of
 from trainables.datasets.images import ArrayImages
 from trainables.datasets.loading import load_data
 from trainables.datasets.pack import open_pack
@@ -112,7 +113,7 @@ def packed(tmp_path):
         size = [(320, 256), (256, 256), (256, 400)][i % 3]
         paths.append(tmp_path / f"{i:02}.JPEG")
         Image.fromarray(noise).resize(size, Image.Resampling.BICUBIC).save(paths[-1])
-    pack = open_pack(paths, "digest", 256, tmp_path / "cache")
+    pack = open_pack(files_of(paths), 256, tmp_path / "cache")
     return PackedImages(pack, torch.arange(100), "d", 224, workers=2)
 
 

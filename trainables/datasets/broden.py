@@ -8,7 +8,7 @@ red + 256 x green, or numbers that hold for the whole image, separated by semico
 import csv
 import hashlib
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +18,10 @@ import torch
 from PIL import Image
 
 from mis.concepts import ConceptSpec
-from trainables.datasets.concept_maps import ConceptSource, LabelledBatch
+from trainables.datasets.concept_maps import LabelledBatch
+from trainables.datasets.decoding import read_channels, read_picture
+from trainables.datasets.names import shown
+from trainables.datasets.regular import UnreadableError, mark_of
 from trainables.fields import digest_of
 
 _UNKNOWN = -1  # of a number that label.csv does not list
@@ -38,7 +41,9 @@ class _Row:
     size: tuple[int, int]  # of its maps: height, width
 
 
-def broden_folder(path: Path, pixels: int, n_images: int | None = None) -> ConceptSource:
+def broden_folder(
+    path: Path, pixels: int, n_images: int | None = None, contents: str = ""
+) -> "_Broden":
     """The first n_images (None: all, of every split) of a folder in Broden's layout.
 
     Images are resized to pixels x pixels. Maps are taken as they are; those of another size than
@@ -46,9 +51,10 @@ def broden_folder(path: Path, pixels: int, n_images: int | None = None) -> Conce
     the one in which it covers most (c_<category>.csv), of equal ones to the last, as with the
     authors; on a pixel that several maps give it, it counts once.
 
-    Raises ValueError, naming file and line, for files and columns that are missing, for numbers
-    that are none or no concept's, and for fewer images than asked for; while reading, for files
-    that cannot be read and maps of another size than index.csv says.
+    contents: `broden_digest` when the sweep was planned. Raises ValueError, naming file and line,
+    for files and columns that are missing, for numbers that are none or no concept's, for fewer
+    images than asked for, and for a folder that has changed; while reading, for files that cannot
+    be read and maps of another size than index.csv says.
     """
     categories = [row["name"] for _, row in _read(path / "category.csv", ["name"])]
     numbers, spec = _concepts(path, categories)
@@ -60,11 +66,41 @@ def broden_folder(path: Path, pixels: int, n_images: int | None = None) -> Conce
     lookup[0] = 0
     for number, concept in numbers.items():
         lookup[number] = concept + 1
+    found = _contents(path, rows)
+    if contents and found != contents:
+        raise ValueError(
+            f"the images and maps of {shown(path)} must stay as they were when the sweep was "
+            "planned, they have changed; plan it anew"
+        )
+    digest = digest_of(["broden", spec.category, found, pixels, n_images])[:16]
+    return _Broden(rows, spec, digest, pixels, lookup, found)
+
+
+def broden_digest(path: Path, n_images: int | None = None) -> str:
+    """16 hex digits of the tables, and of the first n_images with their maps.
+
+    Raises ValueError as `broden_folder`.
+    """
+    return broden_folder(path, 1, n_images).contents
+
+
+def _contents(path: Path, rows: Sequence[_Row]) -> str:
+    """Changes with any byte of the tables, and with what is in the images and maps."""
+
+    def mark(file: Path) -> int:
+        try:
+            return mark_of(file)
+        except UnreadableError as error:
+            raise ValueError(f"{shown(file)} of index.csv must be a file: {error.why}") from error
+
     tables = [path / f"{name}.csv" for name in ("category", "label", "index")]
-    contents = [hashlib.sha256(file.read_bytes()).hexdigest() for file in tables]
-    sizes = [file.stat().st_size for row in rows for file in (row.image, *row.maps)]
-    digest = digest_of(["broden", spec.category, contents, sizes, pixels, n_images])[:16]
-    return _Broden(rows, spec, digest, pixels, lookup)
+    read = [hashlib.sha256(file.read_bytes()).hexdigest() for file in tables]
+    marks: list[int] = []
+    with ThreadPoolExecutor(_THREADS) as threads:
+        for start in range(0, len(rows), 1_024):
+            files = [f for row in rows[start : start + 1_024] for f in (row.image, *row.maps)]
+            marks += threads.map(mark, files)
+    return digest_of([read, marks])[:16]
 
 
 @dataclass(frozen=True)
@@ -74,6 +110,7 @@ class _Broden:
     digest: str
     pixels: int
     lookup: np.ndarray  # int64 [number], 0 for none, else concept + 1
+    contents: str  # `broden_digest`
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -94,7 +131,10 @@ class _Broden:
 
     def _image(self, row: _Row) -> np.ndarray:
         """uint8 [pixels, pixels, 3]"""
-        picture = _open(row.image, row).convert("RGB")
+        try:
+            picture = read_picture(row.image)
+        except UnreadableError as error:
+            raise ValueError(f"line {row.line} of index.csv: {error}") from error
         if picture.size != (self.pixels, self.pixels):
             picture = picture.resize((self.pixels, self.pixels), Image.Resampling.BILINEAR)
         return np.asarray(picture)
@@ -130,13 +170,11 @@ class _Broden:
 
 
 def _open(file: Path, row: _Row) -> Image.Image:
+    """As it is: its channels are numbers."""
     try:
-        picture = Image.open(file)
-        picture.load()
-    except Exception as error:
-        # Pillow raises OSError, SyntaxError, ValueError, … by format.
-        raise ValueError(f"line {row.line} of index.csv: {file} cannot be read: {error}") from error
-    return picture
+        return read_channels(file)
+    except UnreadableError as error:
+        raise ValueError(f"line {row.line} of index.csv: {error}") from error
 
 
 def _nearest(labels: np.ndarray, size: tuple[int, int]) -> np.ndarray:

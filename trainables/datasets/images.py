@@ -65,6 +65,7 @@ class Data:
     val: ImageSet
     probe: ImageSet  # what the scores look at; no images of val
     class_names: tuple[str, ...]
+    said: str = ""  # for people: what is there, and what was left out
 
     @property
     def n_classes(self) -> int:

@@ -1,28 +1,47 @@
-"""Image files decoded once: pixels in shards on disk, which all trials map into memory."""
+"""Image files decoded once: pixels in shards on disk, which all trials map into memory.
+
+A shard is named after what its files hold. Where some files change, the shards of all others are
+taken as they are; `packs.py` tells which shards nobody asks for any more.
+"""
 
 import errno
-import fcntl
+import hashlib
 import os
 import shutil
 import zlib
-from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
 from torchvision.transforms import v2
 
+from trainables.datasets.ahead import prepared
+from trainables.datasets.decoding import read_picture
+from trainables.datasets.files import Files
 from trainables.datasets.images import Progress
-from trainables.fields import digest_of
+from trainables.datasets.names import some
+from trainables.datasets.packs import note_pack, packs_folder
+from trainables.datasets.regular import UnreadableError
+from trainables.locks import locked
 from trainables.workspace import whole_file
 
-VERSION = 1  # of the files; raised when they change
-SHARD = 512  # images a file
+VERSION = 2  # of the files; raised when they change
+SHARD = 512  # images a file, on the average
 
 _USUAL_RATIO = 1.35  # longer side / shorter side, ImageNet's mean: for the disk's room
+
+
+class BrokenImagesError(ValueError):
+    """Some of the images cannot be read; all others are decoded and kept.
+
+    broken: position among the files -> why.
+    """
+
+    def __init__(self, files: Files, broken: Mapping[int, str]) -> None:
+        self.broken = dict(broken)
+        names = [f"{files[i]} ({why})" for i, why in broken.items()]
+        super().__init__(f"{len(broken)} of {len(files)} images cannot be read: {some(names)}")
 
 
 @dataclass(frozen=True)
@@ -34,6 +53,7 @@ class Pack:
 
     shards: tuple[np.ndarray, ...]  # uint8 [byte] each
     shapes: np.ndarray
+    shard_of: np.ndarray  # int32 [image]
     starts: np.ndarray  # int64 [image]: where an image begins in its shard
     side: int
 
@@ -44,39 +64,65 @@ class Pack:
         """uint8 [height, width, 3]."""
         height, width = self.shapes[i]
         start = self.starts[i]
-        return self.shards[i // SHARD][start : start + height * width * 3].reshape(height, width, 3)
+        pixels = self.shards[self.shard_of[i]][start : start + height * width * 3]
+        return pixels.reshape(height, width, 3)
 
 
 def open_pack(
-    files: Sequence[Path],
-    digest: str,
+    files: Files,
     side: int,
     root: Path,
     *,
+    of: Mapping[str, object] | None = None,
     workers: int = 0,
     progress: Progress | None = None,
 ) -> Pack:
     """The images of `files`, decoded at the first call and kept under `root`.
 
-    digest: of what the files hold. side: the shorter side of what is kept, in pixels; resized as
-    evaluation resizes the files themselves. workers: threads that decode, 0 for one a core.
+    side: the shorter side of what is kept, in pixels; resized as evaluation resizes the files
+    themselves. of: whose they are; what was kept for the same before is no longer needed then.
+    workers: threads that decode, 0 for one a core.
 
     A build that was cut off goes on where it was. Shards whose size or checksum is wrong are
     built again. Several processes may call at once: one builds, the others wait for it.
-    Raises ValueError, naming the file, for an image that cannot be read, and OSError when the
-    disk has no room.
+    Raises BrokenImagesError when all the others are decoded, ValueError for a file that has
+    changed since it was listed, and OSError when the disk has no room.
     """
-    names = [file.parts[-3:] for file in files]  # train and val may use the same names
-    folder = root / f"pack-{digest_of([VERSION, digest, side, names])[:16]}"
-    folder.mkdir(parents=True, exist_ok=True)
-    cuts = [files[i : i + SHARD] for i in range(0, len(files), SHARD)]
-    missing = [i for i, cut in enumerate(cuts) if not _is_whole(folder, i, len(cut))]
+    folder = packs_folder(root)
+    cuts = _cuts(files.names)
+    keys = [_key(files.marks[cut.start : cut.stop], side) for cut in cuts]
+    missing = [i for i, cut in enumerate(cuts) if not _is_whole(folder, keys[i], len(cut))]
+    note_pack(root, {**(of or {}), "side": side}, keys)
     if missing:
-        with _only_builder(folder):
-            missing = [i for i in missing if not _is_whole(folder, i, len(cuts[i]))]
+        with locked(folder / "lock", "another process decodes images"):
+            missing = [i for i in missing if not _is_whole(folder, keys[i], len(cuts[i]))]
             _require_room(folder, sum(len(cuts[i]) for i in missing), side)
-            _build(folder, cuts, missing, side, workers, progress)
-    return _mapped(folder, len(cuts), side)
+            wanted = [(keys[i], cuts[i]) for i in missing]
+            broken = _build(folder, files, wanted, side, workers, progress)
+        if broken:
+            raise BrokenImagesError(files, broken)
+    return _mapped(folder, keys, side)
+
+
+def _cuts(names: Sequence[str]) -> list[range]:
+    """Where a shard ends and the next begins: after a name that says so by its checksum.
+
+    An image that is added or removed moves the others of its own shard and no further.
+    """
+    cuts, start = [], 0
+    for end, name in enumerate(names, start=1):
+        seen = hashlib.blake2b(name.encode("utf-8", "surrogatepass"), digest_size=4)
+        says_so = int.from_bytes(seen.digest(), "big") % SHARD == 0
+        if says_so or end - start == 4 * SHARD or end == len(names):
+            cuts.append(range(start, end))
+            start = end
+    return cuts
+
+
+def _key(marks: np.ndarray, side: int) -> str:
+    seen = hashlib.blake2b(f"{VERSION} {side} ".encode(), digest_size=12)
+    seen.update(marks.astype("<i8").tobytes())
+    return seen.hexdigest()
 
 
 def _require_room(folder: Path, n_images: int, side: int) -> None:
@@ -92,57 +138,74 @@ def _require_room(folder: Path, n_images: int, side: int) -> None:
 
 def _build(
     folder: Path,
-    cuts: Sequence[Sequence[Path]],
-    missing: Sequence[int],
+    files: Files,
+    wanted: Sequence[tuple[str, range]],
     side: int,
     workers: int,
     progress: Progress | None,
-) -> None:
+) -> dict[int, str]:
+    """Write the shards that are wanted; returns which images cannot be read, and why."""
     for partial in folder.glob(".*.*.*"):  # nobody else is building: of one that was killed
         partial.unlink(missing_ok=True)
-    total = sum(len(cut) for cut in cuts)
-    done = total - sum(len(cuts[i]) for i in missing)
-    # Threads: Pillow decodes and resizes without Python's lock.
-    with ThreadPoolExecutor(workers or os.cpu_count() or 1) as threads:
-        for i in missing:
-            images = list(threads.map(lambda file: _decoded(file, side), cuts[i]))
-            try:
-                _write(folder, i, images)
-            except OSError as error:
-                if error.errno != errno.ENOSPC:
-                    raise
-                raise OSError(
-                    f"no room is left in {folder} for the decoded images, {done} of {total} are "
-                    "there; make room and start again, or SET=data.packed=None"
-                ) from error
-            done += len(images)
-            if progress is not None:
-                progress(done, total)
+    total = len(files)
+    done = total - sum(len(cut) for _, cut in wanted)
+    broken: dict[int, str] = {}
+    for key, cut in wanted:
+        try:
+            broken |= _write(folder, key, files, cut, side, workers or os.cpu_count() or 1)
+        except OSError as error:
+            if error.errno != errno.ENOSPC:
+                raise
+            raise OSError(
+                f"no room is left in {folder} for the decoded images, {done} of {total} are "
+                "there; make room and start again, or SET=data.packed=None"
+            ) from error
+        done += len(cut)
+        if progress is not None:
+            progress(done, total)
+    return broken
 
 
-def _decoded(file: Path, side: int) -> np.ndarray:
+def _write(
+    folder: Path, key: str, files: Files, cut: range, side: int, workers: int
+) -> dict[int, str]:
+    """A shard, then what tells that it is whole; neither where an image of it cannot be read."""
+    pixels, about = _paths(folder, key)
+    checksum, shapes = 0, []
+    broken: dict[int, str] = {}
+
+    def decode(i: int) -> np.ndarray | str:
+        return _decoded(files[i], side, files.mark(i))
+
     try:
-        image = Image.open(file).convert("RGB")
-    except Exception as error:
-        # Whatever Pillow raises: each format has its own.
-        raise ValueError(f"the image {file} cannot be read: {error}") from error
+        with whole_file(pixels) as partial, partial.open("wb") as file:
+            # One after the other: a few stand in memory, however large they are.
+            for i, image in zip(cut, prepared(decode, cut, workers), strict=True):
+                if isinstance(image, str):
+                    broken[i] = image
+                elif not broken:
+                    # Written, not mapped: a full disk then raises and does not kill the process.
+                    data = np.ascontiguousarray(image).data
+                    checksum = zlib.crc32(data, checksum)
+                    file.write(data)
+                    shapes.append(image.shape[:2])
+            if broken:
+                raise BrokenImagesError(files, broken)
+            file.flush()
+            os.fsync(file.fileno())
+    except BrokenImagesError:
+        return broken
+    _tell(about, np.array(shapes, dtype=np.int32), checksum, pixels.stat().st_mtime_ns)
+    return broken
+
+
+def _decoded(file: Path, side: int, mark: int) -> np.ndarray | str:
+    """uint8 [height, width, 3], or why there is none."""
+    try:
+        image = read_picture(file, mark)
+    except UnreadableError as error:
+        return error.why
     return np.asarray(v2.functional.resize(image, [side], antialias=True))
-
-
-def _write(folder: Path, i: int, images: Sequence[np.ndarray]) -> None:
-    """A shard, then what tells that it is whole."""
-    pixels, about = _paths(folder, i)
-    checksum = 0
-    with whole_file(pixels) as partial, partial.open("wb") as file:
-        for image in images:
-            # Written, not mapped: on a full disk a write raises, a mapped page kills the process.
-            data = np.ascontiguousarray(image).data
-            checksum = zlib.crc32(data, checksum)
-            file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
-    shapes = np.array([image.shape[:2] for image in images], dtype=np.int32)
-    _tell(about, shapes, checksum, pixels.stat().st_mtime_ns)
 
 
 def _tell(about: Path, shapes: np.ndarray, checksum: int, changed: int) -> None:
@@ -150,9 +213,9 @@ def _tell(about: Path, shapes: np.ndarray, checksum: int, changed: int) -> None:
         np.savez(file, shapes=shapes, checksum=np.uint32(checksum), changed=np.int64(changed))
 
 
-def _is_whole(folder: Path, i: int, n_images: int) -> bool:
+def _is_whole(folder: Path, key: str, n_images: int) -> bool:
     """Whether a shard is what was written; read again only if its file was touched since."""
-    pixels, about = _paths(folder, i)
+    pixels, about = _paths(folder, key)
     try:
         with np.load(about) as told:
             shapes, checksum, changed = told["shapes"], int(told["checksum"]), int(told["changed"])
@@ -171,25 +234,18 @@ def _is_whole(folder: Path, i: int, n_images: int) -> bool:
     return True
 
 
-def _mapped(folder: Path, n_shards: int, side: int) -> Pack:
+def _mapped(folder: Path, keys: Sequence[str], side: int) -> Pack:
     shards, shapes, starts = [], [], []
-    for i in range(n_shards):
-        pixels, about = _paths(folder, i)
+    for key in keys:
+        pixels, about = _paths(folder, key)
         shards.append(np.memmap(pixels, mode="r"))
         with np.load(about) as told:
             shapes.append(told["shapes"])
         ends = shapes[-1].astype(np.int64).prod(1).cumsum() * 3
         starts.append(np.concatenate([[0], ends[:-1]]))
-    return Pack(tuple(shards), np.concatenate(shapes), np.concatenate(starts), side)
+    shard_of = np.repeat(np.arange(len(keys), dtype=np.int32), [len(its) for its in shapes])
+    return Pack(tuple(shards), np.concatenate(shapes), shard_of, np.concatenate(starts), side)
 
 
-def _paths(folder: Path, i: int) -> tuple[Path, Path]:
-    return folder / f"{i:05}.pixels", folder / f"{i:05}.npz"
-
-
-@contextmanager
-def _only_builder(folder: Path) -> Iterator[None]:
-    """Others wait here; a builder that is killed leaves no lock behind."""
-    with (folder / "lock").open("w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        yield
+def _paths(folder: Path, key: str) -> tuple[Path, Path]:
+    return folder / f"{key}.pixels", folder / f"{key}.npz"

@@ -1,16 +1,19 @@
 """An image folder in an object store: listed to plan a sweep, copied once to each machine."""
 
-import fcntl
 import os
+from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from pyarrow import ArrowException
 from pyarrow.fs import FileSelector, FileSystem, FileType
-from torchvision.datasets.folder import IMG_EXTENSIONS
 
 from trainables.datasets.images import Progress
+from trainables.datasets.listing import SPLITS, is_ours, is_picture, require_same_classes
+from trainables.datasets.names import shown
 from trainables.fields import digest_of
+from trainables.locks import locked
 from trainables.workspace import require_space, whole_file
 
 _AT_ONCE = 32  # requests: a store answers slowly, and many at a time
@@ -22,31 +25,37 @@ def is_remote(path: str) -> bool:
 
 
 def remote_digest(uri: str) -> str:
-    """As `folder_digest` of a copy of it, without copying it."""
+    """16 hex digits: changes when an image is added, removed, renamed or written anew.
+
+    A store is not read for it, but asked for sizes and times; so that a copy of it, in a folder
+    or in another store, is known by another one.
+    """
     return _digest(_listed(uri)[2])
 
 
-def _digest(sizes: dict[str, int]) -> str:
-    listing = [[*PurePosixPath(name).parts, size] for name, size in sizes.items()]
-    splits = [[entry for entry in listing if entry[0] == split] for split in ("train", "val")]
-    return digest_of([*splits[0], *splits[1]])[:16]
+def remote_counts(uri: str) -> tuple[int, dict[str, int]]:
+    """How many classes there are, and split -> images. Raises ValueError as `fetched`."""
+    names = list(_listed(uri)[2])
+    classes = {PurePosixPath(name).parts[1] for name in names}
+    return len(classes), {s: sum(n.startswith(f"{s}/") for n in names) for s in SPLITS}
+
+
+def _digest(found: dict[str, "_Object"]) -> str:
+    return digest_of([[name, its.size, its.changed] for name, its in found.items()])[:16]
 
 
 def fetched(uri: str, digest: str, root: Path, progress: Progress | None = None) -> Path:
     """The copy of a remote image folder under `root`, which is made at the first call.
 
-    digest: of `remote_digest`; what has changed since is copied anew.
-    A copy that was cut off goes on where it was; several processes may call at once: one copies,
-    the others wait. Raises ValueError for a URI that holds no images or cannot be read, and
-    OSError when the disk has no room.
+    digest: of `remote_digest`. A copy that was cut off goes on where it was; several processes may
+    call at once: one copies, the others wait. Raises ValueError for a URI that holds no images,
+    cannot be read or has changed, and OSError when the disk has no room.
     """
     folder = root / f"fetched-{digest}"
     complete = folder / "complete"
     if complete.exists():
         return folder
-    folder.mkdir(parents=True, exist_ok=True)
-    with (folder / "lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+    with locked(folder / "lock", f"another process copies the images of {uri}"):
         if not complete.exists():
             _copy(uri, digest, folder, progress)
             complete.touch()
@@ -54,20 +63,24 @@ def fetched(uri: str, digest: str, root: Path, progress: Progress | None = None)
 
 
 def _copy(uri: str, digest: str, folder: Path, progress: Progress | None) -> None:
-    store, base, sizes = _listed(uri)
-    if _digest(sizes) != digest:
+    store, base, found = _listed(uri)
+    if _digest(found) != digest:
         raise ValueError(
             f"the images of {uri} must stay as they were when the sweep was planned, they have "
             "changed; plan it anew"
         )
-    missing = [name for name, size in sizes.items() if not _is_there(folder / name, size)]
-    require_space(folder, sum(sizes[name] for name in missing))
+    missing = [name for name, its in found.items() if not _is_there(folder / name, its)]
+    require_space(folder, sum(found[name].size for name in missing))
 
     def copy(name: str) -> None:
+        its = found[name]
         with whole_file(folder / name) as partial, store.open_input_stream(f"{base}/{name}") as of:
-            partial.write_bytes(of.read())
+            partial.write_bytes(of.read(its.size))
+            if partial.stat().st_size != its.size:
+                raise ValueError(f"{uri}/{shown(name)} must have {its.size} bytes, it has fewer")
+            os.utime(partial, ns=(its.changed, its.changed))  # so that it is known again
 
-    done = len(sizes) - len(missing)
+    done = len(found) - len(missing)
     with ThreadPoolExecutor(_AT_ONCE) as threads:
         # Chunks, since a future an image would need gigabytes for ImageNet.
         for start in range(0, len(missing), 4_096):
@@ -75,28 +88,45 @@ def _copy(uri: str, digest: str, folder: Path, progress: Progress | None) -> Non
             for _ in threads.map(copy, chunk):
                 done += 1
             if progress is not None:
-                progress(done, len(sizes))
+                progress(done, len(found))
 
 
-def _is_there(path: Path, size: int) -> bool:
-    return path.exists() and os.path.getsize(path) == size
+def _is_there(path: Path, its: "_Object") -> bool:
+    if not path.exists():
+        return False
+    found = path.stat()
+    return (found.st_size, found.st_mtime_ns) == (its.size, its.changed)
 
 
-def _listed(uri: str) -> tuple[FileSystem, str, dict[str, int]]:
-    """The store, the folder in it, and split/class/file -> bytes, of images alone."""
+@dataclass(frozen=True)
+class _Object:
+    size: int  # bytes
+    changed: int  # nanoseconds
+
+
+def _listed(uri: str) -> tuple[FileSystem, str, dict[str, _Object]]:
+    """The store, the folder in it, and what it has of split/class/…/file, of images alone."""
     try:
         store, base = FileSystem.from_uri(uri)
-        found = store.get_file_info(FileSelector(base, recursive=True))
+        entries = store.get_file_info(FileSelector(base, recursive=True))
     except (ArrowException, OSError, ValueError) as error:
-        raise ValueError(f"the image folder {uri} must be readable, it is not: {error}") from error
-    sizes = {}
-    for entry in found:
-        name = PurePosixPath(entry.path).relative_to(base)
-        is_image = name.suffix.lower() in IMG_EXTENSIONS
-        is_ours = len(name.parts) == 3 and name.parts[0] in ("train", "val")
-        if entry.type == FileType.File and is_image and is_ours:
-            sizes[str(name)] = entry.size
-    if not sizes:
+        said = (str(error).splitlines() or [""])[0]
+        raise ValueError(f"the image folder {uri} must be readable, it is not: {said}") from error
+    found: dict[str, _Object] = {}
+    for entry in entries:
+        parts = PurePosixPath(entry.path).relative_to(base).parts
+        # A name of a store may be anything: "..", which would lead out of the copy, begins with a
+        # dot, as what is hidden does.
+        is_ours_ = len(parts) >= 3 and parts[0] in SPLITS and all(map(is_ours, parts))
+        if entry.type == FileType.File and is_ours_ and is_picture(parts[-1]):
+            found["/".join(parts)] = _Object(entry.size, entry.mtime_ns)
+    _require_both(uri, found)
+    by_parts = sorted(found, key=lambda name: PurePosixPath(name).parts)
+    return store, base, {name: found[name] for name in by_parts}
+
+
+def _require_both(uri: str, names: Iterable[str]) -> None:
+    classes = {split: {n.split("/")[1] for n in names if n.startswith(split)} for split in SPLITS}
+    if not all(classes.values()):
         raise ValueError(f"{uri} must hold train/ and val/, a folder a class in each, it does not")
-    by_parts = sorted(sizes, key=lambda name: PurePosixPath(name).parts)
-    return store, base, {name: sizes[name] for name in by_parts}
+    require_same_classes(uri, {split: sorted(its) for split, its in classes.items()})

@@ -2,6 +2,7 @@
 
 import warnings
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -21,7 +22,7 @@ from torchvision.models import (
 )
 
 from trainables.config import NetworkConfig
-from trainables.networks.checkpoints import first_line, load_checkpoint
+from trainables.networks.checkpoints import file_digest, first_line, load_checkpoint
 
 _BUILDERS: dict[str, Callable[..., nn.Module]] = {
     "googlenet": googlenet,
@@ -52,7 +53,13 @@ def build_network(config: NetworkConfig, n_classes: int) -> nn.Module:
         return _imagenet_network(config, n_classes)
     network = _BUILDERS[config.name](weights=None, **_arguments(config, n_classes))
     if config.weights == "file":
-        load_checkpoint(network, config.checkpoint or "")
+        path = Path(config.checkpoint or "")
+        if config.digest and file_digest(path) != config.digest:
+            raise ValueError(
+                f"the checkpoint must stay as it was when the sweep was planned, {path} has "
+                "changed; plan it anew"
+            )
+        load_checkpoint(network, path)
     return network
 
 

@@ -7,6 +7,7 @@ from torchvision.transforms.v2 import functional as F
 
 from trainables.datasets import pack as pack_module
 from trainables.datasets.ahead import OnDevice, batches_on, prepared
+from trainables.datasets.files import files_of
 from trainables.datasets.image_folder import FolderImages
 from trainables.datasets.pack import open_pack
 from trainables.datasets.packed_images import PackedImages
@@ -70,9 +71,9 @@ def images(tmp_path, monkeypatch):
         Image.fromarray(noise).resize(size, Image.Resampling.BICUBIC).save(paths[-1])
     labels = torch.arange(11) % 4
     packed = PackedImages(
-        open_pack(paths, "digest", SIDE, tmp_path / "cache", workers=1), labels, "d", PIXELS
+        open_pack(files_of(paths), SIDE, tmp_path / "cache", workers=1), labels, "d", PIXELS
     )
-    return packed, FolderImages(tuple(paths), labels, "d", PIXELS)
+    return packed, FolderImages(files_of(paths), labels, "d", PIXELS)
 
 
 @pytest.mark.parametrize("augmented", [False, True])

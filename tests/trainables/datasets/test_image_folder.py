@@ -1,7 +1,4 @@
-"""Folders of real JPEG and PNG files: what is found, what is broken, what is decoded."""
-
-import random
-import shutil
+"""Folders of real JPEG and PNG files: what is decoded, and how it is drawn from."""
 
 import numpy as np
 import pytest
@@ -9,15 +6,8 @@ import torch
 from PIL import Image
 from torchvision.transforms import v2
 
-from trainables.datasets.image_folder import (
-    FolderImages,
-    find_broken,
-    folder_digest,
-    is_broken,
-    refuse_broken,
-    scan,
-    scan_both,
-)
+from trainables.datasets.files import files_of
+from trainables.datasets.image_folder import FolderImages, find_broken
 
 
 def generator(seed=0):
@@ -41,73 +31,12 @@ def truncate(path, share=0.7):
 
 
 @pytest.fixture
-def folder(tmp_path):
-    """Two classes, three images of each in train/, one in val/."""
-    root = tmp_path / "folder"
-    for split, n in (("train", 3), ("val", 1)):
-        for seed, name in enumerate(("n02", "n01")):
-            for i in range(n):
-                save(root / split / name / f"{split}_{i}.JPEG", picture(10 * seed + i))
-    return root
-
-
-def test_scan_finds_images_by_class_in_order_of_name(folder):
-    save(folder / "train" / "n01" / "b.png")
-    (folder / "train" / "n01" / "notes.txt").write_text("no image")
-    (folder / "train" / "labels.csv").write_text("no class")
-    found = scan(folder, "train")
-    assert list(found) == ["n01", "n02"]
-    names = ["b.png", "train_0.JPEG", "train_1.JPEG", "train_2.JPEG"]
-    assert [file.name for file in found["n01"]] == names
-    assert found["n01"][0] == folder / "train" / "n01" / "b.png"
-    train, val = scan_both(folder)
-    assert train == found and {name: len(files) for name, files in val.items()} == {
-        "n01": 1,
-        "n02": 1,
-    }
-
-
-def test_folders_that_are_not_as_they_must_be_are_refused(folder, tmp_path):
-    with pytest.raises(ValueError, match="the data folder must exist, .*/nowhere does not$"):
-        scan_both(tmp_path / "nowhere")
-    (tmp_path / "empty").mkdir()
-    with pytest.raises(ValueError, match="must hold train/ and val/, .*: no .*/empty/train$"):
-        scan_both(tmp_path / "empty")
-    (tmp_path / "empty" / "train").mkdir()
-    with pytest.raises(ValueError, match="/train must hold one folder a class, it holds none$"):
-        scan_both(tmp_path / "empty")
-    for name in ("n03", "n04", "n05", "n06"):
-        (folder / "val" / name).mkdir()
-    with pytest.raises(ValueError, match="must have images, n03, n04, n05 and 1 more of .*/val ha"):
-        scan_both(folder)
-
-
-@pytest.mark.parametrize("split", ["train", "val"])
-def test_both_splits_must_hold_the_same_classes(folder, split):
-    shutil.rmtree(folder / split / "n02")
-    with pytest.raises(ValueError, match=f"hold the same classes, .*/{split} lacks n02$"):
-        scan_both(folder)
-
-
-def test_the_digest_is_of_names_and_sizes_not_of_the_place(folder, tmp_path):
-    digest, digests = folder_digest(folder), []
-    assert len(digest) == 16
-    shutil.copytree(folder, tmp_path / "elsewhere")
-    assert folder_digest(tmp_path / "elsewhere") == digest
-    image = folder / "train" / "n01" / "train_0.JPEG"
-    added = save(folder / "val" / "n01" / "more.png")
-    digests.append(folder_digest(folder))
-    added.unlink()
-    assert folder_digest(folder) == digest
-    renamed = image.rename(image.with_name("another.JPEG"))
-    digests.append(folder_digest(folder))
-    renamed.rename(image)
-    image.write_bytes(image.read_bytes() + b"\0")
-    digests.append(folder_digest(folder))
-    shutil.move(added.parent / "val_0.JPEG", folder / "train" / "n01" / "val_0.JPEG")
-    save(folder / "val" / "n01" / "x.JPEG")
-    digests.append(folder_digest(folder))
-    assert len({digest, *digests}) == 5
+def paths(tmp_path):
+    return [
+        save(tmp_path / name / f"{i}.JPEG", picture(10 * seed + i))
+        for seed, name in enumerate(("n01", "n02"))
+        for i in range(3)
+    ]
 
 
 def test_broken_are_those_that_do_not_decode_to_their_end(tmp_path):
@@ -121,29 +50,20 @@ def test_broken_are_those_that_do_not_decode_to_their_end(tmp_path):
     ]
     sound[-1].write_bytes(sound[-1].read_bytes() + b"after its end")
     broken = [save(tmp_path / f"short{kind}") for kind in (".JPEG", ".png", ".bmp")]
+    assert find_broken(files_of([*sound, *broken]), range(9), 2) == {}
     for path in broken:
-        assert not is_broken(path)
         truncate(path)
     broken += [tmp_path / "empty.jpg", tmp_path / "page.JPEG"]
     broken[-2].touch()
     broken[-1].write_text("<html>404</html>")
-    assert [path for path in sound if is_broken(path)] == []
-    assert [path for path in broken if not is_broken(path)] == []
-
-    many = (sound + broken) * 60  # more than one chunk
-    random.Random(0).shuffle(many)
-    assert find_broken(many) == [path for path in many if path in broken]
-    with pytest.raises(
-        ValueError,
-        match=r"readable to its end, 5 of 11 are not: .*/short.JPEG, .*/short.png, .*/short.bmp "
-        r"and 2 more; data.broken_images='skip' leaves them out$",
-    ):
-        refuse_broken(broken, 11)
-    refuse_broken([], 11)
+    told = []
+    found = find_broken(files_of([*sound, *broken]), range(11), 2, lambda *n: told.append(n))
+    assert list(found) == [6, 7, 8, 9, 10] and told == [(11, 11)]
+    assert "truncated" in found[6] and found[10] == "of no known format"
 
 
 def images_of(paths, pixels=32, workers=0):
-    return FolderImages(tuple(paths), torch.arange(len(paths)) % 2, "digest", pixels, workers)
+    return FolderImages(files_of(paths), torch.arange(len(paths)) % 2, "digest", pixels, workers)
 
 
 def all_pixels(images, order=None, *, batch_size=3, seed=None):
@@ -174,8 +94,7 @@ def test_every_mode_becomes_rgb(tmp_path, mode, kind):
     assert (found.int() - expected.int()).abs().float().mean() < 4
 
 
-def test_batches_follow_the_order(folder):
-    paths = [path for files in scan(folder, "train").values() for path in files]
+def test_batches_follow_the_order(paths):
     images = images_of(paths)
     in_order = all_pixels(images)
     order = torch.tensor([5, 1, 3, 0])
@@ -185,8 +104,7 @@ def test_batches_follow_the_order(folder):
     assert len({image.numpy().tobytes() for image in in_order}) == 6
 
 
-def test_augmentation_depends_on_the_generator_alone(folder):
-    paths = [path for files in scan(folder, "train").values() for path in files]
+def test_augmentation_depends_on_the_generator_alone(paths):
     first = all_pixels(images_of(paths), seed=1)
     for workers, batch_size in ((0, 6), (2, 2)):
         torch.manual_seed(workers + 5)
@@ -196,10 +114,9 @@ def test_augmentation_depends_on_the_generator_alone(folder):
     assert not torch.equal(all_pixels(images_of(paths)), first)
 
 
-def test_decoding_leaves_the_global_generators_alone(folder, monkeypatch):
+def test_decoding_leaves_the_global_generators_alone(paths, monkeypatch):
     """Dropout draws from them: seeded by an image, it would repeat, and depend on `workers`."""
     monkeypatch.setattr(torch.cuda, "manual_seed_all", lambda _: pytest.fail("seeds the GPU"))
-    paths = [path for files in scan(folder, "train").values() for path in files]
     after = []
     for seed in (1, 2):
         torch.default_generator.manual_seed(0)
@@ -209,9 +126,33 @@ def test_decoding_leaves_the_global_generators_alone(folder, monkeypatch):
 
 
 @pytest.mark.parametrize("workers", [0, 2])
-def test_an_image_that_breaks_later_is_named(folder, workers):
-    paths = [path for files in scan(folder, "train").values() for path in files]
+def test_an_image_that_breaks_is_named_and_one_that_changes(paths, workers):
+    images = images_of(paths, workers=workers)
     truncate(paths[4])
-    with pytest.raises(ValueError, match=f"^the image {paths[4]} cannot be read: .*$") as e:
-        all_pixels(images_of(paths, workers=workers))
+    with pytest.raises(ValueError, match=f"^the images must stay .*, {paths[4]} has changed") as e:
+        all_pixels(images)
     assert "\n" not in str(e.value)
+    with pytest.raises(ValueError, match=f"^the image {paths[4]} cannot be read: .*$"):
+        all_pixels(images_of(paths, workers=workers))
+
+
+def test_crops_are_drawn_as_torchvision_draws_them(tmp_path):
+    """The mean place of a bright column in many crops; which is mirrored in half of them."""
+    ramp = np.tile(np.linspace(0, 255, 60, dtype=np.uint8), (48, 1))
+    path = save(tmp_path / "ramp.png", Image.fromarray(np.dstack([ramp] * 3)))
+    images = images_of([path] * 400, 16)
+    ours = all_pixels(images, seed=1, batch_size=100).float()
+    theirs = v2.Compose([v2.RandomResizedCrop(16), v2.RandomHorizontalFlip(), v2.PILToTensor()])
+    torch.manual_seed(0)
+    expected = torch.stack([theirs(Image.open(path)) for _ in range(400)]).float()
+    for measure in (lambda x: x.mean((1, 2, 3)), lambda x: (x[..., -1] - x[..., 0]).mean((1, 2))):
+        a, b = measure(ours), measure(expected)
+        assert abs(a.mean() - b.mean()) < 4 * (a.var() / 400 + b.var() / 400) ** 0.5
+        assert 0.85 < a.std() / b.std() < 1.18
+
+
+def test_no_other_process_decodes(paths, monkeypatch):
+    """Bug report F08: processes hand pictures over in /dev/shm, of which a container has 64 MB."""
+    monkeypatch.setattr("os.fork", lambda: pytest.fail("another process"))
+    monkeypatch.setattr("multiprocessing.Process.start", lambda _: pytest.fail("another process"))
+    assert len(all_pixels(images_of(paths, workers=4), seed=0)) == 6

@@ -16,10 +16,12 @@ from trainables.config import DataConfig, evaluation_side
 from trainables.datasets import crops as crops_module
 from trainables.datasets import pack as pack_module
 from trainables.datasets.crops import middle_crops, random_crops
+from trainables.datasets.files import files_of
 from trainables.datasets.image_folder import FolderImages
 from trainables.datasets.loading import load_data
-from trainables.datasets.pack import open_pack
+from trainables.datasets.pack import BrokenImagesError, open_pack
 from trainables.datasets.packed_images import PackedImages
+from trainables.datasets.packs import remove_unused, unused
 
 PIXELS = 28
 SIDE = evaluation_side(PIXELS)
@@ -27,7 +29,18 @@ SHAPES = [(60, 48), (48, 60), (33, 33), (20, 90), (90, 20), (32, 40), (40, 32)]
 
 
 @pytest.fixture(autouse=True)
-def small_shards(monkeypatch):
+def small_shards(request, monkeypatch):
+    """Four images each, wherever their names would cut them."""
+
+    def cuts(names):
+        return [range(i, min(i + 4, len(names))) for i in range(0, len(names), 4)]
+
+    if "cut_by_name" not in request.fixturenames:
+        monkeypatch.setattr(pack_module, "_cuts", cuts)
+
+
+@pytest.fixture
+def cut_by_name(monkeypatch):
     monkeypatch.setattr(pack_module, "SHARD", 4)
 
 
@@ -47,19 +60,26 @@ def files(tmp_path):
 
 
 def opened(files, tmp_path, **changes):
-    return open_pack(files, "digest", SIDE, tmp_path / "cache", workers=2, **changes)
+    return open_pack(files_of(files), SIDE, tmp_path / "cache", workers=2, **changes)
+
+
+def about_of(pixels):
+    return pixels.with_suffix(".npz")
 
 
 def both(files, tmp_path, workers=0):
     """The files, and the same from a pack."""
     labels = torch.arange(len(files))
     packed = PackedImages(opened(files, tmp_path), labels, "d", PIXELS, workers)
-    return FolderImages(tuple(files), labels, "d", PIXELS), packed
+    return FolderImages(files_of(files), labels, "d", PIXELS), packed
 
 
 def folder_of(tmp_path):
-    (folder,) = (tmp_path / "cache").glob("pack-*")
-    return folder
+    return tmp_path / "cache" / "packs"
+
+
+def shards(tmp_path):
+    return sorted(folder_of(tmp_path).glob("*.pixels"))
 
 
 @pytest.mark.parametrize("workers", [0, 1, 3])
@@ -144,8 +164,8 @@ def test_the_middle_is_where_torchvision_cuts_it():
 
 def test_a_larger_pack_is_evaluated_at_the_same_framing(files, tmp_path):
     labels = torch.arange(22)
-    plain = FolderImages(tuple(files), labels, "d", PIXELS)
-    larger = open_pack(files, "digest", 2 * SIDE, tmp_path / "cache")
+    plain = FolderImages(files_of(files), labels, "d", PIXELS)
+    larger = open_pack(files_of(files), 2 * SIDE, tmp_path / "cache")
     packed = PackedImages(larger, labels, "d", PIXELS)
     pair = zip(plain.batches(labels, 22), packed.batches(labels, 22), strict=True)
     for (_, a, _), (_, b, _) in pair:
@@ -184,7 +204,8 @@ def test_a_build_that_was_cut_off_goes_on(files, tmp_path):
 @pytest.mark.parametrize("harm", ["byte", "short", "index", "gone"])
 def test_what_is_damaged_is_built_again(files, tmp_path, harm):
     opened(files, tmp_path)
-    pixels, about = (folder_of(tmp_path) / f"00002.{kind}" for kind in ("pixels", "npz"))
+    (pixels,) = (f for f in shards(tmp_path) if np.load(about_of(f))["shapes"].shape == (2, 2))
+    about = about_of(pixels)
     data = bytearray(pixels.read_bytes())
     if harm == "byte":
         data[100] ^= 1
@@ -206,19 +227,18 @@ def test_what_is_damaged_is_built_again(files, tmp_path, harm):
 
 def test_what_was_only_touched_is_not(files, tmp_path, monkeypatch):
     opened(files, tmp_path)
-    os.utime(folder_of(tmp_path) / "00001.pixels")
+    os.utime(shards(tmp_path)[1])
     monkeypatch.setattr(pack_module, "_decoded", None)
     opened(files, tmp_path)
 
 
 def _open_slowly(files, tmp_path, queue):
-    pack_module.SHARD = 4
     decoded = pack_module._decoded
 
-    def slow(file, side):
+    def slow(file, side, mark):
         time.sleep(0.05)
         queue.put(file.name)
-        return decoded(file, side)
+        return decoded(file, side, mark)
 
     pack_module._decoded = slow
     opened(files, tmp_path)
@@ -255,10 +275,93 @@ def test_a_builder_that_is_killed_holds_nobody_up(files, tmp_path):
     assert torch.equal(a, b)
 
 
-def test_an_image_that_cannot_be_read_is_named(files, tmp_path):
-    files[9].write_bytes(b"no image")
-    with pytest.raises(ValueError, match=r"the image .*09\.JPEG cannot be read"):
-        opened(files, tmp_path)
+def test_images_that_cannot_be_read_are_named_when_all_others_are_decoded(files, tmp_path):
+    sound = files[9].read_bytes()
+    for i in (9, 17):
+        files[i].write_bytes(b"no image")
+    seen = []
+    with pytest.raises(
+        BrokenImagesError,
+        match=r"^2 of 22 images cannot be read: .*09\.JPEG \(of no known format\), .*17\.JPEG",
+    ) as refused:
+        opened(files, tmp_path, progress=lambda done, total: seen.append(done))
+    assert refused.value.broken == {9: "of no known format", 17: "of no known format"}
+    assert seen == [4, 8, 12, 16, 20, 22] and len(shards(tmp_path)) == 4
+    assert not list(folder_of(tmp_path).glob(".*"))
+    files[17].write_bytes(sound)
+    files[9].write_bytes(sound)
+    seen.clear()
+    opened(files, tmp_path, progress=lambda done, total: seen.append(done))
+    assert seen == [18, 22]  # the two shards of six that held them
+
+
+def test_a_changed_image_and_its_shard_alone_are_decoded_again(files, tmp_path, cut_by_name):
+    """Bug reports F04 and F09: equal names and sizes, other pixels; and 370 GB packed anew."""
+    paths = [file.with_suffix(".bmp") for file in files]
+    for path, file in zip(paths, files, strict=True):
+        Image.open(file).save(path)
+    assert len(opened(paths, tmp_path)) == 22
+    before = {f: f.stat().st_mtime_ns for f in shards(tmp_path)}
+    assert 3 < len(before) < 22
+    inverted = Image.fromarray(255 - np.asarray(Image.open(paths[5])))
+    size = paths[5].stat().st_size
+    inverted.save(paths[5])
+    assert paths[5].stat().st_size == size
+    pack = opened(paths, tmp_path)
+    assert np.array_equal(pack.image(5), np.asarray(v2.functional.resize(inverted, [SIDE])))
+    after = {f: f.stat().st_mtime_ns for f in shards(tmp_path)}
+    assert len(after) == len(before) + 1 and before.items() <= after.items()
+    del paths[5]  # one that is left out moves the others of its own shard alone
+    assert len(opened(paths, tmp_path)) == 21
+    assert len(shards(tmp_path)) <= len(after) + 1
+
+
+def test_where_a_shard_ends_is_said_by_names(cut_by_name, monkeypatch):
+    monkeypatch.setattr(pack_module, "SHARD", 8)
+    names = [f"train/{i % 7}/{i}.png" for i in range(400)]
+
+    def ends(names):
+        cuts = pack_module._cuts(names)
+        assert [i for cut in cuts for i in cut] == list(range(len(names)))
+        assert max(map(len, cuts)) <= 32
+        return {names[cut[-1]] for cut in cuts}
+
+    whole = ends(names)
+    assert 30 < len(whole) < 80
+    for left_out in (0, 100, 399):
+        assert len(whole ^ ends(names[:left_out] + names[left_out + 1 :])) <= 3
+    assert pack_module._cuts([]) == []
+
+
+def test_what_is_no_longer_asked_for_is_found_and_removed(files, tmp_path):
+    """Bug report F09: the old pack stayed."""
+    cache, of = tmp_path / "cache", {"folder": "/f", "split": "train"}
+    opened(files, tmp_path, of=of)
+    kept = opened(files[:8], tmp_path, of={"folder": "/f", "split": "val"})
+    old = cache / ("pack-" + "0" * 16)  # of version 1
+    old.mkdir()
+    (old / "00000.pixels").write_bytes(b"x" * 1_000)
+    foreign = [cache / ("pack-" + "a" * 16), folder_of(tmp_path) / "mine.npz"]
+    foreign[0].mkdir()
+    (foreign[0] / "thesis.tex").write_text("not ours")
+    foreign[1].write_bytes(b"mine")
+    outside = tmp_path / "outside"
+    outside.mkdir()
+    (outside / "00000.pixels").write_bytes(b"x")
+    (cache / ("pack-" + "b" * 16)).symlink_to(outside)
+    assert set(unused(cache)) == {old}
+    files[0].write_bytes(files[1].read_bytes())
+    opened(files, tmp_path, of=of)
+    opened(files[:8], tmp_path, of={"folder": "/f", "split": "val"})
+    found = unused(cache)
+    assert len(found) == 3 and found[old] == 1_000
+    assert remove_unused(cache) == sum(found.values()) > 1_000
+    assert not any(path.exists() for path in found) and unused(cache) == {}
+    assert all(path.exists() for path in (*foreign, outside / "00000.pixels"))
+    assert kept.image(3).shape  # mapped before it was removed: a running trial goes on
+    seen = []
+    opened(files, tmp_path, of=of, progress=lambda *n: seen.append(n))
+    assert seen == []
 
 
 @pytest.fixture

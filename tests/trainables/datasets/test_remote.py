@@ -11,9 +11,8 @@ from PIL import Image
 from sweeps.plan import make_plan
 from sweeps.studies import load_study
 from trainables.config import DataConfig
-from trainables.datasets.image_folder import folder_digest
 from trainables.datasets.loading import load_data
-from trainables.datasets.remote import fetched, remote_digest
+from trainables.datasets.remote import fetched, remote_counts, remote_digest
 
 
 @pytest.fixture
@@ -42,11 +41,50 @@ def files(folder):
     return sorted(str(f.relative_to(folder)) for f in folder.rglob("*.png"))
 
 
-def test_the_digest_of_a_store_is_that_of_its_copy(store):
+def test_the_digest_of_a_store_sees_what_was_written_anew(store):
+    """Bug report F04: equal names and sizes, other pictures."""
+    digests = [remote_digest(store.as_uri())]
+    assert remote_digest(store.as_uri()) == digests[0]
+    path = store / "train" / "owl" / "1.png"
+    data = bytearray(path.read_bytes())
+    data[50] ^= 1
+    path.write_bytes(data)
+    digests.append(remote_digest(store.as_uri()))
+    path.unlink()
+    digests.append(remote_digest(store.as_uri()))
+    assert len(set(digests)) == 3
+
+
+def test_what_a_folder_would_not_read_is_not_copied(store, tmp_path):
+    """Hidden and system folders, sub folders, names that lead out of the copy."""
     before = remote_digest(store.as_uri())
-    assert before == folder_digest(store)
-    (store / "val" / "owl" / "3.png").unlink()
-    assert remote_digest(store.as_uri()) == folder_digest(store) != before
+    for name in (".ipynb_checkpoints/0.png", "__MACOSX/0.png", "owl/.x.png", "owl/x.gif"):
+        target = store / "train" / name
+        target.parent.mkdir(exist_ok=True)
+        shutil.copy(store / "train" / "owl" / "0.png", target)
+    assert remote_digest(store.as_uri()) == before
+    (store / "train" / "owl" / "deep").mkdir()
+    shutil.copy(store / "train" / "owl" / "0.png", store / "train" / "owl" / "deep" / "é \n.png")
+    digest = remote_digest(store.as_uri())
+    copy = fetched(store.as_uri(), digest, tmp_path / "copy")
+    assert len(files(copy)) == 25 and (copy / "train" / "owl" / "deep" / "é \n.png").is_file()
+    assert remote_counts(store.as_uri()) == (3, {"train": 13, "val": 12})
+
+
+def test_a_copy_knows_what_was_written_anew(store, tmp_path):
+    """A copy that was cut off kept what had the right size."""
+    uri, path = store.as_uri(), store / "train" / "owl" / "1.png"
+    old = fetched(uri, remote_digest(uri), tmp_path / "copy")
+    data = bytearray(path.read_bytes())
+    data[50] ^= 1
+    path.write_bytes(data)
+    digest = remote_digest(uri)
+    assert f"fetched-{digest}" != old.name
+    new = tmp_path / "copy" / f"fetched-{digest}"
+    old.rename(new)
+    (new / "complete").unlink()
+    copy = fetched(uri, digest, tmp_path / "copy")
+    assert (copy / "train" / "owl" / "1.png").read_bytes() == data
 
 
 def test_the_images_are_those_of_the_folder_and_each_node_copies_them_once(
@@ -60,7 +98,7 @@ def test_the_images_are_those_of_the_folder_and_each_node_copies_them_once(
         plain = load_data(config(store.as_uri()), cache)
         for split in ("train", "val", "probe"):
             mine, others = getattr(here, split), getattr(plain, split)
-            assert torch.equal(mine.labels, others.labels) and mine.digest == others.digest
+            assert torch.equal(mine.labels, others.labels)
             order = torch.arange(len(mine))
             packed = getattr(there, split).batches(order, 5)
             for one, two, three in zip(
@@ -68,11 +106,11 @@ def test_the_images_are_those_of_the_folder_and_each_node_copies_them_once(
             ):
                 assert torch.equal(one[1], two[1]) and torch.equal(one[1], three[1])
         (copy,) = (tmp_path / node).glob("fetched-*")
-        assert len(files(copy)) == 24 and list((tmp_path / node).glob("pack-*"))
-    assert not list(cache.glob("fetched-*")) and not list(cache.glob("pack-*"))
+        assert len(files(copy)) == 24 and list((tmp_path / node).glob("packs/*"))
+    assert not list(cache.glob("fetched-*")) and not list(cache.glob("packs/*.pixels"))
     shutil.rmtree(store)  # nothing is asked for again
     again = load_data(config(store.as_uri(), digest=copy.name.removeprefix("fetched-")), cache)
-    assert again.train.digest == here.train.digest
+    assert again.train.digest == plain.train.digest
 
 
 def fetch(uri, digest, root, told):
@@ -123,8 +161,12 @@ def test_a_store_without_images_is_refused(tmp_path):
         remote_digest(tmp_path.as_uri())
 
 
-def test_a_plan_takes_a_uri_and_its_trials_are_those_of_the_folder(store):
-    there = make_plan(load_study("paper"), data=store.as_uri())
-    here = make_plan(load_study("paper"), data=str(store))
-    assert there.keys == here.keys
+def test_a_plan_takes_a_uri(store):
+    """A store is known by sizes and times: it is not read for a plan, as a folder is."""
+    small = {"score.n_tasks": 1, "score.n_explanations": 1}
+    there = make_plan(load_study("paper"), data=store.as_uri(), settings=small)
     assert {c.data.path for c in there.configs} == {store.as_uri()}
+    assert {c.data.digest for c in there.configs} == {remote_digest(store.as_uri())}
+    assert "3 classes, 12 images in train/ and 12 in val/" in there.inputs.sentences[0]
+    here = make_plan(load_study("paper"), data=str(store), settings=small)
+    assert len(here.keys) == len(there.keys) and not set(here.keys) & set(there.keys)

@@ -1,0 +1,101 @@
+"""What the trials of a plan read: named by what it holds, and what a study adapts to it."""
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from trainables.config import TrialConfig
+from trainables.datasets.broden import broden_digest
+from trainables.datasets.folders import Folder, look_at
+from trainables.datasets.names import shown
+from trainables.networks import file_digest
+
+_SPLITS = ("train", "val", "probe")
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """folders: path or URI of an image folder -> what it holds.
+
+    adapted: sentences on the study's own numbers that were larger than what there is.
+    """
+
+    folders: Mapping[str, Folder] = field(default_factory=dict)
+    adapted: tuple[str, ...] = ()
+
+    def counted(self, config: TrialConfig) -> TrialConfig:
+        """The config with numbers where it takes all that a folder holds."""
+        folder = self.folders.get(config.data.path or "")
+        if folder is None:
+            return config
+        return config.replace({f"data.{n}": v for n, v in folder.counted(config.data).items()})
+
+    @property
+    def sentences(self) -> list[str]:
+        """For people, before anything runs: the images of each folder, and what was adapted."""
+        images = [f"images: {folder.said} ({shown(path)})" for path, folder in self.folders.items()]
+        return [*images, *self.adapted]
+
+
+def look_at_inputs(
+    configs: Sequence[TrialConfig], given: Collection[str] = (), varied: Collection[str] = ()
+) -> tuple[list[TrialConfig], Inputs]:
+    """The trials with the digests of all they read, so that their keys depend on it.
+
+    given: fields that the command line sets, and `varied`, for the trials of a grid: they are
+    taken at their word. Of the study's own numbers those that ask for more images than there are
+    take all there are.
+    Raises ValueError for what is not there or not as it must be.
+    """
+    paths = {c.data.path for c in configs if c.data.name == "image_folder" and c.data.path}
+    folders = {path: look_at(path) for path in sorted(paths)}
+    adapted: dict[str, None] = {}
+    digests: dict[tuple[object, ...], str] = {}
+    named = {}
+    for config in configs:
+        changes = _digests(config, folders, digests)
+        for name, (number, want) in _too_many(config, folders.get(config.data.path or "")).items():
+            if name not in given and (config.prune is None or name not in varied):
+                changes[name] = number
+                text = "all" if number is None else f"{number:,}"
+                adapted[f"{name} takes {text} that there are, the study asks for {want:,}"] = None
+        config = config.replace(changes)
+        named[config.key] = config
+    return list(named.values()), Inputs(folders, tuple(adapted))
+
+
+def _digests(
+    config: TrialConfig, folders: Mapping[str, Folder], known: dict[tuple[object, ...], str]
+) -> dict[str, Any]:
+    """Field -> digest of what it stands for. known: of files that other trials read, too."""
+    changes: dict[str, Any] = {}
+    if folder := folders.get(config.data.path or ""):
+        changes["data.digest"] = folder.digest
+    if checkpoint := config.network.checkpoint:
+        if ("file", checkpoint) not in known:
+            known["file", checkpoint] = file_digest(Path(checkpoint))
+        changes["network.digest"] = known["file", checkpoint]
+    dissection = config.dissection
+    if dissection is not None and dissection.path is not None:
+        which = (dissection.path, dissection.n_images)
+        if which not in known:
+            known[which] = broden_digest(Path(dissection.path), dissection.n_images)
+        changes["dissection.digest"] = known[which]
+    return changes
+
+
+def _too_many(config: TrialConfig, folder: Folder | None) -> dict[str, tuple[int | None, int]]:
+    """Field -> (what there is, what it asks for), where it asks for more; None is all."""
+    found: dict[str, tuple[int | None, int]] = {}
+    train = config.data.train_images
+    if folder is not None:
+        for split in _SPLITS:
+            wanted = getattr(config.data, f"{split}_images")
+            if wanted is not None and wanted > folder.available(split):
+                found[f"data.{split}_images"] = (None, wanted)
+        there = folder.available("train")
+        train = there if train is None else min(train, there)
+    if train is not None and config.recalibrate_images > train:
+        found["recalibrate_images"] = (train, config.recalibrate_images)
+    return found

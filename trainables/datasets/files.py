@@ -1,0 +1,47 @@
+"""Many files under one folder: names, of which a path is made when one is opened."""
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import overload
+
+import numpy as np
+
+from trainables.datasets.regular import mark_of
+
+
+@dataclass(frozen=True, eq=False)
+class Files(Sequence[Path]):
+    """Reads as a sequence of paths; a million of them would be half a gigabyte.
+
+    names: relative to root. marks: int64 [file], `mark_of` each when it was listed.
+    """
+
+    root: str
+    names: tuple[str, ...]
+    marks: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    @overload
+    def __getitem__(self, i: int) -> Path: ...
+
+    @overload
+    def __getitem__(self, i: slice) -> list[Path]: ...
+
+    def __getitem__(self, i: int | slice) -> Path | list[Path]:
+        if isinstance(i, slice):
+            return [Path(self.root, name) for name in self.names[i]]
+        return Path(self.root, self.names[i])
+
+    def mark(self, i: int) -> int:
+        return int(self.marks[i])
+
+
+def files_of(paths: Sequence[Path]) -> Files:
+    """The files as they are now. Raises UnreadableError for what is no regular file."""
+    root = os.path.commonpath([path.parent for path in paths]) if paths else ""
+    names = tuple(os.path.relpath(path, root) for path in paths)
+    return Files(root, names, np.array([mark_of(path) for path in paths], np.int64))

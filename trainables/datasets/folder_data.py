@@ -1,0 +1,165 @@
+"""From a folder of pictures to image sets: which of them are chosen, and that they can be read."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from trainables.config import DataConfig
+from trainables.datasets.files import Files
+from trainables.datasets.image_folder import FolderImages, find_broken
+from trainables.datasets.images import Data, ImageSet, Progress
+from trainables.datasets.known import known_broken, known_listing, note_broken
+from trainables.datasets.listing import Listing, list_folder
+from trainables.datasets.names import shown, some
+from trainables.datasets.pack import BrokenImagesError, open_pack
+from trainables.datasets.packed_images import PackedImages
+from trainables.datasets.remote import fetched, is_remote, remote_digest
+from trainables.fields import digest_of
+
+
+def folder_data(config: DataConfig, cache: Path, progress: Progress | None = None) -> Data:
+    """The image sets of a folder, or of its copy where it lies in an object store.
+
+    Pictures that cannot be read are refused by name, or skipped where the config says so: then the
+    next ones in the order that the seed draws stand in for them. Raises as `load_data`.
+    """
+    path = config.path
+    if path is None:
+        raise ValueError(
+            "data.name='image_folder' needs data.path, a folder with train/ and val/: "
+            "make sweep STUDY=… DATA=/path/to/folder"
+        )
+    root = Path(path)
+    if is_remote(path):
+        digest = config.digest or remote_digest(path)
+        config, root = replace(config, digest=digest), fetched(path, digest, cache, progress)
+        listing = known_listing(cache / f"listing-{digest}.npz", lambda: list_folder(root))
+    else:
+        listing = _listed(root, config.digest, cache)
+        config = replace(config, digest=config.digest or listing.digest)
+    n_listed = sum(len(split) for split in listing.splits.values())
+    if listing.faults and config.broken_images == "refuse":
+        _refuse(root, listing.faults, n_listed)
+    looks = [_Look(config, split, root, listing, cache) for split in ("train", "val", "probe")]
+    sets = [look.images(progress) for look in looks]
+    broken = listing.faults | {name: why for look in looks for name, why in look.broken.items()}
+    if broken and config.broken_images == "refuse":
+        _refuse(root, broken, n_listed)
+    train, val, probe = (images for images in sets if images is not None)
+    said = (
+        f"{listing.said()}; taken are {len(train):,} to train, {len(val):,} to validate and "
+        f"{len(probe):,} to score"
+    )
+    if broken:
+        said += f"; skipped, since they cannot be read: {_some_broken(root, broken)}"
+    return Data(train, val, probe, listing.classes, said)
+
+
+def _listed(root: Path, digest: str, cache: Path) -> Listing:
+    """The listing that the digest is of. A sweep names it when it is planned, a notebook may not.
+
+    Raises ValueError for a folder that has changed since.
+    """
+    if not digest:
+        return list_folder(root)
+
+    def make() -> Listing:
+        listing = list_folder(root)
+        if listing.digest != digest:
+            raise ValueError(
+                f"the images must stay as they were when the sweep was planned, those of "
+                f"{shown(root)} have changed; plan it anew"
+            )
+        return listing
+
+    return known_listing(cache / f"listing-{digest}.npz", make)
+
+
+@dataclass
+class _Look:
+    """The images of one split that a study takes."""
+
+    config: DataConfig
+    split: str
+    root: Path
+    listing: Listing
+    cache: Path
+
+    def __post_init__(self) -> None:
+        config = self.config
+        self.of = self.listing.splits["val" if self.split == "val" else "train"]
+        self.count: int | None = getattr(config, f"{self.split}_images")
+        self._require(len(self.of))
+        what = [config.digest, self.split, self.count, config.seed]
+        self.note = self.cache / f"looked-{digest_of(what)[:16]}.json"
+        self.broken, self.all_seen = known_broken(self.note)
+
+    def images(self, progress: Progress | None) -> ImageSet | None:
+        """The image set; None where images are broken, which are in `broken`, and refused."""
+        order, refuses = self._order(), self.config.broken_images == "refuse"
+        while not (refuses and self.broken):
+            marks, names = self.of.marks, self.of.names
+            sound = [i for i in order if marks[i] >= 0 and names[i] not in self.broken]
+            self._require(len(sound))
+            chosen = np.sort(np.array(sound[: self.count], np.int64))
+            images, broken = self._open(chosen, progress)
+            self.broken |= {names[chosen[i]]: why for i, why in broken.items()}
+            if broken or not self.all_seen:
+                note_broken(self.note, self.broken, all_seen=not broken)
+            if not broken:
+                return images
+        return None
+
+    def _open(
+        self, chosen: np.ndarray, progress: Progress | None
+    ) -> tuple[ImageSet | None, Mapping[int, str]]:
+        """The images at these positions, or which of them cannot be read."""
+        config = self.config
+        names = tuple(self.of.names[i] for i in chosen)
+        files = Files(str(self.root), names, self.of.marks[chosen])
+        labels = torch.from_numpy(self.of.labels[chosen])
+        depends_on = [config.digest, self.split, self.count, config.seed, config.pixels]
+        digest = digest_of([*depends_on, config.broken_images])[:16]
+        if config.packed is None:
+            broken = {}
+            if not self.all_seen:
+                broken = find_broken(files, range(len(files)), config.workers, progress)
+            return FolderImages(files, labels, digest, config.pixels, config.workers), broken
+        of = {"folder": config.path, "split": self.split, "count": self.count, "seed": config.seed}
+        side, workers = config.packed, config.workers
+        try:
+            pack = open_pack(files, side, self.cache, of=of, workers=workers, progress=progress)
+        except BrokenImagesError as error:
+            return None, error.broken
+        digest = digest_of([digest, side])[:16]
+        return PackedImages(pack, labels, digest, config.pixels, workers), {}
+
+    def _order(self) -> list[int]:
+        """All positions, in the order in which they are chosen."""
+        n = len(self.of)
+        if self.count is None:
+            return list(range(n))
+        stream = int(digest_of([self.split, self.config.seed])[:12], 16)
+        return torch.randperm(n, generator=torch.Generator().manual_seed(stream)).tolist()
+
+    def _require(self, n: int) -> None:
+        if self.count is not None and self.count > n:
+            raise ValueError(
+                f"data.{self.split}_images must be at most the {n} images that "
+                f"{shown(self.config.path)} holds for it, got {self.count}; "
+                f"SET=data.{self.split}_images=None takes all"
+            )
+
+
+def _refuse(root: Path, broken: Mapping[str, str], n_images: int) -> None:
+    raise ValueError(
+        f"every image must be readable to its end, {len(broken)} of {n_images} are not: "
+        f"{_some_broken(root, broken)}; data.broken_images='skip' leaves them out"
+    )
+
+
+def _some_broken(root: Path, broken: Mapping[str, str]) -> str:
+    return some([f"{root}/{name} ({why})" for name, why in broken.items()])

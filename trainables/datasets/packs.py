@@ -1,0 +1,65 @@
+"""Which decoded images are asked for, and which are of pictures that have changed since."""
+
+import json
+import shutil
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+
+from trainables.fields import digest_of
+from trainables.locks import locked
+from trainables.workspace import whole_file
+
+_OLD = "pack-" + "[0-9a-f]" * 16  # folders of version 1, which nothing reads
+_SHARD = "[0-9a-f]" * 24
+
+
+def packs_folder(root: Path) -> Path:
+    """Where decoded images are kept, of all folders together."""
+    folder = root / "packs"
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
+def note_pack(root: Path, of: Mapping[str, object], keys: Sequence[str]) -> None:
+    """Write down which shards are asked for; what was asked for the same before is forgotten."""
+    note = packs_folder(root) / f"{digest_of(dict(of))[:16]}.json"
+    text = json.dumps({"of": dict(of), "shards": list(keys)})
+    if not note.is_file() or note.read_text(encoding="utf-8") != text:
+        with whole_file(note) as partial:
+            partial.write_text(text, encoding="utf-8")
+
+
+def unused(root: Path) -> dict[Path, int]:
+    """Files and folders of decoded images that no folder asks for any more -> their bytes."""
+    folder, asked = root / "packs", set()
+    for note in folder.glob("*.json"):
+        try:
+            asked |= set(json.loads(note.read_text(encoding="utf-8"))["shards"])
+        except (ValueError, KeyError, TypeError):
+            continue  # of anything else: then its shards are decoded again when asked for
+    shards = (p for kind in ("pixels", "npz") for p in folder.glob(f"{_SHARD}.{kind}"))
+    found = {p: p.lstat().st_size for p in shards if p.stem not in asked}
+    return found | {old: sum(_sizes(old)) for old in sorted(root.glob(_OLD)) if _is_ours(old)}
+
+
+def remove_unused(root: Path) -> int:
+    """Delete what `unused` names, and nothing else; returns the bytes."""
+    with locked(packs_folder(root) / "lock", "another process decodes images"):
+        found = unused(root)
+        for path in found:
+            if path.is_dir():
+                shutil.rmtree(path)
+            else:
+                path.unlink()
+    return sum(found.values())
+
+
+def _is_ours(folder: Path) -> bool:
+    """Whether it is a folder of shards, and no link to one."""
+    if folder.is_symlink() or not folder.is_dir():
+        return False
+    return all(f.suffix in (".pixels", ".npz") or f.name == "lock" for f in folder.iterdir())
+
+
+def _sizes(folder: Path) -> Iterator[int]:
+    return (file.lstat().st_size for file in folder.iterdir())
