@@ -66,7 +66,7 @@ def database_path(address: str) -> Path | None:
 
 def sqlite_address(path: Path) -> str:
     """The address of a database of SQLite, whatever characters its path has."""
-    return f"sqlite:///{quote(str(path))}"
+    return f"sqlite:///{quote(os.fsencode(path))}"
 
 
 def _scheme(address: str) -> str:
@@ -181,7 +181,7 @@ def _require_sqlite(path: Path) -> None:
     if not path.is_file():
         raise ValueError(f"the database {path} must be a file, it is not: take other RESULTS")
     try:
-        address = f"file:{quote(str(path))}?mode=rw"
+        address = f"file:{quote(os.fsencode(path))}?mode=rw"
         with closing(sqlite3.connect(address, uri=True, timeout=_SECONDS)) as database:
             database.execute("SELECT count(*) FROM sqlite_master").fetchone()
     except sqlite3.Error as error:

@@ -3,6 +3,7 @@
 import argparse
 import ast
 import math
+import os
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -131,7 +132,11 @@ def _folder(text: str) -> Path:
         raise argparse.ArgumentTypeError(f"must name a folder, got {text!r}")
     folder = Path(text).expanduser()
     try:
-        folder.resolve()
+        os.fsencode(folder.resolve()).decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise argparse.ArgumentTypeError(
+            f"must be a folder with a name that is text (UTF-8), got {text!r}"
+        ) from error
     except (OSError, RuntimeError) as error:  # a loop of links is either, by Python's version
         raise argparse.ArgumentTypeError(
             f"must be a folder or the name of a new one, {text!r} cannot be followed: a link that "

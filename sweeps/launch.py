@@ -4,22 +4,24 @@ import logging
 import os
 import shutil
 import signal
-import socket
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from sweeps.ray_ready import own_python, own_token
+
 # Before Ray is imported, which reads them.
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
 os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")  # its header prints even when silent
 os.environ.setdefault("TUNE_DISABLE_STRICT_METRIC_CHECKING", "1")
-# Whoever reaches Ray runs code. A cluster is joined with a token; a Ray of our own makes one, and
+# Whoever reaches Ray runs code. A cluster is joined with a token; a Ray of our own gets one, and
 # listens on loopback alone by the switch that makes it do so on systems which are no cluster's.
 if os.environ.get("RAY_ADDRESS"):
     os.environ.setdefault("RAY_AUTH_MODE", "token")
 elif "ray" not in sys.modules:
     os.environ.setdefault("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")
+    own_token()
 
 import ray
 from ray import tune
@@ -30,6 +32,7 @@ import mis
 import pruning
 import sweeps
 import trainables
+from sweeps.addresses import without_secrets
 from sweeps.callbacks import DEATHS, SweepCallback
 from sweeps.labels import Names
 from sweeps.outbox import Outbox
@@ -58,11 +61,9 @@ class Launched:
 def connect() -> dict[str, float]:
     """Start Ray here, or join the cluster of RAY_ADDRESS; what it has, by resource.
 
-    Raises ValueError when the cluster does not answer, or does not know this machine's token.
+    Raises ValueError when Ray does not start, or the cluster does not know this machine's token.
     """
     address = os.environ.get("RAY_ADDRESS")
-    if address and ":" in address and "//" not in address:
-        _require_port(address)
     if not ray.is_initialized():
         on_sigterm = signal.getsignal(signal.SIGTERM)
         try:
@@ -72,13 +73,17 @@ def connect() -> dict[str, float]:
                 log_to_driver=False,
                 logging_level=logging.ERROR,
                 object_store_memory=None if address else _OBJECT_STORE_BYTES,
-                runtime_env=_program() if address else None,
+                runtime_env=_program() if address else own_python(),
             )
         except AuthenticationError as error:
             raise ValueError(
                 f"the token of this machine must be that of the Ray cluster {address}: copy its "
                 "~/.ray/auth_token here, or name a copy by RAY_AUTH_TOKEN_PATH"
             ) from error
+        except Exception as error:  # Ray raises this very class, too
+            what = f"join {without_secrets(address)}" if address else "start on this machine"
+            first = without_secrets((str(error).splitlines() or [""])[0])[:300]
+            raise ValueError(f"Ray must {what}, it does not: {first}") from error
         finally:
             signal.signal(signal.SIGTERM, on_sigterm)  # Ray put one of its own in its place
     return ray.cluster_resources()
@@ -88,17 +93,6 @@ def _program() -> dict[str, list[str]]:
     """Ray's runtime environment: every node runs this program's packages as they are here."""
     folders = [str(Path(package.__path__[0])) for package in (mis, pruning, sweeps, trainables)]
     return {"py_modules": folders, "excludes": ["__pycache__"]}
-
-
-def _require_port(address: str) -> None:
-    host, _, port = address.rpartition(":")
-    try:
-        socket.create_connection((host, int(port)), timeout=5).close()
-    except (OSError, ValueError) as error:
-        raise ValueError(
-            f"a Ray cluster must answer at RAY_ADDRESS={address}, none does ({error}); unset it "
-            "to run on this machine"
-        ) from error
 
 
 def trial_resources(

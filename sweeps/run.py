@@ -15,6 +15,7 @@ from sweeps.outbox import Outbox
 from sweeps.plan import Plan
 from sweeps.prepare import check, prepare
 from sweeps.proposals import Proposals
+from sweeps.ray_ready import require_ray
 from sweeps.report import write_report
 from sweeps.searched import begin, log_search, open_proposals, trials_to_run
 from sweeps.sync import deliver_leftovers, only_driver, outbox_path
@@ -55,6 +56,8 @@ def _run(plan: Plan, results: Path, console: Console) -> int:
         state = Workspace(results).state(config.key)
         for partial in state.parent.glob(f".{state.name}.*"):  # killed while it was written
             partial.unlink()
+    if left or (proposals is not None and proposals.wanted):
+        require_ray()
     check(shared, results, console)
     with _answering(tracker):
         parent = tracker.sweep_run(plan)
