@@ -6,7 +6,7 @@ from urllib.parse import unquote, urlsplit
 
 _HIDDEN = "***"
 # What stands before the host. A password may hold characters that no address may: up to the last @.
-_LOGIN = re.compile(r"(?<=://)(?:[^\s/?#@'\"<>]*@|[^\s/?#@:]*:(?!\d+[/?#])[^\s'\"<>]*@)")
+_LOGIN = re.compile(r"(?<=://)(?:[^\s/?#@:]*:(?!\d+[/?#])[^\s'\"<>]*@|[^\s/?#'\"<>]*@)")
 _SECRET = re.compile(
     r"([?&;][^=&;#\s]*(?:password|passwd|pwd|token|secret|signature|credential|"
     r"(?:access|account|api|private)[_-]?key)[^=&;#\s]*=)[^&;#\s'\"<>]+",
@@ -24,6 +24,14 @@ def without_secrets(text: str) -> str:
 def has_secrets(address: str) -> bool:
     """Whether there is anything in it that may not be shown."""
     return without_secrets(address) != address
+
+
+def host_shown(address: str) -> str:
+    """An address that may lack its scheme, as RAY_ADDRESS does: "ada:love@head:6379"."""
+    shown = without_secrets(address)
+    if "://" in shown or "@" not in shown:
+        return shown
+    return f"{_HIDDEN}@{shown.rpartition('@')[2]}"
 
 
 def link(address: str) -> str:

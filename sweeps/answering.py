@@ -11,7 +11,7 @@ from urllib.parse import quote, urlsplit
 
 from sqlalchemy import create_engine
 from sqlalchemy.engine import URL, make_url
-from sqlalchemy.exc import ArgumentError
+from sqlalchemy.exc import ArgumentError, NoSuchModuleError
 from sqlalchemy.pool import NullPool
 
 from sweeps.addresses import has_secrets, link, without_secrets
@@ -58,7 +58,7 @@ def no_answer(address: str, error: BaseException) -> str:
 
 def database_path(address: str) -> Path | None:
     """The file of a database of SQLite."""
-    if not address.startswith("sqlite:"):
+    if not address.startswith(("sqlite:", "sqlite+")):
         return None
     name = make_url(address).database
     return Path(name) if name else None
@@ -66,7 +66,10 @@ def database_path(address: str) -> Path | None:
 
 def sqlite_address(path: Path) -> str:
     """The address of a database of SQLite, whatever characters its path has."""
-    return f"sqlite:///{quote(os.fsencode(path))}"
+    plain = os.fsencode(path).decode("utf-8", "surrogateescape")
+    quoted = plain.replace("%", "%25").replace("?", "%3F")
+    # With the driver's name MLflow does not take the quoted path for a folder that is to be made.
+    return f"sqlite:///{plain}" if quoted == plain else f"sqlite+pysqlite:///{quoted}"
 
 
 def _scheme(address: str) -> str:
@@ -146,6 +149,9 @@ def _is_json_object(text: str) -> bool:
 def _require_database(address: str) -> None:
     try:
         url = make_url(address)
+        url.get_dialect()().create_connect_args(url)
+    except NoSuchModuleError as error:
+        raise ValueError(no_answer(address, error)) from error
     except ArgumentError as error:
         raise ValueError(
             f"MLFLOW_TRACKING_URI must be a database's address, {link(address)!r} is not: a path "

@@ -32,7 +32,7 @@ import mis
 import pruning
 import sweeps
 import trainables
-from sweeps.addresses import without_secrets
+from sweeps.addresses import host_shown, without_secrets
 from sweeps.callbacks import DEATHS, SweepCallback
 from sweeps.labels import Names
 from sweeps.outbox import Outbox
@@ -77,11 +77,11 @@ def connect() -> dict[str, float]:
             )
         except AuthenticationError as error:
             raise ValueError(
-                f"the token of this machine must be that of the Ray cluster {address}: copy its "
+                "the token of this machine must be that of the cluster of RAY_ADDRESS: copy its "
                 "~/.ray/auth_token here, or name a copy by RAY_AUTH_TOKEN_PATH"
             ) from error
         except Exception as error:  # Ray raises this very class, too
-            what = f"join {without_secrets(address)}" if address else "start on this machine"
+            what = f"join {host_shown(address)}" if address else "start on this machine"
             first = without_secrets((str(error).splitlines() or [""])[0])[:300]
             raise ValueError(f"Ray must {what}, it does not: {first}") from error
         finally:

@@ -5,6 +5,7 @@ import socket
 from pathlib import Path
 
 from sweeps.addresses import link
+from sweeps.answering import database_path
 from sweeps.tracking import Tracker, experiments, has_store, tracking_uri
 from sweeps.views import charts_path, metric_names, publish_views
 
@@ -64,7 +65,7 @@ def serve_command(results: Path, port: int) -> list[str]:
     Raises ValueError when there is nothing to show.
     """
     uri = tracking_uri(results)
-    if not uri.startswith("sqlite:"):
+    if database_path(uri) is None:
         raise ValueError(f"MLFLOW_TRACKING_URI is set: its own server shows the pages, {link(uri)}")
     if not has_store(results):
         raise ValueError(f"{results} must hold what a sweep logged, it holds no mlflow.db")

@@ -10,6 +10,7 @@ from typing import Any
 
 from rich.table import Table
 
+from sweeps.addresses import has_secrets, without_secrets
 from sweeps.estimate import Speed, duration, estimate, slots_here
 from sweeps.inputs import Inputs, look_at_inputs
 from sweeps.prepare import require_sizes
@@ -55,6 +56,13 @@ def make_plan(
     have instead. settings: field -> value, on every trial that has the field. Raises ValueError
     for what is not legal.
     """
+    for name, value in {"DATA": data, **(settings or {})}.items():
+        if isinstance(value, str) and is_remote(value) and has_secrets(value):
+            raise ValueError(
+                f"{name} must hold no password or key, got {without_secrets(value)}: it is stored "
+                "with every trial; an object store's keys are read from AWS_ACCESS_KEY_ID and "
+                "AWS_SECRET_ACCESS_KEY, or from its own client's files"
+            )
     if data is not None:
         sweep = sweep.with_data(data if is_remote(data) else str(Path(data).expanduser().resolve()))
     for name, values in (grid or {}).items():

@@ -10,7 +10,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from sweeps.addresses import without_secrets
+from sweeps.addresses import host_shown, without_secrets
 from sweeps.terminal import word_after
 
 _LONGEST_SOCKET = 107  # bytes: what Linux takes as the path of a socket
@@ -33,7 +33,7 @@ def require_ray() -> None:
     """
     address = os.environ.get("RAY_ADDRESS")
     if address:
-        with word_after(f"the Ray cluster {without_secrets(address)}"):
+        with word_after(f"the Ray cluster {host_shown(address)}"):
             _require_cluster(address)
     else:
         _require_here()
@@ -86,11 +86,15 @@ def _require_here() -> None:
 
 
 def _require_cluster(address: str) -> None:
-    shown = f"RAY_ADDRESS={without_secrets(address)}"
+    shown = f"RAY_ADDRESS={host_shown(address)}"
     if address == "local":
         raise ValueError(f"{shown} must be that of a cluster; unset it to run on this machine")
     if "://" not in address and address != "auto":
         _require_grpc(address, shown)
+    elif "://" in address and not address.startswith("ray://"):
+        raise ValueError(
+            f"RAY_ADDRESS must be HOST:PORT of a cluster's head, got {host_shown(address)}"
+        )
     command = [sys.executable, "-c", _JOIN, address]
     with_token = {"RAY_AUTH_MODE": "token", **os.environ}
     try:
@@ -126,6 +130,10 @@ def _why_not_joined(said: str, shown: str) -> str:
 def _require_grpc(address: str, shown: str) -> None:
     """In a moment: most other programs answer a greeting of HTTP/2 by something else."""
     host, _, port = address.rpartition(":")
+    if not (host and port.isdecimal()):
+        raise ValueError(
+            f"RAY_ADDRESS must be HOST:PORT of a cluster's head, got {host_shown(address)}"
+        )
     try:
         with socket.create_connection((host.strip("[]"), int(port)), timeout=_FIRST_WORD) as there:
             there.sendall(_GREETING)

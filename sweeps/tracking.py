@@ -73,11 +73,11 @@ class Tracker:
         self._logged: dict[tuple[str, str], set[int]] = {}
         try:
             self.client = MlflowClient(address)
-            self.experiment_id = self._experiment()
+            self.experiment_id = self._experiment(database_path(address) is not None)
         except (*Unavailable, SQLAlchemyError, ImportError) as error:
             raise ValueError(no_answer(address, error)) from error
 
-    def _experiment(self) -> str:
+    def _experiment(self, with_files: bool) -> str:
         found = self.client.get_experiment_by_name(self.study)
         if found is not None:
             if found.lifecycle_stage == "deleted":
@@ -90,7 +90,7 @@ class Tracker:
                 self.client.restore_experiment(found.experiment_id)
             return found.experiment_id
         location = None
-        if self.uri.startswith("sqlite:"):
+        if with_files:
             location = (self.results.resolve() / "artifacts" / self.study).as_uri()
         # The kind makes MLflow's pages open with runs and charts, and not with traces and judges.
         kind = {"mlflow.experimentKind": "custom_model_development"}
