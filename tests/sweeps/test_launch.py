@@ -1,11 +1,19 @@
-"""What a trial asks of Ray, on machines and clusters that are here only by their numbers."""
+"""What a trial asks of Ray, and what Ray is asked before it; most of it without a Ray."""
 
 import dataclasses
+import os
+import socket
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
 
 import pytest
 from small_studies import small_sweep
 
 from sweeps.launch import trial_resources
+from sweeps.ray_ready import require_ray
 
 MACHINE = {"CPU": 8.0, "memory": 16e9}
 GPUS = {**MACHINE, "GPU": 2.0}
@@ -46,3 +54,174 @@ def test_a_cluster_that_grows_from_nothing_is_asked_for_all_that_the_study_says(
 def test_what_would_wait_for_ever_is_refused(cluster, changes, sentence):
     with pytest.raises(ValueError, match=sentence):
         asked(cluster, **changes)
+
+
+@pytest.fixture
+def alone(monkeypatch):
+    for name in ("RAY_ADDRESS", "RAY_TMPDIR", "TMPDIR"):
+        monkeypatch.delenv(name, raising=False)
+
+
+def test_a_folder_that_ray_cannot_use_is_refused_before_it_starts(alone, monkeypatch, tmp_path):
+    require_ray()
+    for folder in (f"{tmp_path}/{'x' * 90}", "/" + "ä" * 30):
+        monkeypatch.setenv("TMPDIR", folder)
+        with pytest.raises(ValueError, match="at most [34]. characters for Ray's sockets, TMPDIR="):
+            require_ray()
+        assert not Path(folder).exists()
+    monkeypatch.setenv("RAY_TMPDIR", "/tmp")
+    require_ray()
+    (tmp_path / "file").touch()
+    for folder in ("/proc/nowhere", "/dev/null"):
+        monkeypatch.setenv("RAY_TMPDIR", folder)
+        with pytest.raises(
+            ValueError, match=f"must be able to write its files in {folder}, it can"
+        ):
+            require_ray()
+    monkeypatch.setenv("RAY_TMPDIR", "/tmp")
+    monkeypatch.setattr("sweeps.ray_ready._BYTES", 1e18)
+    with pytest.raises(
+        ValueError, match="needs 1000000000.0 GB of free disk for its files in /tmp"
+    ):
+        require_ray()
+
+
+@pytest.fixture
+def other_program():
+    """Answers every caller by some bytes; None: by nothing, and keeps the connection."""
+    held = []
+
+    def serve(answer):
+        here = socket.create_server(("127.0.0.1", 0))
+        held.append(here)
+
+        def run():
+            while True:
+                try:
+                    caller, _ = here.accept()
+                except OSError:
+                    return
+                held.append(caller)
+                if answer is not None:
+                    caller.sendall(answer)
+                    caller.close()
+
+        threading.Thread(target=run, daemon=True).start()
+        return f"127.0.0.1:{here.getsockname()[1]}"
+
+    yield serve
+    for each in held:
+        each.close()
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        b"HTTP/1.1 400 Bad Request\r\n\r\n",
+        b"SSH-2.0-OpenSSH_9.2p1\r\n",
+        b"-ERR unknown command 'PRI'\r\n",
+        b"220 mail ready\r\n",
+        b"\x15\x03\x01\x00\x02\x02\x16",
+        b"",
+        None,
+    ],
+    ids=["HTTP", "ssh", "Redis", "mail", "TLS", "closes", "silent"],
+)
+def test_a_port_that_is_not_rays_is_refused_in_seconds(monkeypatch, other_program, answer):
+    monkeypatch.setenv("RAY_ADDRESS", other_program(answer))
+    monkeypatch.setattr("sweeps.ray_ready._FIRST_WORD", 0.5)
+    started = time.monotonic()
+    with pytest.raises(ValueError, match=r"RAY_ADDRESS.*unset it to run on this machine"):
+        require_ray()
+    assert time.monotonic() - started < 10
+
+
+@pytest.mark.parametrize(
+    ("address", "sentence"),
+    [
+        ("127.0.0.1:9", "must answer at RAY_ADDRESS=127.0.0.1:9, none does .*refused"),
+        ("127.0.0.1:99999", "must answer at"),
+        ("nohost.invalid:6379", "must answer at"),
+        ("127.0.0.1", "must be HOST:PORT of a cluster's head, got 127.0.0.1"),
+        (":6379", "must be HOST:PORT"),
+        ("head:port", "must be HOST:PORT"),
+        ("http://127.0.0.1:8265", "must be HOST:PORT"),
+        ("local", "must be that of a cluster; unset it"),
+        ("ada:love@127.0.0.1:9", r"RAY_ADDRESS=\*\*\*@127.0.0.1:9"),
+        (
+            "redis://:love@127.0.0.1:9",
+            r"must be HOST:PORT of a cluster's head, got redis://\*\*\*@",
+        ),
+    ],
+)
+def test_addresses_that_no_cluster_can_have_are_refused(monkeypatch, address, sentence):
+    monkeypatch.setenv("RAY_ADDRESS", address)
+    with pytest.raises(ValueError, match=sentence) as refused:
+        require_ray()
+    assert "love" not in str(refused.value)
+
+
+_OWN_RAY = """
+import os, subprocess, sys
+from pathlib import Path
+from sweeps.ray_ready import require_ray
+require_ray()
+from sweeps.launch import connect
+connect()
+import ray
+print("worker", ray.get(ray.remote(lambda: __import__("sys").executable).remote(), timeout=200))
+children = {str(os.getpid())}
+parents = {}
+for stat in Path("/proc").glob("[0-9]*/stat"):
+    try:
+        parents[stat.parent.name] = stat.read_text().rpartition(")")[2].split()[1]
+    except OSError:
+        pass
+for _ in parents:
+    children |= {pid for pid, parent in parents.items() if parent in children}
+inodes = set()
+for pid in children:
+    for link in Path(f"/proc/{pid}/fd").glob("*"):
+        try:
+            inodes.add(os.readlink(link))
+        except OSError:
+            pass
+for table in ("tcp", "tcp6"):
+    for line in Path(f"/proc/net/{table}").read_text().splitlines()[1:]:
+        words = line.split()
+        if words[3] == "0A" and f"socket:[{words[9]}]" in inodes:
+            print("listens", words[1].rpartition(":")[0])
+"""
+
+
+@pytest.mark.ray
+def test_a_ray_of_our_own_is_on_loopback_with_a_token_in_no_file_from_any_path(tmp_path):
+    """In a clone whose path has blanks, under a home that cannot be written."""
+    venv = tmp_path / 'a clone; it\'s "mine"'
+    (venv / "bin").mkdir(parents=True)
+    python = venv / "bin" / "python"
+    python.symlink_to(os.path.realpath(sys.executable))
+    home = Path(os.path.realpath(sys.executable)).parent
+    (venv / "pyvenv.cfg").write_text(f"home = {home}\n")
+    version = f"python{sys.version_info.major}.{sys.version_info.minor}"
+    packages = venv / "lib" / version / "site-packages"
+    packages.mkdir(parents=True)
+    own = next(path for path in map(Path, sys.path) if path.name == "site-packages")
+    (packages / "all.pth").write_text(f"{own}\n{Path(__file__).parents[2]}\n")
+    inherited = {k: v for k, v in os.environ.items() if not k.startswith(("RAY_", "TMPDIR"))}
+    done = subprocess.run(
+        [str(python), "-c", _OWN_RAY],
+        env={**inherited, "HOME": "/proc/nowhere"},
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=500,
+    )
+    said = [line.split(maxsplit=1) for line in done.stdout.splitlines()]
+    assert ["worker", str(python)] in said, done.stderr[-2_000:]
+    listening = {address for what, address in said if what == "listens"}
+    assert listening and listening <= {
+        "0100007F",
+        "0000000000000000FFFF00000100007F",
+        "0" * 31 + "1",
+    }
