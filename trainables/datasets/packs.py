@@ -1,4 +1,4 @@
-"""Which decoded images are asked for, and which are of pictures that have changed since."""
+"""What is kept of pictures, decoded or copied, and what of it nobody asks for any more."""
 
 import json
 import shutil
@@ -10,6 +10,7 @@ from trainables.locks import locked
 from trainables.workspace import whole_file
 
 _OLD = "pack-" + "[0-9a-f]" * 16  # folders of version 1, which nothing reads
+_COPY = "fetched-" + "[0-9a-f]" * 16
 _SHARD = "[0-9a-f]" * 24
 
 
@@ -39,7 +40,35 @@ def unused(root: Path) -> dict[Path, int]:
             continue  # of anything else: then its shards are decoded again when asked for
     shards = (p for kind in ("pixels", "npz") for p in folder.glob(f"{_SHARD}.{kind}"))
     found = {p: p.lstat().st_size for p in shards if p.stem not in asked}
-    return found | {old: sum(_sizes(old)) for old in sorted(root.glob(_OLD)) if _is_ours(old)}
+    found |= {old: sum(_sizes(old)) for old in sorted(root.glob(_OLD)) if _is_ours(old)}
+    return found | _old_copies(root)
+
+
+def note_copy(folder: Path, uri: str, n_bytes: int) -> None:
+    """Write down that a copy of a store's images is complete."""
+    with whole_file(copy_note(folder)) as partial:
+        partial.write_text(json.dumps({"uri": uri, "bytes": n_bytes}), encoding="utf-8")
+
+
+def copy_note(folder: Path) -> Path:
+    """The file that tells that a copy is complete."""
+    return folder / "complete"
+
+
+def _old_copies(root: Path) -> dict[Path, int]:
+    """Complete copies of stores of which there is a newer one -> their bytes."""
+    copies: dict[str, list[tuple[int, Path, int]]] = {}
+    for folder in root.glob(_COPY):
+        if folder.is_symlink():
+            continue
+        try:
+            told = json.loads(copy_note(folder).read_text(encoding="utf-8"))
+            made = copy_note(folder).stat().st_mtime_ns
+            copies.setdefault(str(told["uri"]), []).append((made, folder, int(told["bytes"])))
+        except (OSError, ValueError, KeyError, TypeError):
+            continue  # not complete, or of another version
+    older = [copy for its in copies.values() for copy in sorted(its)[:-1]]
+    return {folder: n_bytes for _, folder, n_bytes in older}
 
 
 def remove_unused(root: Path) -> int:

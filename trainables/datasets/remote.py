@@ -12,6 +12,7 @@ from pyarrow.fs import FileSelector, FileSystem, FileType
 from trainables.datasets.images import Progress
 from trainables.datasets.listing import SPLITS, is_ours, is_picture, require_same_classes
 from trainables.datasets.names import shown
+from trainables.datasets.packs import copy_note, note_copy
 from trainables.fields import digest_of
 from trainables.locks import locked
 from trainables.workspace import require_space, whole_file
@@ -52,17 +53,16 @@ def fetched(uri: str, digest: str, root: Path, progress: Progress | None = None)
     cannot be read or has changed, and OSError when the disk has no room.
     """
     folder = root / f"fetched-{digest}"
-    complete = folder / "complete"
-    if complete.exists():
+    if copy_note(folder).exists():
         return folder
     with locked(folder / "lock", f"another process copies the images of {uri}"):
-        if not complete.exists():
-            _copy(uri, digest, folder, progress)
-            complete.touch()
+        if not copy_note(folder).exists():
+            note_copy(folder, uri, _copy(uri, digest, folder, progress))
     return folder
 
 
-def _copy(uri: str, digest: str, folder: Path, progress: Progress | None) -> None:
+def _copy(uri: str, digest: str, folder: Path, progress: Progress | None) -> int:
+    """Copy what is missing; returns the bytes of all."""
     store, base, found = _listed(uri)
     if _digest(found) != digest:
         raise ValueError(
@@ -89,6 +89,7 @@ def _copy(uri: str, digest: str, folder: Path, progress: Progress | None) -> Non
                 done += 1
             if progress is not None:
                 progress(done, len(found))
+    return sum(its.size for its in found.values())
 
 
 def _is_there(path: Path, its: "_Object") -> bool:
