@@ -94,6 +94,8 @@ def news(plan: Plan, done: Collection[str], results: Path, tracker: Tracker) -> 
         new = sum(config.key not in last for config in left)
         gone = len(set(last) - set(plan.keys))
         text += f"; {new} are new, {gone} of the last sweep are no longer in the study"
+        if plan.inputs.folders and not set(plan.keys) & set(last):
+            text += ": its images were others, or known by an older rule (docs/images.md)"
     return text
 
 

@@ -269,15 +269,16 @@ def _caption(runs: Sequence[Run]) -> str:
     def known(*parts: tuple[str, str, str]) -> str:
         return ", ".join(f"{left}{value}{right}" for left, value, right in parts if value)
 
-    # A folder's images are all meant where no number is set.
+    # Of runs that did not note their classes and images; of a folder's all are meant by None.
     counts = {
         name: param(f"data.{name}_images").replace("None", "all")
         for name in ("train", "val", "probe")
     }
+    counted = known(("", known(*(("", n, f" {name}") for name, n in counts.items())), " images"))
     network, data = param("network.name"), param("data.name")
     groups = (
         known(("", f"{network} on {data}", ""), ("", param("data.pixels"), " px")),
-        known(("", known(*(("", n, f" {name}") for name, n in counts.items())), " images")),
+        tag("images") or counted,
         known(("MIS by ", param("score.similarity"), ""), ("", param("score.n_tasks"), " tasks")),
         known(("seed ", param("seed"), "")),
         known(("", tag("device"), ""), ("", tag("precision"), ""), ("torch ", tag("torch"), "")),

@@ -7,7 +7,7 @@ import pytest
 import torch
 from PIL import Image
 
-from trainables.datasets.broden import broden_folder
+from trainables.datasets.broden import broden_digest, broden_folder
 
 CATEGORIES = ["object", "part", "material", "scene"]
 LABELS = [  # number, name, category; 300 needs the green channel
@@ -204,3 +204,33 @@ def test_maps_that_are_not_what_the_index_says(folder):
     material.write_bytes(b"no png")
     with pytest.raises(ValueError, match=r"line 3 of index.csv: .*b_material.png cannot be read"):
         read(folder)
+
+
+@pytest.mark.parametrize("name", ["ade/a_part.png", "ade/b.jpg", "ade/c_object.png"])
+def test_new_maps_and_images_of_old_names_and_sizes_are_seen(folder, name):
+    """The sibling of bug report F04: sizes alone were looked at."""
+    before, file = broden_digest(folder), folder / "images" / name
+    assert broden_folder(folder, 8, None, before).contents == before
+    data = bytearray(file.read_bytes())
+    data[-20] ^= 1
+    file.write_bytes(data)
+    assert broden_digest(folder) != before
+    assert (broden_digest(folder, 1) != before) and broden_digest(folder, 1) == broden_digest(
+        folder, 1
+    )
+    with pytest.raises(ValueError, match="must stay as they were when the sweep was planned"):
+        broden_folder(folder, 8, None, before)
+
+
+def test_odd_images_and_damaged_maps(folder):
+    """Read as pictures of a folder are: transparency on white, 16 bits scaled, damage refused."""
+    images = folder / "images" / "ade"
+    Image.new("RGBA", (16, 12), (0, 0, 0, 0)).save(images / "a.jpg", "PNG")
+    Image.fromarray(np.full((20, 20), 65_535, np.uint16)).save(images / "b.jpg", "PNG")
+    ((_, pictures, *_),) = broden_folder(folder, 8).batches(8)
+    assert (pictures[:2] == 255).all()
+    data = bytearray((images / "a_object.png").read_bytes())
+    data[-20] ^= 1
+    (images / "a_object.png").write_bytes(data)
+    with pytest.raises(ValueError, match="line 2 of index.csv: the image .*a_object.png cannot be"):
+        list(broden_folder(folder, 8).batches(8))

@@ -1,5 +1,8 @@
 """Folders of real JPEG and PNG files: what is decoded, and how it is drawn from."""
 
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 import torch
@@ -156,3 +159,28 @@ def test_no_other_process_decodes(paths, monkeypatch):
     monkeypatch.setattr("os.fork", lambda: pytest.fail("another process"))
     monkeypatch.setattr("multiprocessing.Process.start", lambda _: pytest.fail("another process"))
     assert len(all_pixels(images_of(paths, workers=4), seed=0)) == 6
+
+
+def test_threads_decode_where_there_is_hardly_any_shared_memory(paths):
+    """Bug report F08: with Docker's /dev/shm it waited for ever. Here with less than a batch."""
+    code = (
+        "import sys, torch; from pathlib import Path;"
+        "from trainables.datasets.files import files_of;"
+        "from trainables.datasets.image_folder import FolderImages;"
+        "files = files_of([Path(p) for p in sys.argv[1:]]);"
+        "images = FolderImages(files, torch.zeros(len(files)), 'd', 224, workers=8);"
+        "print(sum(len(ids) for ids, _, _ in images.batches(torch.arange(len(files)), 6)))"
+    )
+    mount = 'mount -t tmpfs -o size=64k tmpfs /dev/shm && exec "$0" "$@"'
+    inside = ["unshare", "--mount", "sh", "-c", mount]
+    if subprocess.run([*inside[:-1], "true"], capture_output=True).returncode:
+        pytest.skip("/dev/shm cannot be made small here")
+    done = subprocess.run(
+        [*inside, sys.executable, "-c", code, *map(str, paths)],
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    if "mount:" in done.stderr:
+        pytest.skip("/dev/shm cannot be made small here")
+    assert done.stdout.strip() == "6", done.stderr
