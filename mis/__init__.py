@@ -8,13 +8,15 @@ of pruning, of trials, of Ray or MLflow.
 
 from mis.activations import collect_extremes
 from mis.concepts import ConceptBatch, ConceptSpec
-from mis.dissection import Dissection, dissect, require_images
+from mis.dissection import Dissection, dissect
 from mis.dissection import summarize as summarize_dissection
 from mis.extremes import Extremes, ExtremesCollector
 from mis.gallery import Panel, choose_units, draw_unit, panel_of
 from mis.maps import watching
 from mis.margins import METRICS, Margins, Metric, task_margins
+from mis.places import Place
 from mis.protocols import PROTOCOLS, Protocol, query_rank
+from mis.ranges import require_images
 from mis.score import (
     CONSTANT_RANGE,
     UNIT_STATES,
@@ -55,6 +57,7 @@ __all__ = [
     "Margins",
     "Metric",
     "Panel",
+    "Place",
     "Protocol",
     "Scores",
     "Similarity",

@@ -23,6 +23,7 @@ def collect_extremes(
     depth: int,
     priority: Tensor,
     rectified: Collection[str] = (),
+    before_relu: Collection[str] = (),
     collector: ExtremesCollector | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> Extremes:
@@ -35,6 +36,7 @@ def collect_extremes(
         Every id comes once; the ranks depend on neither the batch size nor the order.
     depth, priority: see `ExtremesCollector`.
     rectified: those of the layers that are read after a ReLU which is no module of its own.
+    before_relu: those that a ReLU reads next: which units it silences is noted.
     collector: of these layers, depth and priority; the images it has met must not come again. To
         go on after an interruption, load its state and let `batches` be of its `remaining()`.
     progress: called after every batch with the images that came and those that priority has; the
@@ -42,16 +44,16 @@ def collect_extremes(
 
     Raises ValueError for a network in training mode, unknown or repeated layer names, a layer that
     does not run exactly once a pass, outputs of other ranks, ids out of range or met twice, a
-    priority that is no permutation, rectified names that are no layers, fewer than 2 x depth
-    images, and a collector of other settings; FloatingPointError, naming layer and channel, for an
-    activation that is NaN or infinite.
+    priority that is no permutation, rectified or before_relu names that are no layers, fewer than
+    2 x depth images, and a collector of other settings; FloatingPointError, naming layer and
+    channel, for an activation that is NaN or infinite.
     """
     if collector is None:
         collector = ExtremesCollector(layers, depth, priority)
     collector.require(layers, depth, priority)
-    with _reading(network, layers, rectified) as read:
+    with _reading(network, layers, rectified, before_relu) as read:
         for ids, images in batches:
-            collector.add(ids, read(images))
+            collector.add(ids, *read(images))
             if progress is not None:
                 progress(collector.n_images, len(priority))
     return collector.result()
@@ -59,32 +61,43 @@ def collect_extremes(
 
 @contextmanager
 def _reading(
-    network: nn.Module, layers: Sequence[str], rectified: Collection[str]
-) -> Iterator[Callable[[Tensor], list[Tensor]]]:
-    """Within it, a function from images to each layer's means, float32 [batch, channel]."""
+    network: nn.Module,
+    layers: Sequence[str],
+    rectified: Collection[str],
+    before_relu: Collection[str],
+) -> Iterator[Callable[[Tensor], tuple[list[Tensor], list[Tensor]]]]:
+    """Within it, a function from images to each layer's means, float32 [batch, channel], and
+    which channels a ReLU silences, bool [channel]: in none of the images so far above 0."""
     modules = find_modules(network, layers)
-    others = sorted(set(rectified) - set(layers))
-    if others:
-        raise ValueError(f"rectified must name layers that are read, {others} are not")
+    for what, names in (("rectified", rectified), ("before_relu", before_relu)):
+        others = sorted(set(names) - set(layers))
+        if others:
+            raise ValueError(f"{what} must name layers that are read, {others} are not")
     means: dict[str, Tensor] = {}
+    silent: dict[str, Tensor] = {}
 
-    def read(images: Tensor) -> list[Tensor]:
+    def read(images: Tensor) -> tuple[list[Tensor], list[Tensor]]:
         means.clear()
         with torch.inference_mode():
             network(images)
-        silent = [layer for layer in layers if layer not in means]
-        if silent:
-            raise ValueError(f"every layer must run in the forward pass; {silent} did not")
-        return [means[layer] for layer in layers]
+        missed = [layer for layer in layers if layer not in means]
+        if missed:
+            raise ValueError(f"every layer must run in the forward pass; {missed} did not")
+        for layer in set(layers) - set(before_relu):
+            silent[layer] = torch.zeros(means[layer].shape[1], dtype=torch.bool)
+        return [means[layer] for layer in layers], [silent[layer].cpu() for layer in layers]
 
     with ExitStack() as hooks:
         for layer, module in modules.items():
-            handle = module.register_forward_hook(_mean_hook(layer, means, layer in rectified))
-            hooks.callback(handle.remove)
+            look = silent if layer in before_relu else None
+            hook = _mean_hook(layer, means, layer in rectified, look)
+            hooks.callback(module.register_forward_hook(hook).remove)
         yield read
 
 
-def _mean_hook(layer: str, means: dict[str, Tensor], rectify: bool) -> Callable[..., None]:
+def _mean_hook(
+    layer: str, means: dict[str, Tensor], rectify: bool, silent: dict[str, Tensor] | None
+) -> Callable[..., None]:
     def hook(_module: nn.Module, _inputs: tuple[object, ...], output: object) -> None:
         if layer in means:
             raise ValueError(
@@ -100,8 +113,29 @@ def _mean_hook(layer: str, means: dict[str, Tensor], rectify: bool) -> Callable[
         if rectify:
             values = values.relu()
         means[layer] = values.mean((2, 3)) if values.ndim == 4 else values
+        if silent is not None:
+            silent[layer] = _still_silent(values, means[layer], silent.get(layer))
 
     return hook
+
+
+def _still_silent(values: Tensor, means: Tensor, before: Tensor | None) -> Tensor:
+    """bool [channel], those of `before` (None: all) that are above 0 nowhere.
+
+    values: [batch, channel, ...]; means: [batch, channel].
+    """
+    silent = means.amax(0) <= 0
+    if before is not None:
+        silent &= before
+    but_channels = tuple(d for d in range(values.ndim) if d != 1)
+    if values.device.type != "cpu":
+        return silent & (values.amax(but_channels) <= 0)
+    # On a CPU a second look at whole maps costs time: only at those with a mean below 0 (a pruned
+    # unit's means are all 0) that no image has woken yet.
+    doubtful = (silent & (means.amin(0) < 0)).nonzero().squeeze(1)
+    if len(doubtful):
+        silent[doubtful] = values[:, doubtful].amax(but_channels) <= 0
+    return silent
 
 
 def find_modules(network: nn.Module, layers: Sequence[str]) -> dict[str, nn.Module]:

@@ -9,8 +9,10 @@ interpretable units and unique concepts among them while a network is pruned.
 Conventions, of which each changes the counts; compare only counts with equal ones:
 - Thresholds are those of the network as it is (after pruning), over all positions of the maps as
   the layer gives them, before resizing; k = floor(quantile x values) values are above.
-- Resizing is bilinear, align_corners=False, edges clamped; a pixel is on strictly above the
-  threshold, and only between cells of which one is.
+- Resizing is bilinear between cells, edges clamped; a pixel is on strictly above the threshold,
+  and only between cells of which one is. Cells lie where `places` says, e.g. at the centres of
+  their receptive fields, as in the authors' first code; without places a map is stretched over the
+  picture, as in NetDissect-Lite (align_corners=False).
 - Counts are summed over the data set. A unit's own pixels count on images that carry any concept
   of the category, as in the authors' first code (makeresult.py): a data set may label each
   category on some of its images only.
@@ -19,7 +21,7 @@ Conventions, of which each changes the counts; compare only counts with equal on
 """
 
 import math
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -28,9 +30,8 @@ from torch import Tensor, nn
 from mis.cells import KEPT_BYTES, KeptCells
 from mis.concepts import ConceptBatch, ConceptSpec, check_batch, segment
 from mis.maps import watching
-from mis.quantiles import UpperQuantile, values_above, values_needed
-from mis.rare import not_finite
-from mis.score import CONSTANT_RANGE
+from mis.places import Place
+from mis.ranges import Range, Units
 from mis.tallies import Engine, Tally
 
 Batches = Callable[[], Iterator[ConceptBatch]]
@@ -71,6 +72,7 @@ def dissect(
     quantile: float = 0.005,
     iou: float = 0.04,
     rectified: Collection[str] = (),
+    places: Mapping[str, Place] | None = None,
     engine: Engine = "sparse",
 ) -> Dissection:
     """Find each unit's best concept: thresholds first, then the pixels above them.
@@ -83,6 +85,8 @@ def dissect(
     batches: called twice, and must yield the same n_images images in the same batches both times.
     quantile: of a unit's values are above its threshold, in (0, 1). iou: in (0, 1].
     rectified: those of the layers that are read after a ReLU which is no module of its own.
+    places: where the cells of each layer's maps lie in the picture; None: a map's cells share the
+        picture's sides equally.
     engine: two ways to the same counts; "sparse" looks only where masks can be.
 
     Raises ValueError for a network in training mode, layers it lacks, that do not run exactly once
@@ -90,8 +94,8 @@ def dissect(
     for the quantile, and passes that differ from n_images; FloatingPointError, naming layer and
     channel, for an activation that is NaN or infinite.
     """
-    _require_settings(layers, quantile, iou, rectified)
-    ranges: dict[str, _Range] = {}
+    _require_settings(layers, quantile, iou, rectified, places)
+    ranges: dict[str, Range] = {}
     kept, sizes = KeptCells(KEPT_BYTES if engine == "sparse" else 0), []
 
     def lower_bounds() -> dict[str, Tensor]:
@@ -99,7 +103,7 @@ def dissect(
 
     def note_range(layer: str, maps: Tensor) -> None:
         if layer not in ranges:
-            ranges[layer] = _Range(layer, maps, n_images, quantile)
+            ranges[layer] = Range(layer, maps, n_images, quantile)
         rows = maps.permute(0, 2, 3, 1).contiguous()
         kept.add(layer, rows, ranges[layer].add(rows.flatten(0, 2)), lower_bounds)
 
@@ -109,7 +113,8 @@ def dissect(
             kept.begin()
             run(batch.images)
     units = {layer: ranges[layer].result() for layer in layers}
-    tally = Tally(spec, [unit.threshold for unit in units.values()], engine)
+    placed = None if places is None else [places[layer] for layer in layers]
+    tally = Tally(spec, [unit.threshold for unit in units.values()], engine, placed)
 
     def see(layer: str, maps: Tensor) -> None:
         tally.see(layers.index(layer), maps, segments)
@@ -166,22 +171,12 @@ def summarize(dissection: Dissection) -> dict[str, float]:
     return metrics
 
 
-def require_images(n_images: int, quantile: float, layer: str, maps: Tensor) -> None:
-    """Raise ValueError where the quantile of a unit's values over the images is less than one.
-
-    maps: [batch, unit, h, w], as the layer gives them.
-    """
-    height, width = maps.shape[2:]
-    if values_above(n_images * height * width, quantile) == 0:
-        raise ValueError(
-            f"a quantile of {quantile:g} needs at least "
-            f"{math.ceil(values_needed(quantile) / (height * width))} images at the "
-            f"{height} x {width} maps of layer {layer!r}, got {n_images}"
-        )
-
-
 def _require_settings(
-    layers: Sequence[str], quantile: float, iou: float, rectified: Collection[str]
+    layers: Sequence[str],
+    quantile: float,
+    iou: float,
+    rectified: Collection[str],
+    places: Mapping[str, Place] | None,
 ) -> None:
     if not 0 < quantile < 1 or not 0 < iou <= 1:
         raise ValueError(
@@ -190,52 +185,9 @@ def _require_settings(
     others = sorted(set(rectified) - set(layers))
     if others:
         raise ValueError(f"rectified must name layers that are dissected, {others} are not")
-
-
-@dataclass(frozen=True)
-class _Units:
-    """What the first pass says of a layer's units; all [unit], on the device of the maps."""
-
-    threshold: Tensor
-    dead: Tensor
-    constant: Tensor
-
-
-class _Range:
-    """The first pass over one layer: thresholds, and which units ever differ from themselves."""
-
-    def __init__(self, layer: str, maps: Tensor, n_images: int, quantile: float) -> None:
-        require_images(n_images, quantile, layer, maps)
-        self.layer = layer
-        self.values = UpperQuantile(n_images * maps.shape[2] * maps.shape[3], quantile)
-        self.lowest = maps.new_full((maps.shape[1],), math.inf)
-        self.highest = -self.lowest
-
-    def add(self, values: Tensor) -> Tensor | None:
-        """values: [position, unit]. Returns what `UpperQuantile.add` does."""
-        self._refuse_not_finite(values)
-        # Most units show their range in the first batch, and are not looked at again.
-        narrow = self._is_narrow().nonzero().squeeze(1)
-        if len(narrow):
-            of_narrow = values if len(narrow) == values.shape[1] else values[:, narrow]
-            self.lowest[narrow] = torch.minimum(self.lowest[narrow], of_narrow.amin(0))
-            self.highest[narrow] = torch.maximum(self.highest[narrow], of_narrow.amax(0))
-        return self.values.add(values)
-
-    def result(self) -> _Units:
-        dead = self.values.maximum() <= 0
-        return _Units(self.values.result(), dead, self._is_narrow() & ~dead)
-
-    def _is_narrow(self) -> Tensor:
-        return ~(self.highest - self.lowest >= CONSTANT_RANGE)
-
-    def _refuse_not_finite(self, values: Tensor) -> None:
-        bad = not_finite(values)
-        if bad:
-            raise FloatingPointError(
-                f"activations must be finite, but channel {bad[0]} of layer {self.layer!r} is NaN "
-                f"or infinite ({len(bad)} of its {values.shape[1]} channels are, on some image)"
-            )
+    if places is not None and not set(layers) <= set(places):
+        lacking = sorted(set(layers) - set(places))
+        raise ValueError(f"places must have every layer that is dissected, {lacking} are not there")
 
 
 def _exactly(
@@ -263,7 +215,7 @@ def _require_size(batch: ConceptBatch, sizes: list[int], number: int) -> None:
 
 def _conclude(
     spec: ConceptSpec,
-    units: dict[str, _Units],
+    units: dict[str, Units],
     tally: Tally,
     iou_threshold: float,
     n_images: int,

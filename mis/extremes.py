@@ -37,6 +37,8 @@ class Extremes:
     minimum: Tensor  # float32 [unit], least spatial mean over all images
     maximum: Tensor  # float32 [unit], greatest
     n_images: int
+    # bool [unit], read before a ReLU and never above 0: it passes nothing on. None: none is known.
+    silent: Tensor | None = None
 
 
 class ExtremesCollector:
@@ -61,6 +63,7 @@ class ExtremesCollector:
         self._met = torch.zeros(len(priority), dtype=torch.bool)
         self._buffer: list[tuple[Tensor, Tensor]] = []  # priorities [image], means [image, unit]
         self._widths: list[int] = []  # channels of each layer
+        self._silent = torch.zeros(0, dtype=torch.bool)  # [unit], once images came
         # int64 keys [unit, <= 2 x depth], one tensor a block of units: all that came or, of more
         # than fit, the least and then the greatest; within an end in no order.
         self._ends: list[Tensor] = []
@@ -74,16 +77,24 @@ class ExtremesCollector:
         """int64: the ids of the images that did not come yet, ascending."""
         return (~self._met).nonzero().flatten()
 
-    def add(self, ids: Tensor, means: Sequence[Tensor]) -> None:
+    def add(
+        self, ids: Tensor, means: Sequence[Tensor], silent: Sequence[Tensor] | None = None
+    ) -> None:
         """Take in a batch of images.
 
-        ids: int64 [batch]. means: of each layer, float32 [batch, channel].
+        ids: int64 [batch]. means: of each layer, float32 [batch, channel]. silent: of each layer,
+        bool [channel], whether a ReLU that reads it next passes nothing of the batch on; None:
+        no layer is known to be read by one.
         Raises ValueError for ids out of range or met before; FloatingPointError, naming layer and
         channel, for a mean that is NaN or infinite, now or at a later call.
         """
         ids = ids.cpu()
         _mark_met(self._met, ids, len(means[0]))
         self._widths = [layer_means.shape[1] for layer_means in means]
+        now = torch.zeros(sum(self._widths), dtype=torch.bool)
+        if silent is not None:
+            now = torch.cat(list(silent)).cpu()
+        self._silent = self._silent & now if len(self._silent) else now
         self._buffer.append((self.priority[ids].to(means[0].device), torch.cat(list(means), dim=1)))
         if sum(len(priorities) for priorities, _ in self._buffer) >= max(BUFFER_IMAGES, self.depth):
             self._merge()
@@ -103,6 +114,7 @@ class ExtremesCollector:
             minimum=key_values(bottom[:, 0]),
             maximum=key_values(top[:, 0]),
             n_images=self.n_images,
+            silent=self._silent.clone(),
         )
 
     def state_dict(self) -> dict[str, Any]:
@@ -114,6 +126,7 @@ class ExtremesCollector:
             "priority": self.priority,
             "met": self._met.clone(),
             "widths": self._widths,
+            "silent": self._silent,
             "ends": [keys.cpu() for keys in self._ends],
         }
 
@@ -124,6 +137,7 @@ class ExtremesCollector:
         """
         self.require(state["layers"], state["depth"], state["priority"])
         self._met, self._widths = state["met"].clone(), state["widths"]
+        self._silent = state["silent"].clone()
         self._ends, self._buffer = list(state["ends"]), []
 
     def require(self, layers: Sequence[str], depth: int, priority: Tensor) -> None:

@@ -65,7 +65,8 @@ def score_tasks(
 def unit_states(extremes: Extremes, *, unread: Tensor | None = None) -> Tensor:
     """The state of every unit: int8 [unit], index into UNIT_STATES.
 
-    dead: zero on every image. constant: of a range below CONSTANT_RANGE, but not dead. unread:
+    dead: zero on every image, or read before a ReLU and above 0 nowhere, so that it passes nothing
+    on. constant: of a range below CONSTANT_RANGE, but not dead. unread:
     marked in `unread` (bool [unit], True where nothing downstream reads the unit; None: all are
     read), and neither dead nor constant. alive: all others.
     Raises ValueError for an `unread` of another shape or dtype.
@@ -80,6 +81,8 @@ def unit_states(extremes: Extremes, *, unread: Tensor | None = None) -> Tensor:
         state[unread.cpu()] = _UNREAD
     state[maximum - minimum < CONSTANT_RANGE] = _CONSTANT
     state[(minimum == 0) & (maximum == 0)] = _DEAD
+    if extremes.silent is not None:
+        state[extremes.silent] = _DEAD
     return state
 
 
@@ -121,9 +124,14 @@ def unit_scores(
     slope: float,
     metric: Metric = "cosine",
     unread: Tensor | None = None,
+    state: Tensor | None = None,
 ) -> UnitScores:
-    """As `score_units`, of tasks that are built already: the same can be asked of many vectors."""
-    state = unit_states(extremes, unread=unread)
+    """As `score_units`, of tasks that are built already: the same can be asked of many vectors.
+
+    state: int8 [unit], instead of `unit_states`.
+    """
+    if state is None:
+        state = unit_states(extremes, unread=unread)
     scores = score_tasks(tasks, vectors, slope=slope, metric=metric)
     meaningless = (state == _CONSTANT) | (state == _DEAD)
     return UnitScores(

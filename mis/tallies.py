@@ -1,12 +1,11 @@
 """How many pixels a unit's mask and each concept share, counted exactly over many images.
 
-A unit's mask is its map, resized to the concept maps as
-`F.interpolate(mode="bilinear", align_corners=False)` does, where it is above the unit's threshold.
+A unit's mask is its map, resized to the concept maps, where it is above the unit's threshold.
+Resizing is bilinear between the centres of cells; beyond the outermost, values are theirs.
 """
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import Literal
 
 import torch
@@ -15,9 +14,12 @@ from torch import Tensor
 
 from mis.cells import Cells, cells_at
 from mis.concepts import ConceptSpec, Segments
+from mis.places import Axis, Place, axis_of, position_of
 from mis.rare import above, true_positions
 
 Engine = Literal["sparse", "dense"]
+
+
 # Rows of pixels whose masks are worked out at a time: a number of each takes 1 MB.
 _ROWS = 2**18
 
@@ -30,13 +32,21 @@ class Tally:
     """
 
     def __init__(
-        self, spec: ConceptSpec, thresholds: Sequence[Tensor], engine: Engine = "sparse"
+        self,
+        spec: ConceptSpec,
+        thresholds: Sequence[Tensor],
+        engine: Engine = "sparse",
+        places: Sequence[Place | None] | None = None,
     ) -> None:
-        """thresholds: float32 [unit], one tensor a layer. Raises ValueError for another engine."""
+        """thresholds: float32 [unit], one tensor a layer. places: where each layer's cells lie;
+        None: everywhere as `F.interpolate(align_corners=False)` has them.
+
+        Raises ValueError for another engine.
+        """
         if engine not in ("sparse", "dense"):
             raise ValueError(f"engine must be 'sparse' or 'dense', got {engine!r}")
         self.sparse = engine == "sparse"
-        self.per_layer = thresholds
+        self.per_layer, self.places = thresholds, places or [None] * len(thresholds)
         self.thresholds = torch.cat(list(thresholds))
         self.category_of = spec.category_of.to(self.thresholds.device)
         n_concepts, n_units = len(spec.names), len(self.thresholds)
@@ -44,13 +54,14 @@ class Tally:
         # [concept, unit]: a row is what a product with the segments gives.
         self._shared, self._active = zeros, zeros[: len(spec.categories)].clone()
         self.concept = zeros[:, 0].clone()  # int64 [concept], pixels that show it
-        self._cells: list[tuple[int, Cells]] = []  # and the first unit of their layer
+        self._cells: list[_Part] = []
         self._counts: list[Tensor] = []  # of the dense engine, one a layer
 
     def see(self, layer: int, maps: Tensor, segments: Segments) -> None:
         """maps: float32 [batch, unit, h, w], finite, of the images of the segments; not kept."""
         if not self.sparse:
-            self._counts.append(_count_dense(maps, self.per_layer[layer], segments))
+            counts = _count_dense(maps, self.per_layer[layer], segments, self.places[layer])
+            self._counts.append(counts)
             return
         rows, limits = maps.permute(0, 2, 3, 1).contiguous(), self.per_layer[layer]
         self.add(layer, cells_at(rows, true_positions(above(rows, limits))))
@@ -58,7 +69,7 @@ class Tally:
     def add(self, layer: int, cells: Cells) -> None:
         """cells: all of the layer's that are above their thresholds. Sparse only."""
         first = sum(len(thresholds) for thresholds in self.per_layer[:layer])
-        self._cells.append((first, cells))
+        self._cells.append(_Part(first, cells, self.places[layer]))
 
     def count(self, segments: Segments) -> None:
         """Add what the layers showed since the last call; dense: all of them, in their order."""
@@ -90,14 +101,13 @@ class Tally:
         return self.shared.double() / either.clamp(min=1)
 
 
-def _count_dense(maps: Tensor, thresholds: Tensor, segments: Segments) -> Tensor:
+def _count_dense(
+    maps: Tensor, thresholds: Tensor, segments: Segments, place: Place | None
+) -> Tensor:
     """int64 [segment, unit]: pixels of the mask in each segment; pixel by pixel."""
     maps = maps.contiguous()
     over = maps > thresholds[:, None, None]
-    resized, near = (
-        F.interpolate(values, segments.size, mode="bilinear", align_corners=False)
-        for values in (maps, over.float())
-    )
+    resized, near = (_resized(values, segments.size, place) for values in (maps, over.float()))
     # Rounding lifts some pixels between equal cells above them: none is on with no cell above.
     mask = (resized > thresholds[:, None, None]) & (near > 0)
     counts = segments.pixels.new_zeros(len(segments), len(thresholds))
@@ -106,36 +116,17 @@ def _count_dense(maps: Tensor, thresholds: Tensor, segments: Segments) -> Tensor
     return counts
 
 
-@dataclass(frozen=True)
-class _Axis:
-    """How n pixels lie between the cells of one axis of a map.
-
-    Interval i lies between the centres of cells i - 1 and i; the outer two hold the pixels beyond
-    the outermost centres, where both of their cells are the outermost.
-    """
-
-    first: Tensor  # int64 [interval], its first pixel
-    n_pixels: Tensor  # float32 [interval]
-    weight: Tensor  # float32 [interval], of the upper cell at the first pixel
-    step: float  # by which the weight grows from pixel to pixel
-    most: int  # pixels of an interval
-
-
-@lru_cache(maxsize=64)
-def _axis(n_cells: int, n_pixels: int, device: torch.device) -> _Axis:
-    pixel = torch.arange(n_pixels, dtype=torch.float64)
-    position = (pixel + 0.5) * n_cells / n_pixels + 0.5  # cell c's centre is at c + 1
-    interval = position.floor().long()
-    counts = torch.bincount(interval, minlength=n_cells + 1)
-    first = counts.cumsum(0) - counts
-    weight = position[first.clamp(max=n_pixels - 1)] - torch.arange(n_cells + 1)
-    return _Axis(
-        first=first.to(device),
-        n_pixels=counts.float().to(device),
-        weight=weight.float().to(device),
-        step=n_cells / n_pixels,
-        most=int(counts.max()),
-    )
+def _resized(maps: Tensor, size: tuple[int, int], place: Place | None) -> Tensor:
+    if place is None:
+        return F.interpolate(maps, size, mode="bilinear", align_corners=False)
+    # grid_sample has cell c of n at (2 c + 1) / n - 1.
+    axes = [
+        (2 * position_of(n_cells, n_pixels, place) - 1) / n_cells - 1
+        for n_cells, n_pixels in zip(maps.shape[2:], size, strict=True)
+    ]
+    grid = torch.stack(torch.meshgrid(*axes, indexing="ij")[::-1], dim=2).to(maps)
+    every = grid.expand(len(maps), *grid.shape)
+    return F.grid_sample(maps, every, padding_mode="border", align_corners=False)
 
 
 @dataclass(frozen=True)
@@ -149,7 +140,21 @@ class _Blocks:
     pixel: Tensor  # int64 [block], its first pixel, counted through the batch
 
 
-def _count_sparse(cells: list[tuple[int, Cells]], thresholds: Tensor, segments: Segments) -> Tensor:
+@dataclass(frozen=True)
+class _Part:
+    """A layer's cells."""
+
+    first: int  # unit of the layer
+    cells: Cells
+    place: Place | None
+
+    @property
+    def alike(self) -> tuple[int, int, Place | None]:
+        """What parts must share to be counted together."""
+        return (*self.cells.shape[1:3], self.place)
+
+
+def _count_sparse(parts: list[_Part], thresholds: Tensor, segments: Segments) -> Tensor:
     """float64 [segment, unit]: pixels of the mask in each segment, of the cells above thresholds.
 
     Between four cells a row of pixels is linear: it is above the threshold on one stretch, which
@@ -158,9 +163,12 @@ def _count_sparse(cells: list[tuple[int, Cells]], thresholds: Tensor, segments: 
     n_units, (height, width) = len(thresholds), segments.size
     keys, lengths = [segments.of_run[:0]], [segments.of_run[:0]]
     # Layers with maps of one size are counted together: fewer, larger operations.
-    for h, w in sorted({part.shape[1:3] for _, part in cells}):
-        alike = [(first, part) for first, part in cells if part.shape[1:3] == (h, w)]
-        down, right = _axis(h, height, thresholds.device), _axis(w, width, thresholds.device)
+    for h, w, place in dict.fromkeys(part.alike for part in parts):
+        alike = [(p.first, p.cells) for p in parts if p.alike == (h, w, place)]
+        down, right = (
+            axis_of(n_cells, n_pixels, place, thresholds.device)
+            for n_cells, n_pixels in ((h, height), (w, width))
+        )
         blocks = _find_blocks(alike, thresholds, segments.size, down, right)
         for first, end, unit in _stretches(blocks, thresholds, down, right, width):
             run = segments.run_of.index_select(0, first)
@@ -181,8 +189,8 @@ def _find_blocks(
     parts: list[tuple[int, Cells]],
     thresholds: Tensor,
     size: tuple[int, int],
-    down: _Axis,
-    right: _Axis,
+    down: Axis,
+    right: Axis,
 ) -> _Blocks:
     """Those around cells of equally large maps. size: of the concept maps."""
     h, w = parts[0][1].shape[1:3]
@@ -213,7 +221,7 @@ def _find_blocks(
 
 
 def _stretches(
-    blocks: _Blocks, thresholds: Tensor, down: _Axis, right: _Axis, width: int
+    blocks: _Blocks, thresholds: Tensor, down: Axis, right: Axis, width: int
 ) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
     """The masks: (first pixel, the one after the last, unit), int64 [stretch]; in parts."""
     step = max(1, _ROWS // down.most)

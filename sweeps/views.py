@@ -37,6 +37,8 @@ NAMES = {
     "mis/change": "the same, minus what *the same units* had in the dense network",
     "mis/task_accuracy": "fraction of two-alternative tasks solved, 0 to 1",
     "mis/n_units, n_dead, n_constant, n_unread": "numbers of units by state",
+    "mis/n_constant_scored, constant_mean": "units that are the same on all images and are scored "
+    "nevertheless (protocol von_rad2024_released), and their mean",
     "mis/<layer>/mean": "mean of one layer",
     "dissection/interpretable, unique": "units that detect a labelled concept, and how many "
     "different concepts",

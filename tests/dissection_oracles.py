@@ -7,12 +7,19 @@ def threshold(values, k):
     return (ranked[k - 1] + ranked[k]) / 2
 
 
-def resized(cells, height, width):
-    """Bilinear with half-pixel centres, edges clamped: rows of floats."""
+def resized(cells, height, width, place=None):
+    """Bilinear, edges clamped: rows of floats.
+
+    place: (first, step): cell c is centred at first + c x step of the picture's side; None: cells
+    share the picture equally.
+    """
     h, w = len(cells), len(cells[0])
 
     def neighbours(pixel, n_pixels, n_cells):
-        position = max((pixel + 0.5) * n_cells / n_pixels - 0.5, 0.0)
+        position = (pixel + 0.5) * n_cells / n_pixels - 0.5  # exact where ties must stay ties
+        if place is not None:
+            position = ((pixel + 0.5) / n_pixels - place[0]) / place[1]
+        position = min(max(position, 0.0), n_cells - 1.0)
         lower = min(int(position), n_cells - 1)
         return lower, min(lower + 1, n_cells - 1), position - lower
 
@@ -29,11 +36,11 @@ def resized(cells, height, width):
     return picture
 
 
-def mask(cells, limit, height, width):
+def mask(cells, limit, height, width, place=None):
     """Where a unit is on: above its threshold, in a map that is so in a cell."""
     if max(float(cell) for row in cells for cell in row) <= limit:
         return [[False] * width for _ in range(height)]
-    return [[value > limit for value in row] for row in resized(cells, height, width)]
+    return [[value > limit for value in row] for row in resized(cells, height, width, place)]
 
 
 def shown(pixel_labels, image_labels, image, concept, y, x):
@@ -42,7 +49,7 @@ def shown(pixel_labels, image_labels, image, concept, y, x):
     return any(int(labels[y][x]) == concept + 1 for labels in pixel_labels[image])
 
 
-def iou(maps, limits, pixel_labels, image_labels, category_of):
+def iou(maps, limits, pixel_labels, image_labels, category_of, place=None):
     """[unit][concept] of maps [image][unit]; limits: one threshold a unit."""
     n_images, n_units, n_concepts = len(maps), len(maps[0]), len(category_of)
     height, width = len(pixel_labels[0][0]), len(pixel_labels[0][0][0])
@@ -58,7 +65,7 @@ def iou(maps, limits, pixel_labels, image_labels, category_of):
     for unit in range(n_units):
         on = []
         for i in range(n_images):
-            rows = mask(maps[i][unit], limits[unit], height, width)
+            rows = mask(maps[i][unit], limits[unit], height, width, place)
             on.append([rows[y][x] for y, x in pixels])
         scores = []
         for concept in range(n_concepts):

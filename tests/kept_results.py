@@ -63,7 +63,8 @@ def sweep(name, grids, base, **more):
 
 def finished():
     """Three trials: dense, untrained, pruned; two layers dissected."""
-    dissection = DissectionConfig(layers=("inception3a.branch1", "inception3b.branch1"))
+    layers = ("inception3a.branch1", "inception3b.branch1")
+    dissection = DissectionConfig(layers=layers, aligned=False)  # which could not be said then
     return sweep("finished", [Grid({"method": methods("structured")})], base(dissection=dissection))
 
 

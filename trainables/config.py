@@ -190,6 +190,8 @@ class TrialConfig(Checked):
             name += ", recalibrated"
         elif self.prune is not None and self.retrain is None:
             name += ", as pruned"
+        if self.score.protocol != ScoreConfig.protocol:
+            name += f", scored as {self.score.protocol}"
         return name if self.seed == 0 else f"{name} seed {self.seed}"
 
     def replace(self, overrides: Mapping[str, Any]) -> Self:

@@ -14,6 +14,7 @@ from mis import (
     ConceptBatch,
     ConceptSpec,
     Dissection,
+    Place,
     dissect,
     require_images,
     summarize_dissection,
@@ -24,7 +25,7 @@ from trainables.config import DissectionConfig, TrialConfig
 from trainables.datasets.broden import broden_folder
 from trainables.datasets.concept_maps import ConceptSource, LabelledBatch, generated_concepts
 from trainables.datasets.images import normalise
-from trainables.networks import UnitLayer, unit_layers
+from trainables.networks import UnitLayer, cell_centres, unit_layers
 
 _MANY_LAYERS = 12  # of more than these the counts a layer are in the table alone
 
@@ -81,7 +82,7 @@ def dissected_layers(network: nn.Module, config: DissectionConfig) -> list[UnitL
 
     Raises ValueError for a name that is no layer with maps, telling those that are nearest.
     """
-    maps = [layer for layer in unit_layers(network) if layer.convolution is not None]
+    maps = [layer for layer in unit_layers(network, "relu") if layer.convolution is not None]
     if not config.layers:
         return maps
     known = {layer.name: layer for layer in maps}
@@ -140,6 +141,7 @@ def dissect_network(
             quantile=wanted.quantile,
             iou=wanted.iou,
             rectified=[layer.name for layer in layers if layer.rectified],
+            places=_places(network, layers, config.data.pixels) if wanted.aligned else None,
         )
     _tell_empty(dissection)
     metrics = summarize_dissection(dissection)
@@ -147,6 +149,12 @@ def dissect_network(
         names = {f"dissection/{layer.name}/" for layer in layers}
         metrics = {n: v for n, v in metrics.items() if n.rpartition("/")[0] + "/" not in names}
     return metrics, _table(dissection)
+
+
+def _places(network: nn.Module, layers: list[UnitLayer], pixels: int) -> dict[str, Place]:
+    centres = cell_centres(network)
+    found = {layer.name: centres[layer.convolution or ""] for layer in layers}
+    return {name: Place(at.first / pixels, at.step / pixels) for name, at in found.items()}
 
 
 def _tell_empty(found: Dissection) -> None:

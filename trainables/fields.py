@@ -10,6 +10,9 @@ from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 # A field with this metadata says where or how fast, not what: it is no part of the identity.
 PLACE = {"place": True}
+# The value that is left out of the identity, where it is not the default: that of before a default
+# changed, so that keys change with what is computed and with nothing else.
+UNSAID = "unsaid"
 
 
 def said_as(name: str) -> dict[str, str]:
@@ -78,7 +81,10 @@ def digest_of(value: object) -> str:
 
 
 def identity(config: Any) -> dict[str, Any]:
-    """The non-default fields that say what is computed, nested as the dataclasses are."""
+    """The non-default fields that say what is computed, nested as the dataclasses are.
+
+    A field whose default has changed is left out where it is as it was before.
+    """
     said: dict[str, Any] = {}
     for item in dataclasses.fields(config):
         value = getattr(config, item.metadata.get("said_as", item.name))
@@ -87,7 +93,7 @@ def identity(config: Any) -> dict[str, Any]:
         if dataclasses.is_dataclass(value):
             # Present but empty differs from None: a recipe of defaults is not "no recipe".
             said[item.name] = identity(value)
-        elif value != item.default:
+        elif value != item.metadata.get(UNSAID, item.default):
             said[item.name] = value
     return said
 

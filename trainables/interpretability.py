@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from mis import (
     PROTOCOLS,
+    UNIT_STATES,
     Extremes,
     ExtremesCollector,
     Margins,
@@ -23,6 +24,7 @@ from mis import (
     query_rank,
     replicate_mis,
     unit_scores,
+    unit_states,
 )
 from trainables.compute import autocast, place, resolve_device, resolve_precision
 from trainables.config import ScoreConfig, TrialConfig
@@ -31,11 +33,12 @@ from trainables.dense import dense_key, load_dense
 from trainables.embeddings import ProbeVectors, probe_vectors
 from trainables.evaluate import network_inputs
 from trainables.fields import digest_of, identity
-from trainables.networks import unit_layers, unread_units
+from trainables.networks import UnitLayer, unit_layers, unread_units, zero_filters
 from trainables.randomness import generator
 from trainables.workspace import read_state, whole_file
 
-_VERSION = 2  # raise it when what is saved of a pass changes
+_VERSION = 3  # raise it when what is saved of a pass changes
+_ALIVE, _DEAD = UNIT_STATES.index("alive"), UNIT_STATES.index("dead")
 _SAVED_EVERY = 20_000  # images of a pass, after which an interruption costs no more than the rest
 
 
@@ -98,22 +101,19 @@ def measure(
     depth, draw = depth_of(score, n_images), generator(config.seed, "tasks")
     rank = query_rank(score.protocol, n_images, score.n_tasks, score.n_explanations)
     layers = unit_layers(network, score.read_at)
-    collector = ExtremesCollector(
-        [layer.name for layer in layers],
-        deeper(depth, n_images),
-        torch.randperm(n_images, generator=draw),
-    )
-    rectified = [layer.name for layer in layers if layer.rectified]
-    extremes = _pass(network, config, data.probe, cache, collector, rectified, progress)
+    priority = _priority(score.protocol, data.probe, draw)
+    names = [layer.name for layer in layers]
+    collector = ExtremesCollector(names, deeper(depth, n_images), priority)
+    extremes = _pass(network, config, data.probe, cache, collector, layers, progress)
     k, n_tasks = score.n_explanations, score.n_tasks
     tasks = build_tasks(
         extremes.top, extremes.bottom, n_tasks=n_tasks, k=k, generator=draw, query_rank=rank
     )
     perceptual = _vectors(data.probe, score, cache, config)
-    unread = torch.cat(list(unread_units(network, layers).values()))
-    scores, margins = _scores(extremes, tasks, perceptual, unread)
+    state = _states(network, layers, extremes, score.protocol)
+    scores, margins = _scores(extremes, tasks, perceptual, state)
     pixels = _vectors(data.probe, replace(score, similarity="pixels"), cache, config)
-    by_pixels, _ = _scores(extremes, tasks, pixels, unread)
+    by_pixels, _ = _scores(extremes, tasks, pixels, state)
     replicates = None
     if can_leave_out(depth, n_images):
         replicates = replicate_mis(
@@ -127,7 +127,7 @@ def measure(
             query_rank=rank,
         )
     return Measured(
-        layers=extremes.layers,
+        layers=tuple(layer.title for layer in layers),
         layer_of=extremes.layer_of,
         channel=extremes.channel,
         state=scores.state,
@@ -170,7 +170,7 @@ def _pass(
     images: ImageSet,
     cache: Path,
     collector: ExtremesCollector,
-    rectified: list[str],
+    layers: list[UnitLayer],
     progress: Progress | None,
 ) -> Extremes:
     """The extremes of all images; what a pass over many of them has is saved on the way."""
@@ -191,7 +191,8 @@ def _pass(
             batches,
             depth=collector.depth,
             priority=collector.priority,
-            rectified=rectified,
+            rectified=[layer.name for layer in layers if layer.rectified],
+            before_relu=[layer.name for layer in layers if layer.before_relu],
             collector=collector,
             progress=_saving(collector, path, progress),
         )
@@ -229,11 +230,31 @@ def _vectors(
 
 
 def _scores(
-    extremes: Extremes, tasks: Tasks, space: ProbeVectors, unread: Tensor
+    extremes: Extremes, tasks: Tasks, space: ProbeVectors, state: Tensor
 ) -> tuple[UnitScores, Margins]:
     # Asked once for the scores and twenty times for their error.
     margins = Margins(space.vectors, metric=space.metric, n_reads=21 * tasks.plus.numel())
-    return unit_scores(extremes, tasks, margins, slope=space.slope, unread=unread), margins
+    return unit_scores(extremes, tasks, margins, slope=space.slope, state=state), margins
+
+
+def _priority(protocol: str, images: ImageSet, draw: torch.Generator) -> Tensor:
+    """int64 [image]: of equal activations the higher ranks as more activating."""
+    # Drawn in any case, so that what is drawn next does not depend on the protocol.
+    random = torch.randperm(len(images), generator=draw)
+    if PROTOCOLS[protocol].ties == "random":
+        return random
+    return images.labels.argsort(stable=True).argsort()  # a folder's files are sorted by class
+
+
+def _states(
+    network: nn.Module, layers: list[UnitLayer], extremes: Extremes, protocol: str
+) -> Tensor:
+    """int8 [unit]: which units have a score, and which of these count."""
+    if PROTOCOLS[protocol].left_out == "zero_filters":
+        zero = torch.cat(list(zero_filters(network, layers).values()))
+        return torch.where(zero, _DEAD, _ALIVE).to(torch.int8).cpu()
+    unread = torch.cat(list(unread_units(network, layers).values()))
+    return unit_states(extremes, unread=unread)
 
 
 def _counted(scores: UnitScores, protocol: str) -> Tensor:

@@ -11,6 +11,7 @@ from PIL import Image
 from torch import Tensor, nn
 
 from mis import (
+    CONSTANT_RANGE,
     UNIT_STATES,
     UnitScores,
     image_error,
@@ -61,6 +62,8 @@ def mis_metrics(measured: Measured, dense: Measured | None) -> dict[str, float]:
 
     mis/error_units and mis/error_images: standard errors of mis/mean over units and over images;
     mis/error: of both together; mis/<layer>/error: likewise, of the layer's mean.
+    mis/n_constant_scored, mis/constant_mean: of units that are the same on all images and have a
+    score nevertheless, as "von_rad2024_released" wants it.
     mis/pixels_mean: the same tasks by raw pixels. mis/change: mean difference to the same units of
     the dense network, over units that have a score in both, with mis/change_error likewise. See
     `mis.summarize` for the others.
@@ -78,6 +81,10 @@ def mis_metrics(measured: Measured, dense: Measured | None) -> dict[str, float]:
             unit_error(measured.mis[of_layer]), _image_error(measured, of_layer)
         )
     metrics["mis/pixels_mean"] = float(measured.mis_pixels[chosen].double().mean())
+    constant = chosen & (measured.maximum - measured.minimum < CONSTANT_RANGE)
+    if constant.any():  # which other protocols leave out
+        metrics["mis/n_constant_scored"] = float(constant.sum())
+        metrics["mis/constant_mean"] = float(measured.mis[constant].double().mean())
     if dense is not None:
         metrics |= _change(measured, dense, chosen)
     # An error that cannot be known (too few images or units) is left out.

@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from pruning import cumulative_rates
-from trainables.fields import PLACE, Checked, said_as
+from trainables.fields import PLACE, UNSAID, Checked, said_as
 
 
 def evaluation_side(pixels: int) -> int:
@@ -202,8 +202,13 @@ class ScoreConfig(Checked):
     similarity: Literal["efficientnet_lite0", "dreamsim", "lpips", "pixels"] = "efficientnet_lite0"
     n_tasks: int = 20
     n_explanations: int = 9  # K, on each side of a task
-    protocol: Literal["zimmermann2024", "von_rad2024"] = "zimmermann2024"  # see mis/protocols.py
-    read_at: Literal["relu", "batchnorm", "conv"] = "relu"  # where a unit's activation is taken
+    protocol: Literal[
+        "zimmermann2024", "zimmermann2024_hard", "von_rad2024", "von_rad2024_released"
+    ] = "zimmermann2024"  # see mis/protocols.py
+    # Where a unit's activation is taken. Keys are older than reading before the ReLU.
+    read_at: Literal["before_relu", "relu"] = field(
+        default="before_relu", metadata={UNSAID: "relu"}
+    )
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -221,6 +226,9 @@ class DissectionConfig(Checked):
     layers: tuple[str, ...] = ()  # none named: every layer that is scored and has maps
     quantile: float = 0.005  # of a unit's activations are above its threshold
     iou: float = 0.04  # from here on a unit is a detector
+    # Cells lie at the centres of their receptive fields, as in the first code of Bau et al.; False:
+    # maps are stretched over the picture, as NetDissect-Lite does, and all did before.
+    aligned: bool = field(default=True, metadata={UNSAID: False})
 
     def __post_init__(self) -> None:
         super().__post_init__()

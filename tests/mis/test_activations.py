@@ -105,6 +105,31 @@ def test_rectified_layers_are_read_after_a_relu_and_the_network_goes_on_with_wha
         collect(images, rectified=["fc", "relu"])
 
 
+@pytest.mark.parametrize("size", [1, 7, 60])
+def test_units_that_a_relu_silences_are_noted(size):
+    """Of whole maps and all images: a mean below 0 says nothing."""
+    images, net = pictures(), network()
+    net.conv.bias.data[:4] -= torch.tensor([6.0, 9.0, 40.0, 0.0])
+    settings = {"depth": 20, "priority": permutation(), "before_relu": ["conv"]}
+    found = collect_extremes(net, LAYERS, batched(images, size), **settings)
+    with torch.no_grad():
+        maps = net.conv(images)
+    silent = maps.amax((0, 2, 3)) <= 0
+    assert silent.tolist() == [False, False, True, False, False, True]
+    assert (maps.mean((2, 3)).amax(0) <= 0).sum() > 2  # else means would tell
+    assert found.silent.tolist() == [*silent.tolist(), False, False, False]
+    assert not collect(images).silent.any()
+    half = ExtremesCollector(LAYERS, 20, permutation())
+    for ids, part in batched(images, 20):
+        half.add(ids, means_of(part), [maps[ids].amax((0, 2, 3)) <= 0, torch.zeros(3).bool()])
+        again = ExtremesCollector(LAYERS, 20, permutation())
+        again.load_state_dict(half.state_dict())
+        half = again
+    assert torch.equal(half.result().silent, found.silent)
+    with pytest.raises(ValueError, match=r"before_relu must name layers .* \['relu'\] are not$"):
+        collect(images, before_relu=["relu"])
+
+
 @pytest.mark.parametrize("buffer", [1, 25, 2048])
 @pytest.mark.parametrize("size", [1, 7, 60])
 def test_batches_buffers_and_order_do_not_matter(monkeypatch, buffer, size):
@@ -320,7 +345,7 @@ def means_of(images):
 
 
 def same(found, expected):
-    fields = ("layer_of", "channel", "top", "bottom", "minimum", "maximum")
+    fields = ("layer_of", "channel", "top", "bottom", "minimum", "maximum", "silent")
     return found.n_images == expected.n_images and all(
         torch.equal(getattr(found, field), getattr(expected, field)) for field in fields
     )

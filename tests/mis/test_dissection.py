@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch import nn
 
+from mis import Place
 from mis.concepts import ConceptBatch, ConceptSpec, segment
 from mis.dissection import dissect, summarize
 from mis.quantiles import values_above
@@ -58,6 +59,37 @@ def random_data(seed, n=12, units=6, cells=(3, 4), size=(9, 11), ties=False):
     scenes = torch.zeros(n, 5, dtype=torch.bool)
     scenes[::2, 4] = True
     return maps, labels, scenes
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+@pytest.mark.parametrize(
+    "place",
+    [(0.125, 0.25), (0.3, 0.25), (0.03, 0.3), (-0.2, 0.21), (0.5, 2.0), (0.9, 0.5)],
+)
+def test_moved_masks_equal_a_triple_loop(engine, place):
+    """Cells beyond either edge of the picture, all near one edge, and closer than pixels."""
+    maps, labels, scenes = random_data(0, cells=(4, 4), size=(9, 11))
+    places = {"layers.0": Place(*place)}
+    found = dissect_given(maps, labels, scenes, engine=engine, places=places)
+    k = values_above(len(maps) * 16, 0.1)
+    limits = [oracles.threshold(maps[:, unit].flatten(), k) for unit in range(6)]
+    category_of = SPEC.category_of.tolist()
+    expected = oracles.iou(maps, limits, labels, scenes, category_of, place)
+    assert found.iou["layers.0"].tolist() == [pytest.approx(row, abs=1e-12) for row in expected]
+    stretched = dissect_given(maps, labels, scenes, engine=engine)
+    same = torch.allclose(stretched.iou["layers.0"], found.iou["layers.0"])
+    assert same == (place == (0.125, 0.25))  # where four cells that share the picture lie
+
+
+def test_layers_of_one_size_may_lie_differently():
+    maps, labels, scenes = random_data(1, cells=(4, 4), size=(9, 12))
+    places = {"layers.0": Place(0.125, 0.25), "layers.1": Place(0.3, 0.2)}
+    both = dissect_given((maps, maps), labels, scenes, places=places)
+    for layer, place in places.items():
+        alone = dissect_given(maps, labels, scenes, places={"layers.0": place})
+        assert torch.equal(both.iou[layer], alone.iou["layers.0"])
+    with pytest.raises(ValueError, match=r"places must have every layer .* \['layers.1'\] are not"):
+        dissect_given((maps, maps), labels, scenes, places={"layers.0": Place(0.1, 0.2)})
 
 
 def dissect_given(maps, labels, scenes, spec=SPEC, *, quantile=0.1, size=64, **more):

@@ -10,14 +10,15 @@ import pytest
 import torch
 import torch.nn.functional as F
 from mis_oracles import rank_blocks, ranked_images, unit_score
+from torch import nn
 
-from mis import UNIT_STATES
+from mis import UNIT_STATES, collect_extremes
 from mis.extremes import ExtremesCollector
 from mis.margins import Margins
 from mis.protocols import query_rank
 from mis.score import score_tasks, score_units, unit_scores
 from mis.similarity import DREAMSIM_SLOPE
-from mis.tasks import build_tasks, images_needed
+from mis.tasks import Deal, build_tasks, deal_tasks, draw_deal, images_needed
 
 N_TASKS, K = 5, 3
 ALIVE, DEAD, CONSTANT, RARE = 0, 3, 4, 2  # units
@@ -153,6 +154,44 @@ def test_the_harder_protocol_asks_about_less_extreme_images():
         ]
         means.append(float(torch.cat(scores).mean()))
     assert means[0] > means[2] + 0.05 and means[1] > means[2] + 0.05
+
+
+def test_a_convolution_and_its_batchnorm_have_the_same_mis():
+    """A positive scale and a shift change no rank; a negative scale swaps both ends, and with them
+    the sides of every task, which leaves its margin as it is."""
+    torch.manual_seed(0)
+    network = nn.Sequential(nn.Conv2d(3, 12, 3), nn.BatchNorm2d(12), nn.ReLU(inplace=True)).eval()
+    norm = network[1]
+    nn.init.uniform_(norm.weight, 0.3, 2)
+    norm.weight.data[::3] *= -1
+    nn.init.normal_(norm.bias)
+    nn.init.normal_(norm.running_mean)
+    nn.init.uniform_(norm.running_var, 0.5, 2)
+    images = torch.randn(120, 3, 6, 6)
+    batches = [(ids, images[ids]) for ids in torch.arange(120).split(50)]
+    priority, depth = torch.randperm(120), images_needed(N_TASKS, K) // 2
+    convolution, normed, rectified = (
+        collect_extremes(network, [name], batches, depth=depth, priority=priority)
+        for name in ("0", "1", "2")
+    )
+    up, down = norm.weight > 0, norm.weight < 0
+    assert torch.equal(convolution.top[up], normed.top[up])
+    assert torch.equal(convolution.top[down], normed.bottom[down])
+    vectors = F.normalize(torch.randn(120, 5, dtype=torch.float64) + 0.5, dim=1)
+    deal = draw_deal(12, n_tasks=N_TASKS, k=K, generator=generator())
+    swapped = Deal(deal.minus, deal.plus)
+    scores = {}
+    for name, found, of in (
+        ("conv", convolution, deal),
+        ("normed", normed, deal),
+        ("turned", normed, swapped),
+        ("after", rectified, deal),
+    ):
+        tasks = deal_tasks(found.top, found.bottom, of)
+        scores[name] = score_tasks(tasks, vectors, slope=DREAMSIM_SLOPE).mis
+    assert torch.equal(scores["conv"][up], scores["normed"][up])
+    torch.testing.assert_close(scores["conv"][down], scores["turned"][down])
+    assert not torch.allclose(scores["conv"], scores["after"], atol=0.01)  # a ReLU is no such thing
 
 
 def test_the_same_tasks_by_several_vectors():

@@ -1,5 +1,6 @@
 """The score, against the paper's formula written as loops."""
 
+import dataclasses
 import math
 
 import pytest
@@ -203,6 +204,15 @@ def test_a_range_of_the_threshold_is_alive():
     activations = torch.randn(40, 1, generator=generator())
     activations[:, 0] = torch.linspace(0, 1.01e-8, 40)
     assert unit_states(extremes_of(activations)).tolist() == [0]
+
+
+def test_a_unit_that_its_relu_silences_is_dead():
+    found, unread = with_states()
+    silent = torch.tensor([False, True, False, True, False, True, False])
+    states = unit_states(dataclasses.replace(found, silent=silent), unread=unread)
+    assert [UNIT_STATES[s] for s in states.tolist()] == [
+        *("alive", "dead", "dead", "dead", "constant", "dead", "dead")
+    ]
 
 
 def test_a_wrong_unread_is_refused():

@@ -141,8 +141,19 @@ def test_the_ranks_of_the_papers():
     assert all(name == p.name for name, p in PROTOCOLS.items())
 
 
+def test_the_hard_protocol_asks_about_the_second_percentile():
+    assert query_rank("zimmermann2024_hard", 1_281_167, 20, 9) == 25_623
+    assert query_rank("zimmermann2024_hard", 30_000, 20, 9) == 600
+    assert query_rank("zimmermann2024_hard", 9_000, 20, 9) == 180
+    assert query_rank("zimmermann2024_hard", 300, 3, 2) == 6
+    for n_images, n_tasks, k, needed in ((8_999, 20, 9, "9,000"), (299, 3, 2, "300")):
+        with pytest.raises(ValueError, match=f"needs at least {needed} probe images, there are"):
+            query_rank("zimmermann2024_hard", n_images, n_tasks, k)
+
+
 def test_other_protocols_are_refused():
-    with pytest.raises(ValueError, match="one of zimmermann2024, von_rad2024, got 'easy'"):
+    names = "zimmermann2024, zimmermann2024_hard, von_rad2024, von_rad2024_released"
+    with pytest.raises(ValueError, match=f"one of {names}, got 'easy'"):
         query_rank("easy", 1000, 20, 9)
     with pytest.raises(ValueError, match="must be at least 1"):
         query_rank("von_rad2024", 1000, 0, 9)

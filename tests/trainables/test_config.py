@@ -38,7 +38,7 @@ PRETRAINED = NetworkConfig(weights="imagenet", recipe=TrainConfig(epochs=90))
 
 # A changed key orphans finished work: a launched sweep runs all of its trials again, and the
 # report shows old and new side by side. Change one only with KEY_VERSION, and say why.
-GOLDEN = {
+GOLDEN = {  # read after the ReLU, as everything was before it could be chosen
     "750de58e8d7b": TrialConfig(),
     "804630380244": BASE.replace({"prune.granularity": "filter", "prune.scope": "layer"}),
     "8bbe80ac60b9": TrialConfig(finetune=TrainConfig(epochs=3), seed=2),
@@ -52,9 +52,25 @@ GOLDEN = {
 }
 
 
+AFTER = {"score.read_at": "relu"}
+
+
 @pytest.mark.parametrize("key", GOLDEN)
 def test_keys_stay_what_they_are(key):
-    assert GOLDEN[key].key == key
+    assert GOLDEN[key].replace(AFTER).key == key
+    assert GOLDEN[key].key != key
+
+
+def test_a_default_that_changed_changes_the_keys_that_relied_on_it():
+    """What is read, or dissected, as it was before has the key that it had before."""
+    dissected = TrialConfig(dissection=DissectionConfig())
+    assert dissected.replace({**AFTER, "dissection.aligned": False}).key == "d362b4c2cf1b"
+    keys = {dissected.replace({**AFTER, "dissection.aligned": a}).key for a in (True, False)}
+    assert len(keys) == 2
+    assert TrialConfig().key != TrialConfig(score=ScoreConfig(read_at="relu")).key
+    for old in ("conv", "batchnorm"):
+        with pytest.raises(ValueError, match=f"one of before_relu, relu, got {old!r}"):
+            ScoreConfig(read_at=old)
 
 
 def leaves(config, prefix=""):
@@ -149,12 +165,13 @@ def test_to_name_the_usual_norm_makes_no_other_trial(criterion, scope, norm):
 
 def test_keys_change_where_means_over_positions_became_sums():
     """The first two keys are those of trials that ranked layers by means, without a norm."""
-    in_all_layers = BASE.replace({**MAPS, "prune.scope": "global"})
+    in_all_layers = BASE.replace({**AFTER, **MAPS, "prune.scope": "global"})
     usual, raw = in_all_layers, in_all_layers.replace({"prune.normalise": "none"})
     assert "bd7d34cd4fd0" not in (usual.key, raw.key) and usual.key != raw.key
     # A norm of the layer hides the factor, and so does a ranking within a layer.
     assert usual.key == "64858ab025fe"
-    assert BASE.replace({**MAPS, "prune.scope": "layer"}).key == "9cbd20cbb1ad"
+    within = BASE.replace({**AFTER, **MAPS, "prune.scope": "layer"})
+    assert within.key == "9cbd20cbb1ad"
 
 
 def test_places_do_not_change_the_key():

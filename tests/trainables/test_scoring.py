@@ -6,8 +6,11 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from mis_oracles import ranked_images, unit_score
 from small_studies import small_base
+from torch import nn
 
+from mis import UNIT_STATES, build_tasks
 from trainables import interpretability
 from trainables.config import DissectionConfig
 from trainables.datasets.loading import load_data
@@ -18,8 +21,12 @@ from trainables.dissecting import (
     dissect_network,
     dissected_layers,
 )
+from trainables.embeddings import probe_vectors
+from trainables.evaluate import network_inputs
 from trainables.interpretability import measure
+from trainables.randomness import generator
 from trainables.results import DISSECTION, UNITS
+from trainables.scoring import mis_metrics
 from trainables.trial import run_trial
 from trainables.workspace import Workspace
 
@@ -163,6 +170,92 @@ def test_the_gallery_shows_the_units_that_matter(result):
     assert all(picture.stat().st_size > 10_000 for picture in pictures)
 
 
+def means_before_the_relu(network, data):
+    """float32 [image, unit] of every convolution's BatchNorm and of the linear layer."""
+    means, hooks = [], []
+    for module in network.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            keep = lambda m, i, o: means.append(o.mean((2, 3)))  # noqa: E731
+            hooks.append(module.register_forward_hook(keep))
+    with torch.inference_mode():
+        inputs = network_inputs(data.probe, torch.arange(90), 90, torch.device("cpu"))
+        logits = network(next(iter(inputs))[1])
+    for hook in hooks:
+        hook.remove()
+    return torch.cat([*means, logits], 1)
+
+
+@pytest.mark.parametrize(
+    ("protocol", "query"),
+    [("zimmermann2024", 2), ("zimmermann2024_hard", 2), ("von_rad2024_released", 2)],
+)
+def test_protocols_by_loops(workspace, network, protocol, query):
+    """conv1: unit 0 is pruned, 1 the same on all images, 2 below 0 everywhere."""
+    convolution, norm = network.conv1.conv, network.conv1.bn
+    convolution.weight.data[0] = 0
+    norm.bias.data[:2] = 5
+    norm.weight.data[1] = 0
+    norm.weight.data[2], norm.bias.data[2] = 0.01, -9
+    data = load_data(CONFIG.data, workspace.cache)
+    config = DENSE.replace(
+        {
+            "score.protocol": protocol,
+            "score.n_tasks": 2 if protocol != "zimmermann2024_hard" else 1,
+            "score.n_explanations": 1,
+            "compute.eval_batch_size": 90,
+        }
+    )
+    found = measure(network, config, data, workspace.cache)
+    assert found.layers[0] == "conv1" and found.layers[-1] == "fc"
+    means = means_before_the_relu(network, data)
+    draw = generator(config.seed, "tasks")
+    priority = torch.randperm(90, generator=draw)
+    if protocol == "von_rad2024_released":  # as files in a folder a class
+        files = sorted(range(90), key=lambda i: (int(data.probe.labels[i]), i))
+        for place, image in enumerate(files):
+            priority[image] = place
+    n_tasks, n_explained = config.score.n_tasks, config.score.n_tasks
+    ranked = [ranked_images(means[:, unit], priority) for unit in range(means.shape[1])]
+    bottom = torch.tensor(ranked)[:, : query + n_tasks]
+    top = torch.tensor([list(reversed(images)) for images in ranked])[:, : query + n_tasks]
+    tasks = build_tasks(
+        top, bottom, n_tasks=n_tasks, k=1, generator=draw, query_rank=max(query, n_explained)
+    )
+    space = probe_vectors(data.probe, config.score, workspace.cache, torch.device("cpu"))
+    vectors = space.vectors.double().tolist()
+    states = [UNIT_STATES[s] for s in found.state.tolist()]
+    released = protocol == "von_rad2024_released"
+    assert states[:4] == (
+        ["dead", "alive", "alive", "alive"]
+        if released
+        else ["constant", "constant", "dead", "alive"]
+    )
+    metrics, same = mis_metrics(found, None), found.minimum == found.maximum
+    assert ("mis/constant_mean" in metrics) == released == ("mis/n_constant_scored" in metrics)
+    if released:  # also of layers that count: all do
+        scored = same & (found.state == UNIT_STATES.index("alive"))
+        assert metrics["mis/n_constant_scored"] == scored.sum() >= 1
+        assert metrics["mis/constant_mean"] == pytest.approx(float(found.mis[scored].mean()))
+    assert set(states) <= ({"alive", "dead"} if released else set(UNIT_STATES))
+    for unit in [0, 1, 2, 3, *range(64, means.shape[1], 211)]:
+        asked = [
+            tuple(part.tolist() if part.ndim else int(part) for part in task)
+            for task in zip(
+                tasks.plus[unit],
+                tasks.minus[unit],
+                tasks.plus_query[unit],
+                tasks.minus_query[unit],
+                strict=True,
+            )
+        ]
+        assert found.shown.plus_query[unit].item() == asked[0][2]
+        if states[unit] in ("dead", "constant"):
+            assert math.isnan(found.mis[unit])
+            continue
+        want = unit_score(asked, vectors, space.slope, space.metric)
+        assert float(found.mis[unit]) == pytest.approx(want[0], abs=1e-4)
+
+
 class PowerCut(Exception):
     pass
 
@@ -200,9 +293,10 @@ def note(seen):
 def test_activations_that_are_no_numbers_are_named(workspace, network):
     data = load_data(CONFIG.data, workspace.cache)
     network.inception4a.branch1.conv.weight.data[3] = math.nan
-    message = "channel 3 of layer 'inception4a.branch1' is NaN or infinite"
-    with pytest.raises(FloatingPointError, match=message):
+    message = "channel 3 of layer 'inception4a.branch1{}' is NaN or infinite"
+    with pytest.raises(FloatingPointError, match=message.format(".bn")):
         measure(network, DENSE, data, workspace.cache)
+    message = message.format("")
     with pytest.raises(FloatingPointError, match=message):
         dissect_network(network, DENSE, workspace.cache)
 

@@ -5,6 +5,7 @@ import torch
 from narrow_networks import calibrate, images, narrow_network
 from torch import nn
 
+from mis import UNIT_STATES, collect_extremes, unit_states
 from pruning import Held, prunable_weights
 from trainables.networks import filter_sources, unit_layers, unread_units
 
@@ -59,15 +60,10 @@ def test_after_the_relu_is_what_later_layers_read(name):
 
 
 @pytest.mark.parametrize("name", NAMES)
-@pytest.mark.parametrize("read_at", ["batchnorm", "conv"])
-def test_before_the_relu_are_the_modules_themselves(name, read_at):
+def test_before_the_relu_are_the_modules_themselves(name):
     network = narrow_network(name)
-    if (name, read_at) == ("vgg", "batchnorm"):
-        with pytest.raises(ValueError, match="needs BatchNorm layers, this VGG has none$"):
-            unit_layers(network, read_at)
-        return
-    layers = unit_layers(network, read_at)
-    kind = nn.Conv2d if read_at == "conv" else nn.BatchNorm2d
+    layers = unit_layers(network, "before_relu")
+    kind = nn.Conv2d if name == "vgg" else nn.BatchNorm2d
     modules = [network.get_submodule(layer.name) for layer in layers]
     n_linear = sum(isinstance(m, nn.Linear) for m in network.modules())
     assert all(isinstance(m, kind) for m in modules[:-n_linear])
@@ -78,6 +74,63 @@ def test_before_the_relu_are_the_modules_themselves(name, read_at):
     assert set(outputs) == {layer.name for layer in layers}
     if name != "resnet":  # where a block's downsampling is registered last but runs any time
         assert list(outputs) == [layer.name for layer in layers]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_what_is_read_before_a_relu_and_after_it_are_one_map(name):
+    """All but ResNet's sums and what goes into them, and the logits."""
+    network = calibrate(narrow_network(name))
+    before = {layer.convolution: layer for layer in unit_layers(network, "before_relu")}
+    after = {layer.convolution: layer for layer in unit_layers(network, "relu")}
+    names = [layer.name for layer in [*before.values(), *after.values()]]
+    outputs, _ = watch(network, names)
+    n_equal = 0
+    for convolution, layer in before.items():
+        other = after.get(convolution)
+        if convolution is None or other is None:
+            continue
+        rectified, seen = outputs[layer.name].relu(), outputs[other.name]
+        equal = torch.equal(rectified, seen.relu())
+        assert equal == layer.before_relu, convolution
+        n_equal += equal
+    assert n_equal == {"googlenet": 57, "resnet": 15, "vgg": 10, "vgg_bn": 10}[name]
+    titles = [layer.title for layer in before.values()]
+    if name == "googlenet":  # metrics are named alike wherever units are read
+        assert titles == [layer.title for layer in after.values()]
+
+
+@pytest.mark.parametrize("name", ["googlenet", "vgg", "vgg_bn"])
+def test_a_unit_is_dead_wherever_it_is_read(name):
+    """Before its ReLU a silenced unit is no constant; that it is dead is seen on whole maps."""
+    network = calibrate(narrow_network(name)).float()
+    norms = [
+        m
+        for m in network.modules()
+        if isinstance(m, nn.BatchNorm2d if "bn" in name or name == "googlenet" else nn.Conv2d)
+    ]
+    for shift, norm in enumerate(norms):
+        norm.bias.data[::3] -= 0.4 * shift  # some silent on few images, some on all
+        norm.weight.data[1] = 0
+        norm.bias.data[1] = 0
+    draw = torch.Generator().manual_seed(0)
+    pictures = torch.randn(12, 3, 48, 48, generator=draw)
+    batches = [(ids, pictures[ids]) for ids in torch.arange(12).split(4)]
+    states, silent = {}, 0
+    for read_at in ("before_relu", "relu"):
+        layers = [u for u in unit_layers(network, read_at) if u.convolution is not None]
+        found = collect_extremes(
+            network,
+            [layer.name for layer in layers],
+            batches,
+            depth=3,
+            priority=torch.arange(12),
+            rectified=[layer.name for layer in layers if layer.rectified],
+            before_relu=[layer.name for layer in layers if layer.before_relu],
+        )
+        states[read_at] = unit_states(found) == UNIT_STATES.index("dead")
+        silent += int((found.silent & (found.minimum < found.maximum)).sum())
+    assert torch.equal(states["before_relu"], states["relu"])
+    assert silent > 20 and not states["relu"].all()
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -1,17 +1,20 @@
 """GoogLeNet, ResNet-50 and VGG-16 of torchvision, and what is peculiar to them."""
 
 from trainables.networks.build import build_network, logits_of, network_arguments, rebuild
+from trainables.networks.centres import Centres, cell_centres
 from trainables.networks.checkpoints import file_digest, load_checkpoint
 from trainables.networks.compacted import load_compacted, save_compacted
 from trainables.networks.cost import Cost, count_cost, measure_latency
 from trainables.networks.topology import filter_sources
-from trainables.networks.units import ReadAt, UnitLayer, unit_layers, unread_units
+from trainables.networks.units import ReadAt, UnitLayer, unit_layers, unread_units, zero_filters
 
 __all__ = [
+    "Centres",
     "Cost",
     "ReadAt",
     "UnitLayer",
     "build_network",
+    "cell_centres",
     "count_cost",
     "file_digest",
     "filter_sources",
@@ -24,4 +27,5 @@ __all__ = [
     "save_compacted",
     "unit_layers",
     "unread_units",
+    "zero_filters",
 ]

@@ -10,7 +10,7 @@ from torchvision.models import VGG, GoogLeNet, ResNet
 from pruning import batchnorm_of, read_channels
 from trainables.networks.topology import BLOCKS, filter_sources
 
-ReadAt = Literal["relu", "batchnorm", "conv"]
+ReadAt = Literal["before_relu", "relu"]
 
 
 @dataclass(frozen=True)
@@ -20,30 +20,37 @@ class UnitLayer:
     name: str  # of a module
     convolution: str | None = None  # whose filters the units are; the last summand of a sum
     rectified: bool = False  # to be read after a ReLU that is no module of its own
+    before_relu: bool = False  # a ReLU reads it next, and nothing else does
+
+    @property
+    def title(self) -> str:
+        """Its name for people, and in metrics: GoogLeNet's blocks are named alike wherever read."""
+        return self.name.removesuffix(".bn")
 
 
 def unit_layers(network: nn.Module, read_at: ReadAt = "relu") -> list[UnitLayer]:
     """The layers whose units are scored, from input to output; auxiliary heads are left out.
 
     read_at: "relu": what later layers see: every convolution after its BatchNorm and ReLU, in
-    ResNet-50 every block after its sum; "batchnorm": before the ReLU; "conv": the convolution
-    itself. The linear layers follow, after their ReLU with "relu".
-    Raises ValueError for "batchnorm" where a network has none.
+    ResNet-50 every block after its sum; linear layers after their ReLU. "before_relu": every
+    convolution after its BatchNorm, where it has one, and linear layers as they are; ResNet-50's
+    sums are no layers there, its downsampling convolutions are.
     """
-    if read_at == "relu":
-        return _after_relu(network)
+    return _after_relu(network) if read_at == "relu" else _before_relu(network)
+
+
+def _before_relu(network: nn.Module) -> list[UnitLayer]:
+    # MIS does not change under a positive scale, a shift, or a swap of both ends, so that a
+    # convolution and its BatchNorm have the same; the latter tells which units the ReLU silences.
     norms = batchnorm_of(network)
-    if read_at == "batchnorm" and not norms:
-        raise ValueError(
-            f"read_at='batchnorm' needs BatchNorm layers, this {type(network).__name__} has none"
-        )
-    names = [
-        name
-        for name, module in network.named_modules()
-        if isinstance(module, nn.Conv2d) and not name.startswith("aux")
-    ]
-    layers = [UnitLayer(norms[n] if read_at == "batchnorm" else n, n) for n in names]
-    return layers + [UnitLayer(name) for name in _linear(network)]
+    layers = []
+    for name, module in network.named_modules():
+        if isinstance(module, nn.Conv2d) and not name.startswith("aux"):
+            read = norms.get(name, name)
+            added = isinstance(network, ResNet) and not read.endswith(("bn1", "bn2"))
+            layers.append(UnitLayer(read, name, before_relu=not added))
+    linear = _linear(network)
+    return layers + [UnitLayer(name, before_relu=name != linear[-1]) for name in linear]
 
 
 def _after_relu(network: nn.Module) -> list[UnitLayer]:
@@ -105,9 +112,25 @@ def unread_units(network: nn.Module, layers: list[UnitLayer]) -> dict[str, Tenso
     unread = {}
     for layer in layers:
         if layer.convolution is None:
-            module = network.get_submodule(layer.name)
-            width = module.out_features if isinstance(module, nn.Linear) else 4096  # VGG's ReLUs
-            unread[layer.name] = torch.zeros(int(width), dtype=torch.bool)
+            unread[layer.name] = _no_unit(network, layer)
         else:
             unread[layer.name] = ~read[layer.convolution]
     return unread
+
+
+def zero_filters(network: nn.Module, layers: list[UnitLayer]) -> dict[str, Tensor]:
+    """Layer -> bool [unit], True for filters whose weights are all 0; linear layers have none."""
+    zero = {}
+    for layer in layers:
+        if layer.convolution is None:
+            zero[layer.name] = _no_unit(network, layer)
+        else:
+            weight = network.get_parameter(f"{layer.convolution}.weight")
+            zero[layer.name] = (weight == 0).flatten(1).all(1)
+    return zero
+
+
+def _no_unit(network: nn.Module, layer: UnitLayer) -> Tensor:
+    module = network.get_submodule(layer.name)
+    width = module.out_features if isinstance(module, nn.Linear) else 4096  # VGG's ReLUs
+    return torch.zeros(int(width), dtype=torch.bool)
