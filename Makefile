@@ -21,7 +21,7 @@ RUN = env -u PYTHONDONTWRITEBYTECODE .venv/bin/python
 UV = .tools/bin/uv
 SYNC = UV_COMPILE_BYTECODE=1 $(UV) sync --locked --python "$$PYTHON" --inexact
 
-.PHONY: sweep plan ui report register sync tidy test check format bench dreamsim lpips oracles clean help
+.PHONY: sweep plan ui report register sync tidy test test-all check format bench dreamsim lpips oracles clean help
 .DEFAULT_GOAL := help
 
 help:
@@ -56,6 +56,10 @@ tidy: .venv/ready
 
 # A process a core, a thread a process: together faster than one of two threads.
 test: .venv/ready
+	OMP_NUM_THREADS=1 $(RUN) -m pytest -n 2 --dist loadfile --no-loadscope-reorder -m "not long"
+
+# With those that take minutes each: two studies at once, with real trials.
+test-all: .venv/ready
 	OMP_NUM_THREADS=1 $(RUN) -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 # What CI runs.

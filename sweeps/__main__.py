@@ -12,6 +12,7 @@ from rich.markup import escape
 # What takes seconds to import is imported where it is needed: a wrong word is answered at once.
 from sweeps.addresses import without_secrets
 from sweeps.arguments import parser, unique, value_of, values_of
+from sweeps.quiet import settled
 from sweeps.terminal import Terminal, printable, refuse, terminal
 
 if TYPE_CHECKING:
@@ -130,10 +131,11 @@ def _failed(error: Exception) -> int:
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Exit code: 0 done, 1 some trials failed or are not in MLflow, 2 refused, 130 broken off."""
+    """The exit code; docs/exit_codes.md has them all."""
     try:
         console = terminal()
-        return _run(parser().parse_args(argv), console)
+        with settled():
+            return _run(parser().parse_args(argv), console)
     except (ValueError, OSError, FloatingPointError) as error:
         return refused(error)
     except KeyboardInterrupt:

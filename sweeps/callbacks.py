@@ -2,6 +2,7 @@
 
 import traceback
 from collections import Counter
+from collections.abc import Collection
 from typing import Any
 
 from ray.tune import Callback
@@ -14,23 +15,34 @@ from sweeps.trainable import smaller_batch
 from trainables.config import TrialConfig, flat_params
 from trainables.workspace import Workspace, broken_state
 
+_TOLD = ("epochs", "final", "made_on", "files", "error", "retried")
 DEATHS = 2  # of its worker that a trial survives, without an epoch between them
 
 
 class SweepCallback(Callback):
     """Tells the outbox and the terminal what happens; never raises, which would end the sweep.
 
+    searched: names of the metrics that the search asks Ray for at a trial's end.
     stopping: the scheduler of the trials that run; each launch has its own.
+    unwritten: trials that have ended and are to end once more, since the disk was full, say.
     dropped: trials that Ray gave up although their worker may die once more.
     """
 
-    def __init__(self, outbox: Outbox, progress: SweepProgress, workspace: Workspace) -> None:
+    def __init__(
+        self,
+        outbox: Outbox,
+        progress: SweepProgress,
+        workspace: Workspace,
+        searched: Collection[str] = (),
+    ) -> None:
         self.outbox, self.progress, self.workspace = outbox, progress, workspace
+        self.searched = searched
         self.stopping: StratifiedStopping | None = None
         self.ended: set[str] = set()
         self.dropped: list[TrialConfig] = []
         self._n_dropped: Counter[str] = Counter()
         self.problems: list[str] = []
+        self.unwritten: set[str] = set()
         self._unsaid: dict[str, list[dict[str, float]]] = {}  # key -> epochs not written yet
 
     def __getstate__(self) -> dict[str, Any]:
@@ -51,6 +63,11 @@ class SweepCallback(Callback):
         **info: Any,
     ) -> None:
         self._safely(self._reported, trial, result)
+        # Ray keeps a trial's last result for ever, with statistics of its every number.
+        for name in _TOLD:
+            result.pop(name, None)
+        metrics = result.get("metrics") or {}
+        result["metrics"] = {name: metrics[name] for name in self.searched if name in metrics}
 
     def on_trial_error(
         self, iteration: int, trials: list[RayTrial], trial: RayTrial, **info: Any
@@ -60,6 +77,10 @@ class SweepCallback(Callback):
     def _safely(self, action: Any, *arguments: Any) -> None:
         try:
             action(*arguments)
+        except OSError as error:
+            sentence = f"a line could not be written ({error}): make sweep goes on with its trial"
+            if sentence not in self.problems:
+                self.problems.append(sentence)
         except Exception:
             # An exception in a callback would end the whole sweep; it is shown at the end.
             self.problems.append(traceback.format_exc())
@@ -79,6 +100,8 @@ class SweepCallback(Callback):
 
     def _reported(self, trial: RayTrial, result: dict[str, Any]) -> None:
         config: TrialConfig = trial.config["trial"]
+        if result.get("outcome") is not None:
+            self.unwritten.add(config.key)
         # Ray gives a trial up after so many workers that died: in a row, without an epoch between.
         trial.run_metadata.num_failures = 0
         if "retried" in result:
@@ -117,10 +140,12 @@ class SweepCallback(Callback):
             step=result["epoch"],
             values=result["final"],
             folder=self.workspace.trial(result["key"]),
+            holds=result["files"],
             forget=[state, broken_state(state)],
         )
         # Only now: what could not be written down has not ended, and goes on in the next sweep.
         self.ended.add(config.key)
+        self.unwritten.discard(config.key)
         self.progress.ended(config, outcome, result["metrics"])
 
     def _died(self, trial: RayTrial) -> None:
@@ -146,6 +171,7 @@ class SweepCallback(Callback):
 
     def _failed(self, config: TrialConfig, sentence: str) -> None:
         self.ended.add(config.key)
+        self.unwritten.discard(config.key)
         self.progress.failed(config, sentence)
         self.outbox.end(config.key, "FAILED", "failed", {"error": sentence[:5_000]})
 

@@ -1,5 +1,6 @@
 """The trials of a plan on Ray Tune: on this machine, or on the cluster of RAY_ADDRESS."""
 
+import contextlib
 import logging
 import os
 import shutil
@@ -14,6 +15,7 @@ from sweeps.ray_ready import own_python, own_token
 # Before Ray is imported, which reads them.
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
 os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")  # its header prints even when silent
+os.environ.setdefault("TUNE_DISABLE_AUTO_CALLBACK_LOGGERS", "1")  # files that nobody reads
 os.environ.setdefault("TUNE_DISABLE_STRICT_METRIC_CHECKING", "1")
 # Whoever reaches Ray runs code. A cluster is joined with a token; a Ray of our own gets one, and
 # listens on loopback alone by the switch that makes it do so on systems which are no cluster's.
@@ -43,10 +45,24 @@ from sweeps.searcher import PlannedSearch
 from sweeps.sweep import Sweep
 from sweeps.trainable import PruningTrial
 from trainables.config import TrialConfig
-from trainables.workspace import Workspace
+from trainables.workspace import Workspace, own_path
 
 _TRIAL_BYTES = 1_500_000_000  # of memory: torch, a GoogLeNet in training, a batch of 224 px
 _OBJECT_STORE_BYTES = 300_000_000  # images are memory-mapped files and do not travel through Ray
+
+
+_OF_RAY = (
+    "PruningTrial_*",
+    "experiment_state-*.json",
+    "basic-variant-state-*.json",
+    "search_gen_state-*.json",
+    "searcher-state-*.pkl",
+    ".*-.tmp_*",
+    "tuner.pkl",
+    "trainable.pkl",
+    "driver_artifacts",
+)
+"""Patterns of what it writes into the folder of an experiment."""
 
 
 @dataclass(frozen=True)
@@ -87,6 +103,25 @@ def connect() -> dict[str, float]:
         finally:
             signal.signal(signal.SIGTERM, on_sigterm)  # Ray put one of its own in its place
     return ray.cluster_resources()
+
+
+def forget_ray(results: Path, study: str) -> None:
+    """Remove what Ray has written of a study, by name, where it lies in the results folder.
+
+    Whoever keeps it on another disk, by a link, may keep more there: then all of it stays.
+    """
+    try:
+        folder = own_path(results, "ray", study)
+    except ValueError:
+        return
+    for pattern in _OF_RAY:
+        for path in folder.glob(pattern):
+            if path.is_dir() and not path.is_symlink():
+                shutil.rmtree(path, ignore_errors=True)
+            else:
+                path.unlink(missing_ok=True)
+    with contextlib.suppress(OSError):  # of somebody else, too, or not there
+        folder.rmdir()
 
 
 def _program() -> dict[str, list[str]]:
@@ -155,11 +190,11 @@ def launch(
     n_wanted = len(configs) + (proposals.wanted if proposals else 0)
     names = names or Names(configs)
     progress = SweepProgress(console, n_done + n_wanted, n_done, names)
-    callback = SweepCallback(outbox, progress, Workspace(results))
+    searched = (*sweep.search.objectives, *sweep.search.constraints) if sweep.search else ()
+    callback = SweepCallback(outbox, progress, Workspace(results, sweep.name), searched)
     there = connect()
     resources = trial_resources(sweep, there, may_grow=bool(os.environ.get("RAY_ADDRESS")))
-    folder = results / "ray"
-    shutil.rmtree(folder / sweep.name, ignore_errors=True)  # what trials printed the last time
+    forget_ray(results, sweep.name)  # what trials printed the last time
     search = PlannedSearch(configs, proposals) if proposals else None
     problems: list[str] = []
     left, interrupted = list(configs), False
@@ -172,12 +207,16 @@ def launch(
             parts = [part for part in (callback.stopping, search) if part is not None]
             problems += [problem for part in parts for problem in part.problems]
             left, search = callback.take_dropped(), None
-            interrupted = len(callback.ended) - n_before + len(left) < n_trials
+            n_ended = len(callback.ended) - n_before + len(callback.unwritten)
+            interrupted = n_ended + len(left) < n_trials
             if interrupted:
                 break
+    if callback.unwritten:
+        n = len(callback.unwritten)
+        problems.append(f"{n} trials ended and could not be written down: make sweep ends them")
     failures = tuple(progress.failures)
     if not failures and not interrupted:
-        shutil.rmtree(folder / sweep.name, ignore_errors=True)
+        forget_ray(results, sweep.name)
     return Launched(failures, (*callback.problems, *problems), interrupted)
 
 
@@ -192,6 +231,7 @@ def _fit(
     """Have Ray Tune run the trials, or those of the search; returns when it has no more."""
     space = {
         "results": str(results),
+        "study": sweep.name,
         "retry_smaller_batch": sweep.retry_smaller_batch,
         "processes": max(1, int(resources["gpu"])),
     }

@@ -10,23 +10,23 @@ import contextlib
 import itertools
 import json
 import os
-import shutil
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from mlflow.exceptions import MlflowException
-
-from sweeps.tracking import OUTCOME, Away, Tracker
+from sweeps.delivery import Delivery, Lost
+from sweeps.quiet import settled
+from sweeps.refusals import Verdict, reason, verdict
+from sweeps.tracking import OUTCOME, Tracker
+from trainables.workspace import open_own, whole_file
 
 _RETRY_SECONDS = (1, 2, 5, 10, 30)
-_NOT_NOW = (401, 403, 408, 429, 502, 503, 504)
-# How often an event is tried that the server refuses, before it is set aside: an error of MLflow's
-# store may pass, wrong input will not.
-_TRIES, _TRIES_OF_WRONG_INPUT = 20, 3
-_WRONG_INPUT = ("INVALID_PARAMETER_VALUE", "RESOURCE_DOES_NOT_EXIST", "RESOURCE_ALREADY_EXISTS")
+SAY_AFTER_SECONDS = 10
+# How often, and how long, an event is tried that the server refuses, before it is set aside: an
+# error of MLflow's store may pass, wrong input will not.
+_TRIES, _UNCLEAR_SECONDS, _TRIES_OF_WRONG_INPUT = 20, 600, 2
 _SWEEP = "sweep"  # stands for the parent run where a trial's key stands else
 
 
@@ -34,18 +34,27 @@ class Outbox:
     """The events of one study's sweeps, on their way to one tracker.
 
     path: a file of JSON lines, deleted when all is delivered; beside it `.delivered`, how far, and
-    `.refused`, metrics that the server would not take, which `deliver` tries once more.
-    parent: id of the sweep's run; None only to deliver what is there. Raises OSError where the
-    folder cannot be written to. One process at a time may have it open.
+    `.refused`, events that the server would not take, which `deliver` tries once more.
+    parent: id of the sweep's run; None only to deliver what is there. say: told in a sentence what
+    is waited for. Raises OSError where the folder cannot be written to. One process at a time may
+    have it open.
     """
 
-    def __init__(self, path: Path, tracker: Tracker, parent: str | None) -> None:
-        self.path, self.tracker, self.parent = path, tracker, parent
+    def __init__(
+        self,
+        path: Path,
+        tracker: Tracker,
+        parent: str | None,
+        say: Callable[[str], None] = lambda _: None,
+    ) -> None:
+        self.path, self.tracker, self.parent, self._say = path, tracker, parent, say
         self.refused: list[str] = []  # sentences about events that the server would not take
-        path.parent.mkdir(parents=True, exist_ok=True)
-        self._file = path.open("ab", buffering=0)
+        self.reason, self._told = "", ""  # why the next event is not delivered yet
+        self._settings = contextlib.ExitStack()
+        self._file = os.fdopen(open_own(path, append=True), "ab", buffering=0)
         self._progress = path.with_suffix(".delivered")
-        self._runs: dict[str, str] = {}
+        self._delivery = Delivery(tracker)
+        self._aside: set[str] = set()  # keys whose run did not begin or end
         self._open: dict[str, str] = {}  # key -> id of its run, or "" : started and not ended
         self._offset = self._read_what_is_there()
         if parent is not None:
@@ -54,6 +63,7 @@ class Outbox:
         self._closing = False
         self._deadline, self._heard = float("inf"), time.monotonic()
         self._thread = threading.Thread(target=self._deliver_all, name="outbox", daemon=True)
+        self._settings.enter_context(settled())
         self._thread.start()
 
     def _read_what_is_there(self) -> int:
@@ -62,9 +72,9 @@ class Outbox:
         if lines and not lines[-1].endswith(b"\n"):
             self._file.truncate(sum(map(len, lines[:-1])))
             lines.pop()
-        for event in filter(None, map(_parsed, lines)):
+        for event in filter(None, map(parsed, lines)):
             self._note(event)
-        saved = self._progress.read_text() if self._progress.exists() else ""
+        saved = self._progress.read_text() if self._progress.is_file() else ""
         offset = int(saved) if saved.isdigit() else 0
         ends = itertools.accumulate(map(len, lines))
         return offset if offset in ends else 0  # else of another file: a machine that went down
@@ -96,14 +106,21 @@ class Outbox:
         step: int = 0,
         values: Mapping[str, float] | None = None,
         folder: Path | None = None,
+        holds: Sequence[str] = (),
         forget: Sequence[Path] = (),
     ) -> None:
         """A run is over, in one line: last values, a folder to upload, then what to delete here.
 
-        It is on the disk when this returns, and the trial that it is of need not run again.
+        holds: names of the files that must be in the folder. Paths lie in the results folder. It is
+        on the disk when this returns, and the trial that it is of need not run again.
         """
         tags = {**({OUTCOME: outcome} if outcome else {}), **tags}
-        paths = {"folder": str(folder) if folder else None, "forget": [str(p) for p in forget]}
+        root = self.tracker.results
+        paths = {
+            "folder": str(folder.relative_to(root)) if folder else None,
+            "holds": list(holds),
+            "forget": [str(path.relative_to(root)) for path in forget],
+        }
         self._append("end", key, status=status, tags=tags, step=step, values=values or {}, **paths)
         os.fsync(self._file.fileno())
 
@@ -119,30 +136,39 @@ class Outbox:
     def close(self, timeout_seconds: float, patience_seconds: float = 60) -> int:
         """Wait for the delivery of what is left; returns how many events could not be.
 
-        patience_seconds: how long to wait for a server that takes nothing.
+        patience_seconds: how long to wait for a server that takes nothing. Ctrl-C ends the wait.
         """
+        begun, said = time.monotonic(), False
         with self._news:
-            self._closing, self._heard = True, time.monotonic()
-            self._deadline, self._patience = self._heard + timeout_seconds, patience_seconds
+            self._closing, self._heard = True, begun
+            self._deadline, self._patience = begun + timeout_seconds, patience_seconds
             self._news.notify()
-        while self._thread.is_alive():
-            self._thread.join(1)
+        try:
+            while self._thread.is_alive():
+                self._thread.join(1)
+                n_waiting = self._n_waiting()
+                if n_waiting and not said and time.monotonic() > begun + SAY_AFTER_SECONDS:
+                    said = True
+                    why = f" ({self.reason})" if self.reason else ""
+                    self._say(f"MLflow is still to take {n_waiting} events{why} …")
+        except KeyboardInterrupt:
+            self._deadline = begun  # the thread ends with the request that it has sent
+            return self._n_waiting()
+        self._settings.close()
         self._file.close()
-        n_waiting = self._n_waiting()
-        if n_waiting == 0:
+        if (n_waiting := self._n_waiting()) == 0:
             # In this order: how far another file was delivered must not be believed of a new one.
             self._progress.unlink(missing_ok=True)
             self.path.unlink()
+            self._delivery.tidy()
         return n_waiting
 
     def _n_waiting(self) -> int:
-        with self.path.open("rb") as file:
-            file.seek(self._offset)
-            return sum(1 for _ in file)
+        return self.path.read_bytes()[self._offset :].count(b"\n")
 
     def _append(self, event: str, key: str, **details: Any) -> None:
         line = {"event": event, "key": key, "time_ms": int(time.time() * 1000), **details}
-        text = (json.dumps(line, default=str) + "\n").encode()
+        text = _line(line)
         with self._news:
             before = self.path.stat().st_size
             try:
@@ -158,7 +184,7 @@ class Outbox:
         """Keep in mind which runs have started and not ended."""
         if event["event"] == "start":
             self._open.setdefault(event["key"], "")
-            if event["parent"] is not None:
+            if event.get("parent") is not None:
                 self._open[_SWEEP] = event["parent"]
         elif event["event"] == "end":
             self._open.pop(event["key"], None)
@@ -182,24 +208,33 @@ class Outbox:
 
     def _deliver(self, line: bytes) -> bool:
         """Deliver one event; False when the sweep closes before the server is back."""
-        event = _parsed(line)
+        event = parsed(line)
         if event is None:
             self.refused.append(f"a line of {self.path} that is no event: {line[:80]!r}")
             return True
-        refusals = 0
+        if event["key"] in self._aside:  # what it builds on was set aside
+            self._set_aside(event, None)
+            return True
+        begun, refusals = time.monotonic(), 0
         for attempt in range(1_000_000):
             if time.monotonic() > self._deadline:
                 return False
             try:
-                getattr(self, f"_send_{event['event']}")(event)
-                self._heard = time.monotonic()
+                self._sent(event, self._delivery.send(event))
+                return True
+            except Lost as error:
+                self.refused.append(f"{event['key']} has not ended, {error}")
                 return True
             except Exception as error:
                 # Whatever goes wrong here must not end the thread: the sweep goes on without it.
-                refusals += not _is_away(error)
-                if refusals >= _tries(error):
-                    self._set_aside(line, event, error)
+                meant, self.reason = verdict(error), reason(error)
+                refusals += meant is not Verdict.AWAY
+                tried_long = refusals >= _TRIES and time.monotonic() > begun + _UNCLEAR_SECONDS
+                if tried_long or (meant is Verdict.NEVER and refusals >= _TRIES_OF_WRONG_INPUT):
+                    self._set_aside(event, self.reason)
                     return True
+            if time.monotonic() > begun + SAY_AFTER_SECONDS:
+                self._tell(event)
             with self._news:
                 if self._closing and time.monotonic() > self._heard + self._patience:
                     return False
@@ -207,87 +242,59 @@ class Outbox:
                 self._news.wait(min(wait, 2) if self._closing else wait)
         return False
 
-    def _set_aside(self, line: bytes, event: Mapping[str, Any], error: Exception) -> None:
-        """Metrics are kept. A trial whose run did not begin or end runs its last step again."""
-        self.refused.append(f"{event['event']} of {event['key']}: {error}")
-        if event["event"] == "metrics":
-            with contextlib.suppress(OSError), refused_path(self.path).open("ab") as file:
-                file.write(line)
+    def _tell(self, event: Mapping[str, Any]) -> None:
+        """Say once why nothing is delivered, and again where the reason is another."""
+        if self.reason != self._told:
+            self._told = self.reason
+            self._say(
+                f"MLflow does not take the {event['event']} of {event['key']} now "
+                f"({self.reason}): it waits in {self.path}, is tried again, and the sweep goes on"
+            )
+
+    def _sent(self, event: Mapping[str, Any], refused: Sequence[str]) -> None:
+        self._heard, self.reason = time.monotonic(), ""
+        if refused:
+            where = event.get("folder") or refused_path(self.path).relative_to(self.path.parent)
+            self.refused += [f"{event['key']}: {each}; kept in {where}" for each in refused]
+            self._keep(event)
+
+    def _set_aside(self, event: Mapping[str, Any], why: str | None) -> None:
+        """Kept on the disk, to be tried once more by `deliver`: in order, for one trial."""
+        if why is not None:
+            kept = refused_path(self.path)
+            self.refused.append(f"{event['event']} of {event['key']}: {why}; kept in {kept}")
+            self.reason = ""
+        if event["event"] != "metrics":
+            self._aside.add(event["key"])
+        self._keep(event)
+
+    def _keep(self, event: Mapping[str, Any]) -> None:
+        with (
+            contextlib.suppress(OSError),
+            open(open_own(refused_path(self.path), append=True), "ab") as file,
+        ):
+            file.write(_line({**event, "again": True}))
 
     def _remember(self) -> None:
-        partial = self._progress.with_suffix(".partial")
-        with contextlib.suppress(OSError):  # a full disk: then more is sent again after a crash
+        # On a full disk more is sent again after a crash.
+        with contextlib.suppress(OSError), whole_file(self._progress) as partial:
             partial.write_text(str(self._offset))
-            partial.replace(self._progress)
-
-    def _run(self, event: Mapping[str, Any]) -> str:
-        key = event["key"]
-        if event.get("run"):
-            return str(event["run"])
-        if key not in self._runs:  # started before this process
-            self._runs[key] = self.tracker.find_run(key)
-        return self._runs[key]
-
-    def _send_start(self, event: dict[str, Any]) -> None:
-        self._runs[event["key"]] = self.tracker.start_run(
-            event["name"],
-            kind=event["run_kind"],
-            key=event["key"],
-            parent=event["parent"],
-            params=event["params"],
-            tags=event["tags"],
-            time_ms=event["time_ms"],
-        )
-
-    def _send_metrics(self, event: dict[str, Any]) -> None:
-        run = self._run(event)
-        self.tracker.log_metrics(run, event["values"], event["step"], event["time_ms"])
-
-    def _send_end(self, event: dict[str, Any]) -> None:
-        run = self._run(event)
-        if event.get("values"):
-            self._send_metrics(event)
-        folder = event.get("folder")
-        if folder and Path(folder).exists():  # gone when this event is delivered a second time
-            self.tracker.log_folder(run, Path(folder))
-        if event["tags"]:
-            self.tracker.set_tags(run, event["tags"])
-        self.tracker.end_run(run, event["status"], event["time_ms"])
-        self.tracker.remove_doubles(event["key"], run)
-        # Only now: until the server has it all, the trial can end once more from its state.
-        if folder:
-            shutil.rmtree(folder, ignore_errors=True)
-        for path in event.get("forget", ()):
-            Path(path).unlink(missing_ok=True)
 
 
 def refused_path(path: Path) -> Path:
-    """Where the metrics are that an outbox could not get rid of."""
+    """Where the events are that an outbox could not get rid of."""
     return path.with_suffix(".refused")
 
 
-def _parsed(line: bytes) -> dict[str, Any] | None:
+def _line(event: Mapping[str, Any]) -> bytes:
+    return (json.dumps(event, default=str) + "\n").encode()
+
+
+def parsed(line: bytes) -> dict[str, Any] | None:
+    """The event of a line; None where it is none."""
     try:
         event = json.loads(line)
     except ValueError:
         return None
-    return event if isinstance(event, dict) and "event" in event else None
-
-
-def _is_away(error: Exception) -> bool:
-    """Whether the server could not be reached, or could not answer now."""
-    if isinstance(error, Away):
-        return True
-    if isinstance(error, MlflowException):
-        text = str(error)
-        not_now = error.get_http_status_code() in _NOT_NOW
-        return not_now or "Max retries" in text or "API request" in text
-    return False
-
-
-def _tries(error: Exception) -> int:
-    """After how many refusals an event is set aside."""
-    wrong = isinstance(error, (LookupError, TypeError, ValueError))
-    if isinstance(error, MlflowException):
-        wrong = error.error_code in _WRONG_INPUT
-    return _TRIES_OF_WRONG_INPUT if wrong else _TRIES
+    known = isinstance(event, dict) and event.get("event") in ("start", "metrics", "end")
+    return event if known and isinstance(event.get("key"), str) else None

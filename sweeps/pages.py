@@ -47,11 +47,13 @@ def page_links(results: Path, port: int) -> dict[str, str]:
     """Study -> address of its trials in MLflow's pages, side by side as charts, best first.
 
     The charts are stored with each study's experiment, so that they are there also while its
-    first sweep runs.
+    first sweep runs. Experiments of other projects are left as they are.
     """
     links = {}
     for study, experiment in experiments(results).items():
         tracker = Tracker(study, results)
+        if not tracker.is_study():
+            continue
         publish_views(tracker, metric_names(tracker))
         links[study] = (
             f"http://{HOST}:{port}/?workflowType=machine_learning#{charts_path(experiment)}"

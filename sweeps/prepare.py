@@ -59,23 +59,19 @@ def check(configs: Sequence[TrialConfig], results: Path, console: Console) -> No
     cache = Workspace(results).cache
     require_space(results, int(storage(configs, _SLOTS)))
     said: dict[str, None] = {}
-    for config in _different(configs):
+    groups: dict[object, list[TrialConfig]] = {}
+    for config in configs:
+        groups.setdefault((config.data, config.network), []).append(config)
+    for alike in groups.values():
+        config = alike[0]
         with _bar(console, f"images: {config.data.name}") as progress:
             data = load_data(config.data, cache, progress)
         said[data.said] = None
-        depth_of(config.score, len(data.probe))
-        load_similarity(config.score.similarity)  # its package and its weights are there
-        _check_recalibration(config, len(data.train))
         if config.network.weights == "train":
             network = build_network(config.network, data.n_classes)
         else:
             network = load_dense(config, data, cache)
-        alike = [c for c in configs if (c.data, c.network) == (config.data, config.network)]
-        for each in alike:
-            _check_pruning(each, network, data)
-        _check_batches(alike, network, data)
-        if config.dissection is not None:
-            check_dissection(network, config, cache)
+        _check_alike(alike, network, data, cache)
     for images in said:
         console.print(escape(f"images: {images}"), soft_wrap=True)
     if n_bytes := sum(unused(node_cache(cache)).values()):
@@ -84,6 +80,40 @@ def check(configs: Sequence[TrialConfig], results: Path, console: Console) -> No
             "no longer asked for: make tidy removes them",
             soft_wrap=True,
         )
+
+
+def _check_alike(
+    configs: Sequence[TrialConfig], network: nn.Module, data: Data, cache: Path
+) -> None:
+    """Each thing that trials on the same images and network differ in is checked once."""
+    for config in _once(configs, lambda c: c.score):
+        depth_of(config.score, len(data.probe))
+        load_similarity(config.score.similarity)  # its package and its weights are there
+    for config in _once(configs, lambda c: c.recalibrate_images):
+        _check_recalibration(config, len(data.train))
+    for config in _once(configs, _what_prunes):
+        _check_pruning(config, network, data)
+    _check_batches(configs, network, data)
+    for config in _once(configs, lambda c: c.dissection):
+        if config.dissection is not None:
+            check_dissection(network, config, cache)
+
+
+def _once(
+    configs: Sequence[TrialConfig], what: Callable[[TrialConfig], object]
+) -> list[TrialConfig]:
+    """One trial of each sort."""
+    return list({what(config): config for config in configs}.values())
+
+
+def _what_prunes(config: TrialConfig) -> object:
+    """What `_check_pruning` looks at."""
+    prune = config.prune
+    if prune is None:
+        return None
+    images = (prune.samples_per_class, config.seed) if prune.criterion in DATA_CRITERIA else ()
+    where = (prune.exclude, prune.rate, prune.granularity, prune.scope)
+    return (*where, prune.criterion, *images)
 
 
 def refuser(base: TrialConfig, results: Path) -> Callable[[TrialConfig], None]:

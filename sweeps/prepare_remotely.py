@@ -16,6 +16,7 @@ from sweeps.prepare import prepare
 from sweeps.sweep import Sweep
 from sweeps.sync import outbox_path
 from trainables.config import TrialConfig
+from trainables.workspace import add_line
 
 _DEATHS = 3  # of its node that the work survives: it goes on from what it has cached
 
@@ -39,9 +40,7 @@ class Notes:
         self._note("end", arguments, more)
 
     def _note(self, *told: Any) -> None:
-        with self.path.open("a", encoding="utf-8") as file:
-            # The break comes first: it also ends a line that was cut short.
-            file.write("\n" + json.dumps(told, default=str))
+        add_line(self.path, json.dumps(told, default=str))
 
     def pass_on(self, outbox: Outbox) -> None:
         """Tell the outbox all that was told here; then forget it."""

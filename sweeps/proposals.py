@@ -18,6 +18,7 @@ from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from sweeps.search import Choice, Dimension, Float, Point, Search, point_of_config
 from trainables.config import TrialConfig
+from trainables.workspace import add_line
 
 _TRIES = 100  # proposals in a row that may be known or illegal; the second half drawn at random
 
@@ -173,10 +174,7 @@ class Proposals:
         )
 
     def _remember(self, config: TrialConfig, point: Point) -> None:
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        with self.path.open("a", encoding="utf-8") as file:
-            # The break comes first: it also ends a line that was cut short.
-            file.write("\n" + json.dumps({"key": config.key, "point": dict(point)}))
+        add_line(self.path, json.dumps({"key": config.key, "point": dict(point)}))
 
     def _recall(self) -> None:
         """Earlier proposals; those of a base that has changed since are other trials, and left."""

@@ -3,25 +3,29 @@
 import os
 import signal
 import time
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
+from mlflow.entities import Run
 from rich.console import Console
 from rich.markup import escape
 
 from sweeps.labels import Names
+from sweeps.lease import only_sweep
 from sweeps.outbox import Outbox
 from sweeps.plan import Plan
 from sweeps.prepare import check, prepare
 from sweeps.proposals import Proposals
+from sweeps.quiet import settled
 from sweeps.ray_ready import require_ray
-from sweeps.report import write_report
+from sweeps.report import NothingFinished, up_to_date, write_report
 from sweeps.searched import begin, log_search, open_proposals, trials_to_run
-from sweeps.sync import deliver_leftovers, only_driver, outbox_path
-from sweeps.tracking import Tracker, Unavailable, no_answer
+from sweeps.sync import deliver_leftovers, only_driver, outbox_path, teller
+from sweeps.tracking import Tracker, Unavailable, done, no_answer
 from trainables.config import TrialConfig
-from trainables.workspace import Workspace
+from trainables.workspace import Workspace, own_path
 
 _DELIVERY_SECONDS = 600  # at the end, for what MLflow has not got yet
 
@@ -29,52 +33,112 @@ _DELIVERY_SECONDS = 600  # at the end, for what MLflow has not got yet
 def run_sweep(plan: Plan, results: Path, console: Console) -> int:
     """Run the trials of a plan that MLflow does not hold as finished; then the report.
 
-    Returns the exit code: 0, 1 when a trial failed or something is not in MLflow, 130 when broken
-    off. Raises ValueError or OSError, in one sentence, for what is refused before anything runs.
+    Returns the exit code: 0, 1 when a trial failed or something is not in MLflow or in no report,
+    130 when broken off. Raises ValueError or OSError, in one sentence, for what is refused before
+    anything runs.
     """
-    with only_driver(results, plan.sweep.name), _sigterm_like_ctrl_c():
+    with settled(), only_driver(results, plan.sweep.name), _sigterm_like_ctrl_c():
         return _run(plan, results, console)
 
 
+@dataclass(frozen=True)
+class _Work:
+    """What MLflow has of a plan, and what is left to do."""
+
+    finished: Mapping[str, Run]
+    left: list[TrialConfig]
+    proposals: Proposals | None
+
+    @property
+    def is_done(self) -> bool:
+        return not self.left and not (self.proposals is not None and self.proposals.wanted)
+
+    @property
+    def keys(self) -> set[str]:
+        return set() if self.proposals is None else {c.key for c in self.proposals.configs}
+
+
 def _run(plan: Plan, results: Path, console: Console) -> int:
+    started = time.monotonic()
     tracker = Tracker(plan.sweep.name, results, restore=True)
     deliver_leftovers(plan.sweep.name, results, tracker, console)
-    with _answering(tracker):
-        done = tracker.done(plan)
-        proposals = open_proposals(plan, results, tracker)
-        left = trials_to_run(plan, proposals, done)
-        console.print(escape(news(plan, done, results, tracker)), soft_wrap=True)
+    work = _look(plan, results, tracker, console)
     for sentence in plan.inputs.adapted:
         console.print(escape(sentence), soft_wrap=True)
-    shared = left
-    if proposals is not None:
-        console.print(proposals.news(done), soft_wrap=True)
-        if proposals.wanted:
-            shared = [*left, proposals.base]
-    started = time.monotonic()
-    for config in left:
-        state = Workspace(results).state(config.key)
-        for partial in state.parent.glob(f".{state.name}.*"):  # killed while it was written
-            partial.unlink()
-    if left or (proposals is not None and proposals.wanted):
-        require_ray()
-    check(shared, results, console)
-    with _answering(tracker):
-        parent = tracker.sweep_run(plan)
-    code = _run_trials(plan, left, results, tracker, parent, console, proposals)
-    try:
-        if proposals is not None:
-            log_search(plan, proposals, tracker, parent)
-        if set(plan.keys) & tracker.finished().keys():
-            write_report(tracker, tracker.client.get_run(parent), results, console)
-    except Unavailable as error:
-        console.print(
-            f"[red]no report[/], MLflow is away ({escape(str(error))}): make sync, make report"
-        )
+    if work.is_done:
+        with _answering(tracker):
+            parent = tracker.sweep_run(plan)
+            tracker.end_run(parent, "FINISHED")
+        code = 0
+    else:
+        lease = own_path(results, "outbox") / f"{plan.sweep.name}.lease"
+        with only_sweep(tracker, lease, teller(console)):
+            if tracker.is_shared:  # what another one has finished while this one waited for it
+                work = _look(plan, results, tracker, None)
+            parent, code = _work_off(plan, work, results, tracker, console)
+    reported = _report(plan, work, results, tracker, parent, console)
     took = f"{time.monotonic() - started:.0f} s"
     where = f"make ui   (MLflow at {tracker.uri})"
     console.print(escape(f"{took}; browse it: {where}"), soft_wrap=True)
-    return code
+    return code or reported
+
+
+def _look(plan: Plan, results: Path, tracker: Tracker, console: Console | None) -> _Work:
+    """Read once what is finished, and say it."""
+    with _answering(tracker):
+        finished = tracker.finished()
+        there = done(plan, finished)
+        proposals = open_proposals(plan, results, finished)
+        work = _Work(finished, trials_to_run(plan, proposals, there), proposals)
+        if console is not None:
+            console.print(escape(news(plan, there, results, tracker)), soft_wrap=True)
+    if console is not None and proposals is not None:
+        console.print(proposals.news(there), soft_wrap=True)
+    return work
+
+
+def _work_off(
+    plan: Plan, work: _Work, results: Path, tracker: Tracker, console: Console
+) -> tuple[str, int]:
+    """The id of the sweep's run, and the exit code."""
+    shared, proposals = work.left, work.proposals
+    if proposals is not None and proposals.wanted:
+        shared = [*work.left, proposals.base]
+    Workspace(results, plan.sweep.name).begin()
+    require_ray()
+    check(shared, results, console)
+    with _answering(tracker):
+        parent = tracker.sweep_run(plan)
+    code = _run_trials(plan, work.left, results, tracker, parent, console, proposals)
+    return parent, code
+
+
+def _report(
+    plan: Plan, work: _Work, results: Path, tracker: Tracker, parent: str, console: Console
+) -> int:
+    """The report, where anything is new; whatever goes wrong with it, the trials are in MLflow."""
+    try:
+        if work.is_done:
+            runs = {key: work.finished[key].info.run_id for key in {*plan.keys, *work.keys}}
+            if folder := up_to_date(results, plan.sweep.name, plan.key, runs):
+                console.print(
+                    f"nothing is new since the report: {escape(str(folder))}", soft_wrap=True
+                )
+                return 0
+        elif work.proposals is not None:
+            log_search(plan, work.proposals, tracker, parent)
+        write_report(tracker, tracker.client.get_run(parent), results, console)
+    except NothingFinished:
+        return 0
+    except Exception as error:
+        first = (str(error).splitlines() or [""])[0][:300]
+        console.print(
+            f"[red]no report[/] ({type(error).__name__}: {escape(first)}); what has finished is "
+            "kept: make sync, make report",
+            soft_wrap=True,
+        )
+        return 1
+    return 0
 
 
 def news(plan: Plan, done: Collection[str], results: Path, tracker: Tracker) -> str:
@@ -82,7 +146,8 @@ def news(plan: Plan, done: Collection[str], results: Path, tracker: Tracker) -> 
     left, last = plan.remaining(done), tracker.last_planned(plan)
     text = f"study {plan.sweep.name}: {len(plan.configs)} trials, "
     text += f"{len(plan.configs) - len(left)} done, {len(left)} to run"
-    begun = sum(Workspace(results).state(config.key).exists() for config in left)
+    workspace = Workspace(results, plan.sweep.name)
+    begun = sum(workspace.has_state(config.key) for config in left)
     if begun:
         text += f"; {begun} of them go on where they stopped"
     if tracker.was_deleted:
@@ -109,21 +174,21 @@ def _run_trials(
     proposals: Proposals | None,
 ) -> int:
     """The exit code; whatever happens, what happened is delivered."""
-    outbox = Outbox(outbox_path(results, plan.sweep.name), tracker, parent)
+    outbox = Outbox(outbox_path(results, plan.sweep.name), tracker, parent, teller(console))
     code = 1
     try:
-        is_over = not left and (proposals is None or not proposals.wanted)
-        code = 0 if is_over else _launch(plan, left, results, outbox, console, proposals)
+        code = _launch(plan, left, results, outbox, console, proposals)
     except KeyboardInterrupt:
         code = 130
     finally:
         outbox.end_sweep({0: "FINISHED", 130: "KILLED"}.get(code, "FAILED"))
         n_waiting = outbox.close(_DELIVERY_SECONDS)
         for sentence in outbox.refused:
-            console.print(f"[red]MLflow refused[/] {escape(sentence)}", soft_wrap=True)
+            console.print(f"[red]not in MLflow:[/] {escape(sentence)}", soft_wrap=True)
         if n_waiting:
+            why = f" ({escape(outbox.reason)})" if outbox.reason else ""
             console.print(
-                f"[red]{n_waiting} events did not reach MLflow[/]; they wait in "
+                f"[red]{n_waiting} events did not reach MLflow[/]{why}; they wait in "
                 f"{escape(str(outbox.path))}: make sync delivers them, and so does the next sweep",
                 soft_wrap=True,
             )

@@ -1,8 +1,10 @@
 """The search of a sweep, between MLflow, which knows what is finished, and Optuna."""
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import matplotlib.pyplot as plt
+from mlflow.entities import Run
 
 from sweeps.plan import Plan
 from sweeps.prepare import refuser
@@ -12,14 +14,14 @@ from sweeps.tracking import Tracker
 from trainables.config import TrialConfig
 
 
-def open_proposals(plan: Plan, results: Path, tracker: Tracker) -> Proposals | None:
+def open_proposals(plan: Plan, results: Path, finished: Mapping[str, Run]) -> Proposals | None:
     """What the study's search has proposed so far, and knows; None where it does not search."""
     search, base = plan.sweep.search, plan.searched
     if search is None or base is None:
         return None
     path = results / "search" / f"{plan.sweep.name}-{search.key}.jsonl"
     proposals = Proposals(search, base, path)
-    for key, run in tracker.finished().items():
+    for key, run in finished.items():
         proposals.learn(key, run.data.params, run.data.metrics)
     return proposals
 
@@ -40,7 +42,8 @@ def to_come(
 
     tracker: None where there is nothing that could hold finished trials.
     """
-    proposals = open_proposals(plan, results, tracker) if tracker else None
+    finished = tracker.finished() if tracker and plan.sweep.search else {}
+    proposals = open_proposals(plan, results, finished) if tracker else None
     left = trials_to_run(plan, proposals, done)
     if plan.sweep.search is None or plan.searched is None:
         return left

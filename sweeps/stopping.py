@@ -12,6 +12,7 @@ from pathlib import Path
 
 from trainables.config import TrialConfig
 from trainables.fields import digest_of, identity
+from trainables.workspace import add_line
 
 METRICS: Mapping[str, int] = {"val/top1": 1, "val/top5": 1, "val/loss": -1}
 """What every epoch reports and rungs may compare -> 1 where more is better, -1 where less is."""
@@ -178,10 +179,7 @@ def told_apart(value: float, other: float) -> tuple[str, str]:
 
 def remember(path: Path, stratum: str, key: str, epoch: int, value: float) -> None:
     """Append to the record that `recall` reads. Raises OSError on a full disk."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("a", encoding="utf-8") as file:
-        # The break comes first: it also ends a line that was cut short.
-        file.write("\n" + json.dumps([stratum, key, epoch, value]))
+    add_line(path, json.dumps([stratum, key, epoch, value]))
 
 
 def recall(stopping: Stopping, path: Path) -> Rungs:

@@ -3,7 +3,7 @@
 import fcntl
 import os
 import platform
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -12,7 +12,7 @@ from rich.markup import escape
 
 from sweeps.outbox import Outbox, refused_path
 from sweeps.tracking import Tracker
-from trainables.workspace import whole_file
+from trainables.workspace import open_own, own_path, whole_file
 
 _DELIVERY_SECONDS = 600  # for a server that takes it, however slowly
 
@@ -28,13 +28,11 @@ def only_driver(results: Path, study: str) -> Iterator[None]:
 
     Raises ValueError when another process runs this study in this results folder.
     """
-    path = outbox_path(results, study).with_suffix(".lock")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("a+") as file:
+    path = own_path(results, "outbox") / f"{study}.lock"
+    with open(open_own(path), "r+") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            file.seek(0)
             raise ValueError(
                 f"one sweep of a study at a time may run in a results folder, {study} is run in "
                 f"{results} by process {file.read().strip()}; wait for it, or take other RESULTS"
@@ -45,14 +43,17 @@ def only_driver(results: Path, study: str) -> Iterator[None]:
         yield
 
 
-def deliver(path: Path, tracker: Tracker) -> tuple[int, list[str]]:
-    """Empty the outbox of a sweep that is over: how many events still wait, what was refused.
+def deliver(
+    path: Path, tracker: Tracker, say: Callable[[str], None] = lambda _: None
+) -> tuple[int, list[str]]:
+    """Empty the outbox of a sweep that is over: how many events still wait, what was refused, and
+    why the rest is not taken.
 
-    Runs that a killed sweep left open are marked as KILLED; the next one opens them again. Metrics
-    that were refused before are tried once more.
+    Runs that a killed sweep left open are marked as KILLED; the next one opens them again. What
+    was refused before is tried once more. say: told what is waited for.
     """
     aside = refused_path(path)
-    if aside.exists():
+    if aside.is_file() and not aside.is_symlink():
         lines = aside.read_bytes() + (path.read_bytes() if path.exists() else b"")
         path.with_suffix(".delivered").unlink(missing_ok=True)  # it is of the old file
         with whole_file(path) as partial:
@@ -60,9 +61,16 @@ def deliver(path: Path, tracker: Tracker) -> tuple[int, list[str]]:
         aside.unlink()
     if not path.exists():
         return 0, []
-    outbox = Outbox(path, tracker, None)
+    outbox = Outbox(path, tracker, None, say)
     outbox.end_sweep("KILLED")
-    return outbox.close(_DELIVERY_SECONDS), outbox.refused
+    n_waiting = outbox.close(_DELIVERY_SECONDS)
+    waits = [f"{n_waiting} events still wait: {outbox.reason}"] if outbox.reason else []
+    return n_waiting, outbox.refused + waits
+
+
+def teller(console: Console) -> Callable[[str], None]:
+    """What an outbox tells is shown like this."""
+    return lambda sentence: console.print(escape(sentence), style="yellow", soft_wrap=True)
 
 
 def deliver_leftovers(study: str, results: Path, tracker: Tracker, console: Console) -> None:
@@ -71,9 +79,9 @@ def deliver_leftovers(study: str, results: Path, tracker: Tracker, console: Cons
     Raises ValueError when MLflow does not take it: those trials would run a second time.
     """
     path = outbox_path(results, study)
-    n_waiting, refused = deliver(path, tracker)
+    n_waiting, refused = deliver(path, tracker, teller(console))
     for sentence in refused:
-        console.print(f"[red]MLflow refused[/] {escape(sentence)}", soft_wrap=True)
+        console.print(f"[red]not in MLflow:[/] {escape(sentence)}", soft_wrap=True)
     if n_waiting:
         raise ValueError(
             f"MLflow must take what the last sweep left in {path}, {n_waiting} events still wait"
@@ -92,8 +100,8 @@ def sync(results: Path, console: Console) -> int:
         path = outbox_path(results, study)
         try:
             with only_driver(results, study):
-                n_waiting, refused = deliver(path, Tracker(study, results))
-        except ValueError as error:
+                n_waiting, refused = deliver(path, Tracker(study, results), teller(console))
+        except (ValueError, OSError) as error:
             n_waiting, refused = 1, [str(error)]
         for sentence in refused:
             console.print(f"[red]{study}:[/] {escape(sentence)}", soft_wrap=True)

@@ -1,25 +1,16 @@
 """MLflow, and only here: experiments, runs, params, metrics, artifacts."""
 
+import contextlib
 import logging
 import os
-import tempfile
-import time
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+import platform
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
 import requests
 
-os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
-# A request that fails is tried again by the outbox, which can wait for days and looks first what
-# the server has: a lost answer must not make a second run.
-os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
-os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "20")
-
-os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
-os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
+os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")  # read when MLflow is imported
 
 from mlflow import MlflowClient
 from mlflow.entities import Metric, Param, Run, RunTag, ViewType
@@ -28,18 +19,18 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from sweeps.addresses import link, take_login
 from sweeps.answering import database_path, no_answer, require_answer, sqlite_address
+from sweeps.database import opening
+from sweeps.parents import KIND, SweepRuns, order_of
 from sweeps.plan import Plan
-from trainables.results import UNITS
 
-TRIAL_KEY, KIND, SWEEP_KEY = "trial_key", "kind", "sweep_key"
+TRIAL_KEY, HOST, FOLDER = "trial_key", "host", "folder"
 OUTCOME, ERROR = "outcome", "error"
-PLANNED_KEYS = "plan/trial_keys.txt"
 # A new database has 65 tables, and MLflow tells of each step to them.
 logging.getLogger("mlflow.store.db.utils").setLevel(logging.WARNING)
 logging.getLogger("alembic").setLevel(logging.WARNING)
 
 _PARENT = "mlflow.parentRunId"
-_LAUNCHED = "launched_ms"  # when a sweep was started last; a run's own start does not move
+_STUDY = "secateur.study"  # tag of the experiments that are ours
 _MAX_PARAM = 6_000  # characters; MLflow refuses longer ones
 
 Away = (requests.exceptions.RequestException, ConnectionError, TimeoutError)
@@ -53,11 +44,17 @@ def tracking_uri(results: Path) -> str:
     return given or sqlite_address(results.resolve() / "mlflow.db")
 
 
-class Tracker:
+def is_shared() -> bool:
+    """Whether there may be more than one results folder behind the address."""
+    return bool(os.environ.get("MLFLOW_TRACKING_URI", "").strip())
+
+
+class Tracker(SweepRuns):
     """One study's experiment on one tracking server.
 
     uri: for people, without a login. restore: an experiment that somebody deleted in MLflow's pages
-    comes back, with all its runs; was_deleted says so.
+    comes back, with all its runs; was_deleted says so. is_shared: others may log there, too; mine:
+    tags of the runs that this results folder has made there.
 
     Raises ValueError, in one sentence, when the server does not answer. A database of SQLite is
     made here, by the driver, before any worker could race for it.
@@ -71,9 +68,14 @@ class Tracker:
         require_answer(address)
         results.mkdir(parents=True, exist_ok=True)
         self._logged: dict[tuple[str, str], set[int]] = {}
+        self.is_shared = is_shared()
+        here = {HOST: platform.node(), FOLDER: str(results)}
+        self.mine = here if self.is_shared else {}
         try:
-            self.client = MlflowClient(address)
-            self.experiment_id = self._experiment(database_path(address) is not None)
+            # Its client makes the tables of a new database.
+            with contextlib.nullcontext() if self.is_shared else opening(results):
+                self.client = MlflowClient(address)
+                self.experiment_id = self._experiment(database_path(address) is not None)
         except (*Unavailable, SQLAlchemyError, ImportError) as error:
             raise ValueError(no_answer(address, error)) from error
 
@@ -93,15 +95,26 @@ class Tracker:
         if with_files:
             location = (self.results.resolve() / "artifacts" / self.study).as_uri()
         # The kind makes MLflow's pages open with runs and charts, and not with traces and judges.
-        kind = {"mlflow.experimentKind": "custom_model_development"}
-        return self.client.create_experiment(self.study, location, kind)
+        kind = {"mlflow.experimentKind": "custom_model_development", _STUDY: "yes"}
+        try:
+            return self.client.create_experiment(self.study, location, kind)
+        except MlflowException as error:
+            found = self.client.get_experiment_by_name(self.study)
+            if error.error_code != "RESOURCE_ALREADY_EXISTS" or found is None:
+                raise
+            return found.experiment_id  # another driver was faster
+
+    def is_study(self) -> bool:
+        """Whether the experiment is ours, and not one of another project on the same server."""
+        tags = self.client.get_experiment(self.experiment_id).tags
+        return _STUDY in tags or bool(self.sweeps())
 
     def runs(self, kind: str, status: str | None = None) -> list[Run]:
         """All runs of a kind ("trial", "sweep", "dense training"), the newest first."""
         condition = f"tags.{KIND} = '{kind}'"
         if status is not None:
             condition += f" and attributes.status = '{status}'"
-        return sorted(self._search(condition), key=_launched, reverse=True)
+        return sorted(self._search(condition), key=order_of, reverse=True)
 
     def _search(self, condition: str) -> Iterator[Run]:
         token = None
@@ -115,18 +128,13 @@ class Tracker:
                 return
 
     def finished(self) -> dict[str, Run]:
-        """Trial key -> its finished run."""
-        return {run.data.tags[TRIAL_KEY]: run for run in self.runs("trial", "FINISHED")}
+        """Trial key -> its finished run, the first where there are two."""
+        runs = self.runs("trial", "FINISHED")
+        return {run.data.tags[TRIAL_KEY]: run for run in runs if TRIAL_KEY in run.data.tags}
 
     def done(self, plan: Plan) -> set[str]:
-        """Keys of the trials that need not run: one that was stopped early runs to its end in a
-        sweep that stops none.
-        """
-        return {
-            key
-            for key, run in self.finished().items()
-            if plan.sweep.stopping is not None or run.data.tags.get(OUTCOME) != "stopped"
-        }
+        """Keys of the trials that need not run: `done` of all that is finished."""
+        return done(plan, self.finished())
 
     def start_run(
         self,
@@ -141,16 +149,17 @@ class Tracker:
     ) -> str:
         """The run of this key, re-opened where there is one, else a new one; its id.
 
-        tags: an unfinished run without them is of another attempt, and makes way.
+        tags: an unfinished run without them is of another attempt, and makes way. Runs that were
+        made in another results folder are left alone.
         """
         tags, params = dict(tags or {}), dict(params or {})
-        found = list(self._search(f"tags.{TRIAL_KEY} = '{key}'"))
+        found = self._runs_of(key)
         run = next((run for run in found if tags.items() <= run.data.tags.items()), None)
         for other in found:
             if other is not run and other.info.status != "FINISHED":
                 self.client.delete_run(other.info.run_id)
         if run is None:
-            tags |= {KIND: kind, TRIAL_KEY: key}
+            tags |= {KIND: kind, TRIAL_KEY: key, HOST: platform.node(), FOLDER: str(self.results)}
             if parent is not None:
                 tags[_PARENT] = parent
             run = self.client.create_run(self.experiment_id, time_ms, tags, name)
@@ -173,9 +182,15 @@ class Tracker:
 
     def find_run(self, key: str) -> str:
         """The id of the run of a key. Raises ValueError when there is none."""
-        for run in self._search(f"tags.{TRIAL_KEY} = '{key}'"):
+        for run in self._runs_of(key):
             return run.info.run_id
         raise ValueError(f"{self.study} must have a run of {key} to log to, it has none")
+
+    def _runs_of(self, key: str) -> list[Run]:
+        """The runs of a key that this results folder has made, or that do not tell."""
+        found = self._search(f"tags.{TRIAL_KEY} = '{key}'")
+        mine = self.mine.items()
+        return [run for run in found if all(run.data.tags.get(n, v) == v for n, v in mine)]
 
     def log_params(self, run_id: str, params: Mapping[str, Any]) -> None:
         entities = [Param(name, str(value)[:_MAX_PARAM]) for name, value in params.items()]
@@ -215,63 +230,20 @@ class Tracker:
 
     def remove_doubles(self, key: str, run_id: str) -> None:
         """Delete runs of the key that a slow server made when its client had given up waiting."""
-        for other in self._search(f"tags.{TRIAL_KEY} = '{key}'"):
+        for other in self._runs_of(key):
             if other.info.run_id != run_id and other.info.status != "FINISHED":
                 self.client.delete_run(other.info.run_id)
 
-    def sweep_run(self, plan: Plan) -> str:
-        """The parent run of a sweep, the one there is or a new one, marked as running."""
-        now = str(int(time.time() * 1000))
-        for run in self._search(f"tags.{KIND} = 'sweep' and tags.{SWEEP_KEY} = '{plan.key}'"):
-            self.client.update_run(run.info.run_id, status="RUNNING")
-            self.client.set_tag(run.info.run_id, _LAUNCHED, now)
-            return run.info.run_id
-        tags = {KIND: "sweep", SWEEP_KEY: plan.key, "mlflow.note.content": plan.sweep.purpose}
-        tags[_LAUNCHED] = now
-        name = f"sweep {self.study} {plan.key}"
-        run = self.client.create_run(self.experiment_id, None, tags, name)
-        self.log_planned(run.info.run_id, plan.keys)
-        return run.info.run_id
 
-    def log_planned(self, run_id: str, keys: Iterable[str]) -> None:
-        """Which trials a sweep is made of, for its report."""
-        self.client.log_text(run_id, "\n".join(keys), PLANNED_KEYS)
-
-    def planned_keys(self, sweep_run: Run) -> list[str]:
-        """The keys of the trials that a sweep is made of, finished or not."""
-        with self._artifact(sweep_run, PLANNED_KEYS) as path:
-            return path.read_text().split()
-
-    def last_planned(self, plan: Plan) -> list[str] | None:
-        """The keys of the sweep launched last; None where it was of this plan, or not said."""
-        sweeps = self.runs("sweep")
-        if not sweeps or sweeps[0].data.tags[SWEEP_KEY] == plan.key:
-            return None
-        try:
-            return self.planned_keys(sweeps[0])
-        except ValueError:
-            return None
-
-    def read_units(self, run: Run) -> pd.DataFrame:
-        """The table of a trial's units."""
-        with self._artifact(run, UNITS) as path:
-            return pd.read_parquet(path)
-
-    @contextmanager
-    def _artifact(self, run: Run, name: str) -> Iterator[Path]:
-        """A copy of one artifact. Raises ValueError when the run has none of that name."""
-        with tempfile.TemporaryDirectory() as folder:
-            try:
-                path = self.client.download_artifacts(run.info.run_id, name, folder)
-            except (MlflowException, OSError) as error:
-                raise ValueError(
-                    f"the run {run.info.run_name} must have the artifact {name}, it has not"
-                ) from error
-            yield Path(path)
-
-
-def _launched(run: Run) -> int:
-    return int(run.data.tags.get(_LAUNCHED, run.info.start_time))
+def done(plan: Plan, finished: Mapping[str, Run]) -> set[str]:
+    """Keys of the trials that need not run: one that was stopped early runs to its end in a sweep
+    that stops none.
+    """
+    return {
+        key
+        for key, run in finished.items()
+        if plan.sweep.stopping is not None or run.data.tags.get(OUTCOME) != "stopped"
+    }
 
 
 def has_store(results: Path) -> bool:
@@ -282,5 +254,6 @@ def has_store(results: Path) -> bool:
 
 def experiments(results: Path) -> dict[str, str]:
     """Study -> id of its experiment."""
-    found = MlflowClient(tracking_uri(results)).search_experiments()
+    with contextlib.nullcontext() if is_shared() else opening(results):
+        found = MlflowClient(tracking_uri(results)).search_experiments()
     return {each.name: each.experiment_id for each in found if each.name != "Default"}

@@ -12,23 +12,23 @@ from ray import tune
 from sweeps.pictures import draw_trial
 from trainables.config import TrialConfig
 from trainables.trial import Trial
-from trainables.workspace import Workspace
+from trainables.workspace import Workspace, files_of
 
 
 class PruningTrial(tune.Trainable):
     """One epoch a step; the last step is the score, however the trial ended.
 
-    config: {"trial": TrialConfig, "results": path of the results folder, "retry_smaller_batch":
-    bool, "processes": of a trial, a GPU each}. The state after each epoch lies in the results
-    folder and not in a checkpoint of Ray's: whatever was killed, this process, its node or the
-    driver, the trial goes on from there.
+    config: {"trial": TrialConfig, "results": path of the results folder, "study": its name,
+    "retry_smaller_batch": bool, "processes": of a trial, a GPU each}. The state after each epoch
+    lies in the results folder and not in a checkpoint of Ray's: whatever was killed, this process,
+    its node or the driver, the trial goes on from there.
 
     A step that goes wrong ends the trial with outcome "failed" and its sentence instead of
     raising, because Ray would run it again: that is kept for workers that die.
     """
 
     def setup(self, config: dict[str, Any]) -> None:
-        self.workspace = Workspace(Path(config["results"]))
+        self.workspace = Workspace(Path(config["results"]), config.get("study", ""))
         self.may_retry = bool(config.get("retry_smaller_batch"))
         self.stop_after: int | None = None  # epochs
         self.retried = ""  # why it runs with half the batch
@@ -45,6 +45,9 @@ class PruningTrial(tune.Trainable):
 
     def _begin(self, config: TrialConfig) -> None:
         self.wanted = config
+        keys = [config.key, smaller_batch(config).key] if self.may_retry else [config.key]
+        for key in keys:
+            self.workspace.adopt_state(key)
         if self.may_retry and self.workspace.state(smaller_batch(config).key).exists():
             self.retried = "half the batch, as before"
         self.trial = resumed(smaller_batch(config) if self.retried else config, self.workspace)
@@ -118,6 +121,7 @@ class PruningTrial(tune.Trainable):
             "final": {name: v for name, v in result.metrics.items() if name not in told},
             "outcome": result.outcome,
             "made_on": result.made_on,
+            "files": files_of(result.folder),
             "done": True,
         }
 

@@ -10,11 +10,12 @@ from collections.abc import Collection, Iterable
 from typing import Any
 from urllib.parse import quote
 
+from sweeps.notes import note_tags
 from sweeps.tracking import KIND, Tracker, Unavailable
 
 VIEW = "secateur"
 _VIEW_TAG = f"mlflow.sharedViewState.{VIEW}"
-_NOTE = "mlflow.note.content"
+_NOTE_BEGINS = "One run a trial (one network), one parent run a sweep"
 _COMPARED = 100  # trials that one address can name
 
 _FIRST = "The sweep"
@@ -65,15 +66,18 @@ _LINE = {
 
 
 def publish_views(tracker: Tracker, metrics: Collection[str]) -> None:
-    """The experiment's tags: the charts of `runs_view`, and its description.
+    """The experiment's tags: the charts of `runs_view`, and a description where nobody wrote one.
 
     metrics: names of all that the trials have. A server that refuses stops nothing.
     """
     try:
         tags = tracker.client.get_experiment(tracker.experiment_id).tags
-        for name, value in ((_VIEW_TAG, _packed(view_state(metrics))), (_NOTE, _experiment_note())):
-            if tags.get(name) != value:
-                tracker.client.set_experiment_tag(tracker.experiment_id, name, value)
+        new = note_tags(tags, _experiment_note(), earlier=_NOTE_BEGINS)
+        view = _packed(view_state(metrics))
+        if tags.get(_VIEW_TAG) != view:
+            new[_VIEW_TAG] = view
+        for name, value in new.items():
+            tracker.client.set_experiment_tag(tracker.experiment_id, name, value)
     except Unavailable:
         return
 
@@ -158,6 +162,6 @@ def _packed(state: dict[str, Any]) -> str:
 def _experiment_note() -> str:
     rows = "\n".join(f"| `{name}` | {meaning} |" for name, meaning in NAMES.items())
     return (
-        "One run a trial (one network), one parent run a sweep: its description is the summary, "
+        f"{_NOTE_BEGINS}: its description is the summary, "
         f"its artifact `report` the report.\n\n| name | meaning, unit |\n|---|---|\n{rows}"
     )

@@ -107,7 +107,7 @@ def wait_for(condition, what, seconds=480):
 
 
 def states(results):
-    return list((results / "states").glob("*.pt"))
+    return list((results / "states").rglob("*.pt"))
 
 
 def log(results):

@@ -1,7 +1,10 @@
 """Where a trial's files go, and how they are written: whole or not at all."""
 
+import contextlib
+import errno
 import os
 import shutil
+import stat
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,9 +17,14 @@ import torch
 
 @dataclass(frozen=True)
 class Workspace:
-    """The folders of a results directory; all nodes of a cluster must see the same one."""
+    """The folders of a results directory; all nodes of a cluster must see the same one.
+
+    study: whose trials they are. Studies share trials of one key, and each runs its own: what one
+    has finished and removed is not taken from another. "" for trials of no study.
+    """
 
     root: Path
+    study: str = ""
 
     @property
     def cache(self) -> Path:
@@ -25,11 +33,35 @@ class Workspace:
 
     def trial(self, key: str) -> Path:
         """What one trial leaves behind until the tracking server has it."""
-        return self.root / "trials" / key
+        return self.root / "trials" / self.study / key
 
     def state(self, key: str) -> Path:
         """Where an unfinished trial goes on from."""
-        return self.root / "states" / f"{key}.pt"
+        return self.root / "states" / self.study / f"{key}.pt"
+
+    def adopt_state(self, key: str) -> None:
+        """Take over what a trial left that ran before states belonged to studies."""
+        mine, old = self.state(key), Workspace(self.root).state(key)
+        if mine == old or mine.exists() or not old.is_file() or old.is_symlink():
+            return
+        mine.parent.mkdir(parents=True, exist_ok=True)
+        with contextlib.suppress(FileNotFoundError):  # another study was faster
+            old.rename(mine)
+
+    def begin(self) -> None:
+        """Remove what was half-written when the study's last sweep was killed.
+
+        Raises ValueError where a link leads away from the results folder: what lies there is
+        another's, and nothing of it may be overwritten or removed.
+        """
+        for path in (self.trial("-").parent, self.state("-").parent):
+            own_path(self.root, *path.relative_to(self.root).parts)
+        for partial in self.state("-").parent.glob(".*.pt.*"):
+            partial.unlink()
+
+    def has_state(self, key: str) -> bool:
+        """Whether a trial goes on where it stopped."""
+        return self.state(key).exists() or Workspace(self.root).state(key).exists()
 
 
 def node_cache(cache: Path) -> Path:
@@ -50,6 +82,57 @@ def whole_file(path: Path) -> Iterator[Path]:
         partial.replace(path)
     finally:
         partial.unlink(missing_ok=True)
+
+
+def files_of(folder: Path) -> list[str]:
+    """Names of the files in a folder and below it; no links, and nothing half-written."""
+    found = []
+    for root, _, names in os.walk(folder):
+        for name in names:
+            path = Path(root) / name
+            if not name.startswith(".") and path.is_file() and not path.is_symlink():
+                found.append(path.relative_to(folder).as_posix())
+    return sorted(found)
+
+
+def own_path(root: Path, *parts: str) -> Path:
+    """The path root/parts, which no link leads away from root.
+
+    Raises ValueError where one of the parts climbs up, or is a link. root itself may be one.
+    """
+    if not parts or any(part in ("", ".", "..") or "/" in part or "\0" in part for part in parts):
+        raise ValueError(f"a path must lie in {root}, got {'/'.join(parts)!r}")
+    path = root.resolve().joinpath(*parts)
+    if path.is_symlink() or path.resolve() != path:
+        raise ValueError(f"{path} must be a file or folder of its own, it is or lies behind a link")
+    return path
+
+
+def open_own(path: Path, *, append: bool = False) -> int:
+    """A file's descriptor, to read and write, the file made where there is none.
+
+    Raises OSError for a link, for a second name of another file, for what is no file.
+    """
+    flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
+    path.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        found = os.open(path, flags | (os.O_APPEND if append else 0), 0o666)
+    except OSError as error:
+        if error.errno == errno.ELOOP or path.is_symlink():
+            raise OSError(f"{path} must be a file of its own, it is a link") from None
+        raise
+    what = os.fstat(found)
+    if not stat.S_ISREG(what.st_mode) or what.st_nlink > 1:
+        os.close(found)
+        raise OSError(f"{path} must be a file of its own, it is none or has a second name")
+    return found
+
+
+def add_line(path: Path, text: str) -> None:
+    """Append a line to a file of ours. Raises OSError on a full disk, and for a link."""
+    with open(open_own(path, append=True), "ab") as file:
+        # The break comes first: it also ends a line that was cut short.
+        file.write(b"\n" + text.encode())
 
 
 def require_space(folder: Path, n_bytes: int) -> None:

@@ -1,6 +1,28 @@
 """The answer of a sweep: a page, tables and figures, and tidy frames, from MLflow alone."""
 
-from sweeps.report.frames import SweepFrames, load, load_frames
-from sweeps.report.write import report_published, report_study, write_report
+from typing import Any
 
-__all__ = ["SweepFrames", "load", "load_frames", "report_published", "report_study", "write_report"]
+from sweeps.report.files import up_to_date
+from sweeps.report.frames import NothingFinished, SweepFrames, load, load_frames
+
+_DRAWN = ("report_published", "report_study", "write_report")
+
+__all__ = [
+    "NothingFinished",
+    "SweepFrames",
+    "load",
+    "load_frames",
+    "report_published",
+    "report_study",
+    "up_to_date",
+    "write_report",
+]
+
+
+def __getattr__(name: str) -> Any:
+    """What draws comes when it is asked for: it brings its own style of figures."""
+    if name in _DRAWN:
+        from sweeps.report import write
+
+        return getattr(write, name)
+    raise AttributeError(name)

@@ -7,13 +7,14 @@ from pathlib import Path
 import pandas as pd
 from mlflow.entities import Run
 
+from sweeps.parents import SWEEP_KEY
+from sweeps.report.absurd import sound
 from sweeps.report.recipe import recipes
 from sweeps.report.same_units import against_dense, with_dense
 from sweeps.report.tables import Source, read_tables
 from sweeps.tracking import (
     KIND,
     OUTCOME,
-    SWEEP_KEY,
     TRIAL_KEY,
     Tracker,
     Unavailable,
@@ -25,6 +26,10 @@ from trainables.results import DISSECTION, EPOCHS, UNITS
 AXES = ("method", "rate", "schedule", "criterion", "retraining", "seed")
 _NOTE, _PURPOSE = "mlflow.note.content", "purpose"
 _BY_KEY = 200  # so many trials are asked for one by one before all of the study are read
+
+
+class NothingFinished(ValueError):
+    """A sweep of which no trial has finished."""
 
 
 @dataclass(frozen=True)
@@ -133,10 +138,10 @@ def _read_runs(
     children = list(_search(tracker, f"tags.`mlflow.parentRunId` = '{sweep_run.info.run_id}'"))
     planned = _planned(tracker, sweep_run, children, gaps)
     finished = _finished(tracker, planned, children)
-    runs = [finished[key] for key in planned if key in finished]
+    runs = sound([finished[key] for key in planned if key in finished], gaps)
     unfinished = _unfinished(children, set(planned) - set(finished))
     if not runs:
-        raise ValueError(
+        raise NothingFinished(
             f"the sweep must have a finished trial to report on, {tracker.study} has none"
             + _first_error(unfinished)
         )
@@ -288,9 +293,8 @@ def _caption(runs: Sequence[Run]) -> str:
 
 def latest_sweep(tracker: Tracker, key: str | None) -> Run:
     """The parent run of a sweep by its key, or the newest. Raises ValueError when there is none."""
-    sweeps = tracker.runs("sweep")
-    if key is not None:
-        sweeps = [run for run in sweeps if run.data.tags[SWEEP_KEY] == key]
+    sweeps = tracker.sweeps()
+    sweeps = [run for run in sweeps if key in (None, run.data.tags[SWEEP_KEY])]
     if not sweeps:
         which = f"sweep {key}" if key else "sweep"
         raise ValueError(f"MLflow at {tracker.uri} holds no {which} of the study {tracker.study}")

@@ -13,9 +13,11 @@ def with_dense(units: pd.DataFrame, trials: pd.DataFrame) -> pd.DataFrame:
     if units.empty:
         return units
     written = units.get("dense_mis", pd.Series(float("nan"), units.index))
-    lacking = written.groupby(units["key"]).transform("count") == 0
-    if not lacking.any():
+    counts = written.groupby(units["key"], observed=True).count()
+    without = counts.index[counts == 0]
+    if not len(without):
         return units
+    lacking = units["key"].isin(without)
     is_dense = (trials["method"] == "dense") & (trials["retraining"] == "none")
     seed_of = dict(zip(trials["key"], trials["seed"], strict=True))
     dense = units[units["key"].isin(trials.loc[is_dense, "key"])]
@@ -33,9 +35,9 @@ def against_dense(trials: pd.DataFrame, units: pd.DataFrame) -> dict[str, pd.Ser
     if units.empty:
         return {"mis/dense_same_units": nothing, "mis/change": logged}
     counted = units.get("counted", pd.Series(True, units.index)).astype(bool)
-    alive = units[(units["state"] == "alive") & counted]
-    dense = alive.groupby("key")["dense_mis"].mean()
-    change = (alive["mis"] - alive["dense_mis"]).groupby(alive["key"]).mean()
+    alive = units.loc[(units["state"] == "alive") & counted, ["key", "mis", "dense_mis"]]
+    dense = alive.groupby("key", observed=True)["dense_mis"].mean()
+    change = (alive["mis"] - alive["dense_mis"]).groupby(alive["key"], observed=True).mean()
     return {
         "mis/dense_same_units": keys.map(dense),
         "mis/change": logged.fillna(keys.map(change)),

@@ -8,8 +8,10 @@ from mlflow.entities import Run
 from rich.console import Console
 from rich.markup import escape
 
+from sweeps.notes import NOTE, note_tags
 from sweeps.report.check import Check
 from sweeps.report.description import description
+from sweeps.report.files import PAGE, note_made_of, replaced, report_folder, written
 from sweeps.report.frames import SweepFrames, latest_sweep, load_frames, open_tracker
 from sweeps.report.page import Findings, render, sections
 from sweeps.report.plates import PLATES
@@ -22,17 +24,21 @@ from sweeps.report.table import summary, terminal_table
 from sweeps.report.validity import checks
 from sweeps.report.words import beside_released, trial_sentence
 from sweeps.tracking import Tracker, Unavailable
+from sweeps.uploads import upload
 from sweeps.views import publish_views
 
-PAGE = "report.html"
+_TABLES = ("trials", "statistics", "validity", "epochs", "trials_all_metrics", "units")
+_WRITTEN = "**[The report]("  # how descriptions of sweeps begin
 
 
 def write_report(tracker: Tracker, sweep_run: Run, results: Path, console: Console) -> Path:
     """Page, tables and figures of a sweep; returns their folder, which is logged to the run."""
     frames = load_frames(tracker, sweep_run)
-    folder = results / "report" / tracker.study
+    folder = report_folder(results, tracker.study)
     findings = write_files(frames, folder)
-    _log(tracker, sweep_run, frames, findings, folder, console)
+    if _log(tracker, sweep_run, frames, findings, folder, console):
+        runs = dict(zip(frames.trials["key"], frames.trials["run_id"], strict=True))
+        note_made_of(folder, frames.sweep_key, runs)
     _print(frames, findings, folder, console)
     return folder
 
@@ -47,19 +53,19 @@ def report_study(study: str, results: Path, sweep: str | None, console: Console)
 
 def report_published(results: Path, console: Console) -> int:
     """`make report STUDY=published`: of the points that the authors released, without MLflow."""
-    frames, folder = published_frames(), results.resolve() / "report" / "published"
+    frames, folder = published_frames(), report_folder(results.resolve(), "published")
     _print(frames, write_files(frames, folder), folder, console)
     return 0
 
 
 def write_files(frames: SweepFrames, folder: Path) -> Findings:
     """The page, and beside it the figures as PNG and SVG, the tables as CSV and Parquet."""
-    folder.mkdir(parents=True, exist_ok=True)
     findings = _findings(frames)
-    _write_tables(frames, findings, folder)
-    svgs, absent = _write_figures(frames, folder)
-    page = render(frames, findings, sections(svgs, absent))
-    (folder / PAGE).write_text(page, encoding="utf-8")
+    with replaced(folder, {PAGE[:-5], *_TABLES, *(plate.name for plate in PLATES)}) as partial:
+        _write_tables(frames, findings, partial)
+        svgs, absent = _write_figures(frames, partial)
+        page = render(frames, findings, sections(svgs, absent))
+        (partial / PAGE).write_text(page, encoding="utf-8")
     return findings
 
 
@@ -139,13 +145,19 @@ def _log(
     findings: Findings,
     folder: Path,
     console: Console,
-) -> None:
-    """The folder and the description of the parent run; a server that refuses stops nothing."""
+) -> bool:
+    """The files and the description of the parent run; a server that refuses stops nothing."""
     run_id, experiment = sweep_run.info.run_id, tracker.experiment_id
     said = description(frames, findings.checks, experiment, run_id, f"report/{PAGE}")
     try:
-        tracker.log_folder(run_id, folder, "report")
-        tracker.set_tags(run_id, {"purpose": frames.purpose, "mlflow.note.content": said})
+        sent = upload(tracker.client, run_id, folder, written(folder), "report")
+        if refused := [why_not for _, why_not in sent if why_not]:
+            raise OSError("; ".join(refused))
+        tags = dict(sweep_run.data.tags)
+        if tags.get(NOTE, "") == tags.get("purpose", frames.purpose):
+            tags.pop(NOTE, None)  # as the sweep began with it
+        said_tags = note_tags(tags, said, earlier=_WRITTEN)
+        tracker.set_tags(run_id, {"purpose": frames.purpose, **said_tags})
         publish_views(tracker, [name for name in map(str, frames.trials) if "/" in name])
     except (*Unavailable, OSError) as error:
         first = (str(error).splitlines() or [""])[0][:200]
@@ -154,6 +166,8 @@ def _log(
             f"({type(error).__name__}: {escape(first)}); it is in {escape(str(folder))}",
             soft_wrap=True,
         )
+        return False
+    return True
 
 
 def _print(frames: SweepFrames, findings: Findings, folder: Path, console: Console) -> None:

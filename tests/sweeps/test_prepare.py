@@ -1,6 +1,7 @@
 """What is wrong with how trials prune is said before anything is launched."""
 
 import pytest
+from rich.console import Console
 from small_studies import small_base
 from torch import nn
 
@@ -58,3 +59,37 @@ def test_a_module_without_a_rule_is_refused_where_relevance_is_asked_for(tmp_pat
     refuse(small_base(**FILTERS))
     with pytest.raises(ValueError, match="there is none for Sigmoid 'inception3a.branch1.gate'"):
         refuse(small_base(**RELEVANCE))
+
+
+def test_a_check_grows_with_what_differs_and_not_with_the_square_of_the_seeds(
+    tmp_path, monkeypatch
+):
+    """Networks built, and prunings checked, of 1 and of 6 seeds of six trials each."""
+    counts = []
+
+    def counted(name):
+        real = getattr(sweeps.prepare, name)
+
+        def call(*arguments, **more):
+            counts[-1][name] = counts[-1].get(name, 0) + 1
+            return real(*arguments, **more)
+
+        monkeypatch.setattr(sweeps.prepare, name, call)
+
+    for name in ("build_network", "_check_pruning", "require_rate", "load_similarity"):
+        counted(name)
+    rates = [{**FILTERS, "prune.rate": rate / 10} for rate in range(1, 7)]
+    for n in (1, 6):
+        counts.append({})
+        configs = [small_base(**rate, seed=seed) for seed in range(n) for rate in rates]
+        sweeps.prepare.check(configs, tmp_path, Console(quiet=True))
+    assert counts[0] == counts[1]
+    assert counts[0]["build_network"] == 1 and counts[0]["require_rate"] == 6
+
+
+@pytest.mark.parametrize("at", [0, 7, 17])
+def test_what_is_checked_once_is_checked_wherever_it_stands(tmp_path, at):
+    configs = [small_base(**FILTERS, seed=seed) for seed in range(18)]
+    configs[at] = configs[at].replace({"prune.rate": 0.9999})
+    with pytest.raises(ValueError, match="leave at least one filter a layer"):
+        sweeps.prepare.check(configs, tmp_path, Console(quiet=True))

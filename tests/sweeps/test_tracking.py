@@ -57,18 +57,19 @@ def waiting_until_delivered(outbox):
 def test_what_is_sent_arrives_once_and_in_order(store, tmp_path):
     tracker = Tracker("order", store)
     parent = tracker.sweep_run(make_plan(small_sweep()))
-    folder = tmp_path / "files"
-    folder.mkdir()
+    workspace = Workspace(store, "order")
+    folder, state = workspace.trial("k1"), workspace.state("k1")
+    folder.mkdir(parents=True)
     (folder / "a.txt").write_text("hello")
-    state = tmp_path / "state.pt"
+    state.parent.mkdir(parents=True)
     state.write_text("x")
     outbox = Outbox(tmp_path / "box.jsonl", tracker, parent)
     outbox.start("k1", "trial one", "trial", {"prune.rate": 0.5})
     outbox.metrics("k1", 1, {"val/top1": 0.1})
     outbox.metrics("k1", 2, {"val/top1": 0.2})
     assert state.exists()
-    last = {"step": 2, "values": {"mis/mean": 0.6}, "folder": folder, "forget": [state]}
-    outbox.end("k1", "FINISHED", "completed", {}, **last)
+    last = {"step": 2, "values": {"mis/mean": 0.6}, "folder": folder, "holds": ["a.txt"]}
+    outbox.end("k1", "FINISHED", "completed", {}, **last, forget=[state])
     outbox.end_sweep("FINISHED")
     assert outbox.close(60) == 0 and outbox.refused == []
     run = tracker.finished()["k1"]
@@ -79,7 +80,8 @@ def test_what_is_sent_arrives_once_and_in_order(store, tmp_path):
     assert run.data.tags["outcome"] == "completed"
     assert [a.path for a in tracker.client.list_artifacts(run.info.run_id)] == ["a.txt"]
     assert tracker.client.get_run(parent).info.status == "FINISHED"
-    assert list(tmp_path.iterdir()) == []  # nothing is left of the folder, the state, the outbox
+    assert list(tmp_path.iterdir()) == []  # nothing is left of the outbox, the folder, the state
+    assert not folder.parent.exists() and not state.parent.exists()
 
 
 @pytest.mark.parametrize("delivered", ["0", "", "99999999", "7", None])
@@ -220,7 +222,8 @@ def test_what_a_full_disk_refused_is_told_with_the_next_report(store, tmp_path):
     tracker = Tracker("late", store)
     outbox = Outbox(box, tracker, None)
     progress = SweepProgress(Console(file=io.StringIO()), 1, 0, Names([config]))
-    callback = SweepCallback(outbox, progress, Workspace(tmp_path))
+    workspace = Workspace(store, "late")
+    callback = SweepCallback(outbox, progress, workspace)
     metadata = SimpleNamespace(num_failures=0)
     trial = SimpleNamespace(config={"trial": config}, run_metadata=metadata)
 
@@ -230,6 +233,9 @@ def test_what_a_full_disk_refused_is_told_with_the_next_report(store, tmp_path):
         callback.on_trial_result(0, [trial], trial, about | more)
 
     end = {"outcome": "completed", "made_on": {}, "final": {"mis/mean": 0.7}, "done": True}
+    end["files"] = ["config.json"]
+    workspace.trial(config.key).mkdir(parents=True)
+    (workspace.trial(config.key) / "config.json").touch()
     with full_disk(box):
         callback.on_trial_start(0, [trial], trial)
         report(1)
@@ -237,9 +243,12 @@ def test_what_a_full_disk_refused_is_told_with_the_next_report(store, tmp_path):
     with full_disk(box):
         report(3)
         report(4, **end)
-    assert callback.ended == set() and len(callback.problems) == 4
+    assert callback.ended == set() and callback.unwritten == {config.key}
+    (problem,) = callback.problems  # in one sentence, once
+    assert "could not be written" in problem and "Traceback" not in problem
     report(4, **end)
-    assert callback.ended == {config.key} and outbox.close(60) == 0 and outbox.refused == []
+    assert callback.ended == {config.key} and callback.unwritten == set()
+    assert outbox.close(60) == 0 and outbox.refused == []
     run = tracker.finished()[config.key]
     assert points(tracker, run, "val/top1") == [(1, 0.1), (2, 0.2), (3, 0.3)]
     assert points(tracker, run, "mis/mean") == [(4, 0.7)]

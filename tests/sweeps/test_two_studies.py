@@ -1,0 +1,76 @@
+"""Two different studies at once, with real trials; one of them is killed -9 on the way.
+
+They share every trial's key, the dense network and the folder, or a server.
+"""
+
+import pytest
+from faults import code_of, end, finish, is_over, kill, log, logged, start, states, wait_for
+from servers import free_port, start_mlflow, stop
+
+from sweeps.tracking import Tracker
+
+pytestmark = [pytest.mark.ray, pytest.mark.long, pytest.mark.timeout(3_600)]
+STUDIES = ("one", "two")
+
+
+@pytest.fixture(autouse=True)
+def no_server_from_outside(monkeypatch):
+    for name in ("MLFLOW_TRACKING_URI", "RAY_ADDRESS", "SECATEUR_NODE_CACHE"):
+        monkeypatch.delenv(name, raising=False)
+
+
+def both_whole(folders):
+    """What each study has in MLFlow, every trial once and with all of its files."""
+    found = []
+    for study, results in zip(STUDIES, folders, strict=True):
+        found.append(logged(results, study))
+        tracker = Tracker(study, results)
+        for run in tracker.runs("trial"):
+            names = {file.path for file in tracker.client.list_artifacts(run.info.run_id)}
+            assert {"checkpoint.pt", "units.parquet", "config.json", "network.json"} <= names
+            trained = any(step > 0 for _, step in found[-1][run.data.tags["trial_key"]])
+            assert not trained or "learning_curve.png" in names
+        assert not states(results) and not list((results / "outbox").glob("*.jsonl"))
+        assert not any((results / "trials").iterdir())
+    assert len(found[0]) == 5
+    return found
+
+
+def run_both(folders, **environment):
+    """Start both at once, kill the second in training, and run it once more."""
+    drivers = [
+        start(results, study, log=results / f"{study}.log", **environment)
+        for study, results in zip(STUDIES, folders, strict=True)
+    ]
+    try:
+        own = folders[1] / "states" / STUDIES[1]
+        wait_for(lambda: is_over(drivers[1]) or list(own.glob("*.pt")), "a trial of the second")
+        assert not is_over(drivers[1]), (folders[1] / "two.log").read_text()
+        kill(drivers[1])
+        assert finish(folders[1], STUDIES[1], **environment) == 0, log(folders[1])
+        assert code_of(drivers[0], 1_800) == 0, (folders[0] / "one.log").read_text()
+    finally:
+        for driver in drivers:
+            end(driver)
+
+
+def test_two_studies_in_one_fresh_folder(tmp_path):
+    run_both([tmp_path, tmp_path])
+    one, two = both_whole([tmp_path, tmp_path])
+    assert one == two  # on a CPU, to the last bit
+
+
+def test_two_studies_through_one_server(tmp_path, monkeypatch):
+    folders = [tmp_path / study for study in STUDIES]
+    for folder in folders:
+        folder.mkdir()
+    port = free_port()
+    server = start_mlflow(tmp_path, port)
+    uri = f"http://127.0.0.1:{port}"
+    try:
+        run_both(folders, MLFLOW_TRACKING_URI=uri)
+        monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
+        one, two = both_whole(folders)
+    finally:
+        stop(server)
+    assert one == two
