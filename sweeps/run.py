@@ -88,7 +88,7 @@ def _look(plan: Plan, results: Path, tracker: Tracker, console: Console | None) 
     with _answering(tracker):
         finished = tracker.finished()
         there = done(plan, finished)
-        proposals = open_proposals(plan, results, finished)
+        proposals = open_proposals(plan, results, tracker, finished)
         work = _Work(finished, trials_to_run(plan, proposals, there), proposals)
         if console is not None:
             console.print(escape(news(plan, there, results, tracker)), soft_wrap=True)

@@ -14,14 +14,19 @@ from sweeps.tracking import Tracker
 from trainables.config import TrialConfig
 
 
-def open_proposals(plan: Plan, results: Path, finished: Mapping[str, Run]) -> Proposals | None:
-    """What the study's search has proposed so far, and knows; None where it does not search."""
+def open_proposals(
+    plan: Plan, results: Path, tracker: Tracker, finished: Mapping[str, Run] | None = None
+) -> Proposals | None:
+    """What the study's search has proposed so far, and knows; None where it does not search.
+
+    finished: `Tracker.finished`, where it has been read already.
+    """
     search, base = plan.sweep.search, plan.searched
     if search is None or base is None:
         return None
     path = results / "search" / f"{plan.sweep.name}-{search.key}.jsonl"
     proposals = Proposals(search, base, path)
-    for key, run in finished.items():
+    for key, run in (finished or tracker.finished()).items():
         proposals.learn(key, run.data.params, run.data.metrics)
     return proposals
 
@@ -42,8 +47,7 @@ def to_come(
 
     tracker: None where there is nothing that could hold finished trials.
     """
-    finished = tracker.finished() if tracker and plan.sweep.search else {}
-    proposals = open_proposals(plan, results, finished) if tracker else None
+    proposals = open_proposals(plan, results, tracker) if tracker else None
     left = trials_to_run(plan, proposals, done)
     if plan.sweep.search is None or plan.searched is None:
         return left
