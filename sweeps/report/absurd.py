@@ -25,6 +25,11 @@ def sound(runs: Sequence[Run], gaps: list[str]) -> list[Run]:
     return kept
 
 
+def finite(metrics: Mapping[str, float]) -> dict[str, float]:
+    """The metrics, NaN where one overflowed."""
+    return {name: v if abs(v) <= _MOST else math.nan for name, v in metrics.items()}
+
+
 def _problem(run: Run) -> str | None:
     params, metrics = run.data.params, run.data.metrics
     for name, kind in _NUMBERS.items():

@@ -8,7 +8,7 @@ import pandas as pd
 from mlflow.entities import Run
 
 from sweeps.parents import SWEEP_KEY
-from sweeps.report.absurd import sound
+from sweeps.report.absurd import finite, sound
 from sweeps.report.recipe import recipes
 from sweeps.report.same_units import against_dense, with_dense
 from sweeps.report.tables import Source, read_tables
@@ -243,7 +243,7 @@ def _row(run: Run, recipe: str) -> dict[str, object]:
         "stopped": tags.get("stopped", ""),
         "seconds": ((info.end_time or info.start_time) - info.start_time) / 1000,
     }
-    return row | run.data.metrics
+    return row | finite(run.data.metrics)
 
 
 def _source(run: Run) -> Source:
