@@ -1,7 +1,7 @@
 """make bench [NAME=pruning]: a table of ratios. Lower is better; the goal stands beside it.
 
-make bench NAME=sweep, stopping, toy, harmless or loaders: what has a table of its own, and takes
-minutes.
+make bench NAME=sweep, stopping, toy, harmless, loaders or load: what has a table of its own, and
+takes minutes.
 """
 
 import importlib
@@ -30,6 +30,7 @@ PROGRAMS = (
     "toy",
     "harmless",
     "loaders",
+    "load",
 )  # modules with a main of their own, and its options
 
 
