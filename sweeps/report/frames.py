@@ -215,7 +215,7 @@ def _unfinished(children: Iterable[Run], missing: set[str]) -> pd.DataFrame:
 
 
 def _first_error(unfinished: pd.DataFrame) -> str:
-    errors = [error for error in unfinished["error"] if error]
+    errors = list(filter(None, unfinished["error"]))
     return f"; the first of {len(errors)} errors: {errors[0]}" if errors else ""
 
 
@@ -247,8 +247,8 @@ def _row(run: Run, recipe: str) -> dict[str, object]:
 
 
 def _source(run: Run) -> Source:
-    info = run.info
-    return Source(info.run_id, info.artifact_uri, run.data.tags[TRIAL_KEY], info.run_name)
+    info, key = run.info, run.data.tags[TRIAL_KEY]
+    return Source(info.run_id, info.artifact_uri, key, info.run_name)
 
 
 def _without_units(labels: Sequence[str], n: int) -> str:
@@ -293,8 +293,7 @@ def _caption(runs: Sequence[Run]) -> str:
 
 def latest_sweep(tracker: Tracker, key: str | None) -> Run:
     """The parent run of a sweep by its key, or the newest. Raises ValueError when there is none."""
-    sweeps = tracker.sweeps()
-    sweeps = [run for run in sweeps if key in (None, run.data.tags[SWEEP_KEY])]
+    sweeps = [run for run in tracker.sweeps() if key in (None, run.data.tags[SWEEP_KEY])]
     if not sweeps:
         which = f"sweep {key}" if key else "sweep"
         raise ValueError(f"MLflow at {tracker.uri} holds no {which} of the study {tracker.study}")
