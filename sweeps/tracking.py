@@ -4,6 +4,7 @@ import contextlib
 import logging
 import os
 import platform
+import sqlite3
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -76,7 +77,7 @@ class Tracker(SweepRuns):
             with contextlib.nullcontext() if self.is_shared else opening(results):
                 self.client = MlflowClient(address)
                 self.experiment_id = self._experiment(database_path(address) is not None)
-        except (*Unavailable, SQLAlchemyError, ImportError) as error:
+        except (*Unavailable, SQLAlchemyError, sqlite3.Error, ImportError) as error:
             raise ValueError(no_answer(address, error)) from error
 
     def _experiment(self, with_files: bool) -> str:
@@ -253,7 +254,12 @@ def has_store(results: Path) -> bool:
 
 
 def experiments(results: Path) -> dict[str, str]:
-    """Study -> id of its experiment."""
-    with contextlib.nullcontext() if is_shared() else opening(results):
-        found = MlflowClient(tracking_uri(results)).search_experiments()
+    """Study -> id of its experiment. Raises ValueError as `Tracker` does."""
+    address = tracking_uri(results)
+    require_answer(address)
+    try:
+        with contextlib.nullcontext() if is_shared() else opening(results):
+            found = MlflowClient(address).search_experiments()
+    except (*Unavailable, SQLAlchemyError, sqlite3.Error, ImportError) as error:
+        raise ValueError(no_answer(address, error)) from error
     return {each.name: each.experiment_id for each in found if each.name != "Default"}

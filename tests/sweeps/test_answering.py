@@ -14,8 +14,9 @@ from sweeps import tracking
 from sweeps.addresses import has_secrets, link, take_login, without_secrets
 from sweeps.answering import database_path, no_answer, require_answer, sqlite_address
 from sweeps.plan import make_plan
+from sweeps.report.frames import open_tracker
 from sweeps.studies import load_study
-from sweeps.tracking import Tracker, has_store
+from sweeps.tracking import Tracker, experiments, has_store
 
 
 @pytest.fixture(autouse=True)
@@ -148,6 +149,9 @@ def test_addresses_that_cannot_work_are_refused_at_once(monkeypatch, tmp_path, a
         Tracker("x", tmp_path / "results")
     said = str(refused.value)
     assert "love" not in said and "\n" not in said and len(said) < 600
+    if not address.startswith("sqlite:"):  # which is looked for on disk first
+        with pytest.raises(ValueError, match=sentence):
+            open_tracker("x", tmp_path)
     assert time.monotonic() - started < 60 and not (tmp_path / "results").exists()
 
 
@@ -248,6 +252,9 @@ def test_databases_that_cannot_be_read_have_a_way_out(database, tmp_path, change
     with pytest.raises(ValueError, match=sentence) as refused:
         Tracker("x", folder)
     assert str(folder / "mlflow.db") in str(refused.value) and "\n" not in str(refused.value)
+    for reading in (experiments, lambda results: open_tracker("x", results)):
+        with pytest.raises(ValueError, match=sentence):
+            reading(folder)
     assert change is _a_folder or (folder / "mlflow.db").read_bytes() == before
 
 
