@@ -150,7 +150,8 @@ def _dreamsim(device: Device) -> Similarity:
             "dreamsim is not installed: make dreamsim, or uv sync --extra dreamsim"
         ) from error
     # Beside torchvision's weights; by default it would write ./models.
-    cache = Path(torch.hub.get_dir()) / "dreamsim"
+    hub = torch.hub.get_dir()
+    cache = Path(hub) / "dreamsim"
     cache.mkdir(parents=True, exist_ok=True)
     try:
         network, _ = dreamsim(
@@ -158,6 +159,9 @@ def _dreamsim(device: Device) -> Similarity:
         )
     except OSError as error:  # of which urllib's and requests' errors are
         raise _no_weights("dreamsim", cache, error) from error
+    finally:
+        # The package moves the folder in which the whole process looks for weights.
+        torch.hub.set_dir(hub)
 
     @torch.no_grad()
     def embed(images: Tensor) -> Tensor:

@@ -13,7 +13,8 @@ from sweeps.progress import SweepProgress
 from sweeps.scheduler import StratifiedStopping
 from sweeps.trainable import smaller_batch
 from trainables.config import TrialConfig, flat_params
-from trainables.workspace import Workspace, broken_state
+from trainables.kept import set_aside_path
+from trainables.workspace import Workspace
 
 _TOLD = ("epochs", "final", "made_on", "files", "error", "retried")
 DEATHS = 2  # of its worker that a trial survives, without an epoch between them
@@ -141,7 +142,7 @@ class SweepCallback(Callback):
             values=result["final"],
             folder=self.workspace.trial(result["key"]),
             holds=result["files"],
-            forget=[state, broken_state(state)],
+            forget=[state, set_aside_path(state)],
         )
         # Only now: what could not be written down has not ended, and goes on in the next sweep.
         self.ended.add(config.key)

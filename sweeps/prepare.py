@@ -22,7 +22,7 @@ from torch import nn
 from mis import load_similarity
 from pruning import DATA_CRITERIA, prunable_weights, require_rate, require_rules
 from sweeps.estimate import storage
-from trainables.compute import prepare_process, resolve_device, resolve_precision
+from trainables.compute import prepare_process, resolve_compile, resolve_device, resolve_precision
 from trainables.config import TrialConfig, flat_params
 from trainables.datasets.images import Data, split_batches
 from trainables.datasets.loading import load_data
@@ -192,15 +192,17 @@ def prepare(configs: Sequence[TrialConfig], results: Path, outbox: Log, console:
     cache = Workspace(results).cache
     for config in _different(configs):
         prepare_process(config.compute)
+        device = resolve_device(config.compute)
+        resolve_compile(config.compute, device)  # which refuses what no trial here could do
         data = load_data(config.data, cache)
         alike = [c for c in configs if (c.network, c.seed) == (config.network, config.seed)]
         rewound = {c.rewind_epoch for c in alike if c.rewind == "weights"}
-        if any(missing_dense(c, data, cache) for c in alike):
+        each = {c.rewind_epoch if c.rewind == "weights" else None: c for c in alike}.values()
+        if any([missing_dense(c, data, cache) for c in each]):
             _train_dense(config, data, rewound, cache, outbox, console)
         for similarity in (config.score.similarity, "pixels"):  # the latter as a control
             score = replace(config.score, similarity=similarity)
             with _bar(console, f"embeddings: {similarity}") as progress:
-                device = resolve_device(config.compute)
                 probe_vectors(data.probe, score, cache, device, progress)
         if config.network.weights != "random":
             with _bar(console, "MIS of the dense network") as progress:

@@ -3,14 +3,8 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from trainables.config import (
-    DATA_CRITERIA,
-    FIRST_ORDER,
-    LrpConfig,
-    PruneConfig,
-    TrainConfig,
-    TrialConfig,
-)
+from trainables.config import TrainConfig, TrialConfig
+from trainables.effects import has_effect, with_room
 
 Settings = Mapping[str, Any]
 """Dotted field of a TrialConfig -> value."""
@@ -33,40 +27,28 @@ def with_settings(configs: Sequence[TrialConfig], settings: Settings) -> list[Tr
 def with_own_settings(config: TrialConfig, settings: Settings) -> TrialConfig:
     """The trial with those of the fields set that it has. Raises ValueError as `replace` does."""
     own = {name: value for name, value in settings.items() if _has(config, name, settings)}
-    return config.replace(_made_room(config, own) | own)
+    changed: TrialConfig = with_room(config, _made_room(config, own) | own)
+    return changed
 
 
 def _made_room(config: TrialConfig, own: Settings) -> dict[str, Any]:
     """What has to change along with the fields that are set: there is no other way to say it."""
-    room: dict[str, Any] = {}
-    criterion = own.get("prune.criterion")
-    if criterion is not None and criterion not in DATA_CRITERIA:
-        room["prune.samples_per_class"] = PruneConfig.samples_per_class
-    if criterion is not None and criterion not in FIRST_ORDER:
-        room["prune.target"] = PruneConfig.target
-    if criterion is not None and criterion != "lrp":
-        room["prune.lrp"] = LrpConfig()
-    if config.network.recipe is None and any(n.startswith("network.recipe.") for n in own):
-        room["network.recipe"] = TrainConfig()
-    return room
+    needs_recipe = config.network.recipe is None and any(
+        name.startswith("network.recipe.") for name in own
+    )
+    return {"network.recipe": TrainConfig()} if needs_recipe else {}
 
 
 def _has(config: TrialConfig, name: str, settings: Settings) -> bool:
     """Whether all that the dotted name leads through is there, as the settings leave the trial; a
     wrong name is left to replace.
     """
-    prune = config.prune
-    criterion = settings.get("prune.criterion", prune.criterion if prune else None)
+    if not has_effect(config, name, settings):
+        return False
     if name == "recalibrate_images":  # 0 is not to recalibrate: such a trial has no number of them
         return config.recalibrate_images > 0
     if name in ("finetune", "rewind", "rewind_epoch"):  # as pruned stays as pruned
         return config.retrain is not None
-    if name == "prune.samples_per_class":
-        return prune is not None and criterion in DATA_CRITERIA
-    if name == "prune.target":
-        return prune is not None and criterion in FIRST_ORDER
-    if name == "prune.lrp" or name.startswith("prune.lrp."):
-        return prune is not None and criterion == "lrp"
     if name.startswith("network.recipe.") and settings.get("network.weights") == "train":
         return True
     part: Any = config

@@ -2,6 +2,7 @@
 
 import dataclasses
 import itertools
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -10,7 +11,10 @@ from sweeps.search import Search
 from sweeps.settings import with_settings
 from sweeps.stopping import Stopping
 from trainables.config import METHODS, LrpConfig, PruneConfig, TrialConfig
+from trainables.effects import has_effect, with_room
 from trainables.fields import digest_of
+
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 
 Overrides = Mapping[str, Any]
 """Dotted field of a TrialConfig -> value."""
@@ -83,6 +87,11 @@ class Sweep:
     gpus_per_trial: float = 0.25  # where there is a GPU: so many trials share one
 
     def __post_init__(self) -> None:
+        if not _NAME.fullmatch(self.name):  # files and folders are called by it
+            raise ValueError(
+                "the name of a study must be letters, digits, '-', '_' and '.', the first a letter "
+                f"or a digit, at most 100; got {self.name!r}"
+            )
         if self.search is not None:
             self.search.check(self.base)
 
@@ -136,17 +145,19 @@ def _baselines(pruned: Sequence[TrialConfig], recalibrate_images: int) -> list[T
             "rewind_epoch": 0,
             "recalibrate_images": 0,
         }
-        dense.append(config.replace(as_it_is))
+        dense.append(with_room(config, as_it_is))
         network = dataclasses.replace(
             config.network, weights="random", checkpoint=None, digest="", recipe=None
         )
-        settings = {**as_it_is, "network": network, "recalibrate_images": recalibrate_images}
-        untrained.append(config.replace(settings))
+        settings = {**as_it_is, "network": network}
+        if has_effect(config, "recalibrate_images", settings):
+            settings["recalibrate_images"] = recalibrate_images
+        untrained.append(with_room(config, settings))
     for config in one_round:
         recipe = config.finetune
         if recipe is not None:
             recipe = dataclasses.replace(recipe, epochs=config.n_epochs)
-        controls.append(config.replace({"prune": None, "finetune": recipe}))
+        controls.append(with_room(config, {"prune": None, "finetune": recipe}))
     return [*dense, *controls, *untrained]
 
 

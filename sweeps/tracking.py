@@ -240,11 +240,13 @@ def done(plan: Plan, finished: Mapping[str, Run]) -> set[str]:
     """Keys of the trials that need not run: one that was stopped early runs to its end in a sweep
     that stops none.
     """
-    return {
-        key
-        for key, run in finished.items()
-        if plan.sweep.stopping is not None or run.data.tags.get(OUTCOME) != "stopped"
-    }
+    stops = plan.sweep.stopping is not None
+    return {key for key, run in finished.items() if stops or not _was_stopped(run)}
+
+
+def _was_stopped(run: Run) -> bool:
+    """Whether it ended before its time; one that has collapsed as well says so by its tags."""
+    return run.data.tags.get(OUTCOME) == "stopped" or "stopped" in run.data.tags
 
 
 def has_store(results: Path) -> bool:

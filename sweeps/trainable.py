@@ -138,15 +138,10 @@ class PruningTrial(tune.Trainable):
 
 
 def resumed(config: TrialConfig, workspace: Workspace) -> Trial:
-    """The trial where it stopped, or at its beginning; a state that does not fit is removed."""
+    """The trial where it stopped, or at its beginning."""
     trial = Trial(config, workspace)
-    try:
-        trial.resume()
-        return trial
-    except (KeyError, TypeError, ValueError, RuntimeError):
-        # Of another version of this program, say; half of it may be loaded by now.
-        trial.forget()
-    return Trial(config, workspace)
+    trial.resume()
+    return trial
 
 
 def smaller_batch(config: TrialConfig) -> TrialConfig:

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, Self
 
+from trainables.effects import require_effects
 from trainables.fields import Checked, digest_of, flat, identity, replaced
 from trainables.stages import (
     DATA_CRITERIA,
@@ -74,6 +75,7 @@ class TrialConfig(Checked):
                 "ImageNet weights need an ImageNet folder: network.weights='imagenet' goes with "
                 "data.name='image_folder', got 'concepts'"
             )
+        require_effects(self)
         self._check_heads()
         if self.rewind == "none":
             self._require(self.rewind_epoch == 0, "rewind_epoch", "be 0 without rewind")
@@ -197,7 +199,8 @@ class TrialConfig(Checked):
     def replace(self, overrides: Mapping[str, Any]) -> Self:
         """A copy with fields replaced, named by dotted paths such as "prune.rate".
 
-        Raises ValueError for a name that does not exist and for a value that is refused.
+        Raises ValueError for a name that does not exist and for a value that is refused, or does
+        nothing in such a trial; `effects.with_room` lets others rest that do nothing any more.
         """
         return replaced(self, overrides)
 

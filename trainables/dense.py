@@ -21,8 +21,9 @@ from trainables.datasets.images import Data, Progress
 from trainables.evaluate import accuracy_metrics, predict
 from trainables.fields import digest_of, identity
 from trainables.finetune import Training
-from trainables.networks import build_network, load_checkpoint
-from trainables.workspace import read_state, whole_file
+from trainables.kept import read_kept, read_state, require_state, set_aside
+from trainables.networks import build_network, file_digest, load_checkpoint, require_fit
+from trainables.workspace import whole_file
 
 EpochReport = Callable[[int, dict[str, float]], None]
 """Called with the number of epochs done and their metrics."""
@@ -30,10 +31,13 @@ EpochReport = Callable[[int, dict[str, float]], None]
 
 def dense_key(config: TrialConfig, data: Data) -> str:
     """16 hex digits that change with anything the dense network depends on."""
+    network = identity(config.network)
+    if config.network.checkpoint and not config.network.digest:  # without a planner
+        network["digest"] = file_digest(Path(config.network.checkpoint))
     return digest_of(
         {
             "version": KEY_VERSION,
-            "network": identity(config.network),
+            "network": network,
             "train": data.train.digest,
             "seed": config.seed,
             "precision": config.compute.precision,
@@ -48,11 +52,22 @@ def dense_path(config: TrialConfig, data: Data, cache: Path, epoch: int | None =
 
 
 def missing_dense(config: TrialConfig, data: Data, cache: Path) -> bool:
-    """Whether `train_dense` has to be called before a trial of `config` can run."""
+    """Whether `train_dense` has to be called before a trial of `config` can run.
+
+    A checkpoint that is there and cannot be used is set aside, and has to be made anew.
+    """
     if config.network.weights != "train":
         return False
     wanted = {None, config.rewind_epoch if config.rewind == "weights" else None}
-    return not all(dense_path(config, data, cache, epoch).exists() for epoch in wanted)
+    network = build_network(config.network, data.n_classes)
+
+    def fits(path: Path) -> bool:
+        load_checkpoint(network, path)
+        return True
+
+    paths = [dense_path(config, data, cache, epoch) for epoch in wanted]
+    # All of them are looked at, so that all that are broken are set aside.
+    return not all([path.exists() and read_kept(path, fits) for path in paths])
 
 
 def load_dense(config: TrialConfig, data: Data, cache: Path) -> nn.Module:
@@ -146,8 +161,14 @@ def _resume(training: Training, path: Path) -> int:
     state = read_state(path, training.device)
     if state is None:
         return 0
+    try:
+        require_state(state, {"done": int, "network": dict, "training": dict})
+        require_fit(training.network, state["network"], path)
+        training.load_state_dict(state["training"])
+    except ValueError as error:
+        set_aside(path, error)
+        return 0
     training.network.load_state_dict(state["network"])
-    training.load_state_dict(state["training"])
     return int(state["done"])
 
 

@@ -5,8 +5,10 @@ images each show all of 50,000 images and 90 % of 1.28 million, and the next net
 """
 
 import json
+import math
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, get_args
 
 import numpy as np
 import torch
@@ -16,12 +18,13 @@ from mis import Metric, Similarity, calibrate_slope, load_similarity
 from trainables.config import ScoreConfig
 from trainables.datasets.images import ImageSet, Progress
 from trainables.fields import digest_of
-from trainables.workspace import require_space, whole_file
+from trainables.kept import read_kept
+from trainables.workspace import remove_partials, require_space, whole_file
 
-VERSION = 3  # raise it when an embedder, the calibration or the files change
+VERSION = 4  # raise it when an embedder, the calibration or the files change
 CHUNK_IMAGES = 4096  # are lost at most when a machine goes down
 BATCH_IMAGES = 64
-_VECTORS, _ABOUT = "vectors.npy", "similarity.json"
+_VECTORS = "vectors.npy"
 
 
 @dataclass(frozen=True)
@@ -48,25 +51,43 @@ def probe_vectors(
     Computed chunk by chunk: what was interrupted goes on at the first chunk that is missing, and
     several processes may do so at once. Raises OSError when the disk has no room.
     """
-    depends_on = [VERSION, images.digest, config.similarity, config.n_explanations]
+    depends_on = [VERSION, images.digest, config.similarity]
     folder = cache / f"embeddings-{digest_of(depends_on)[:16]}"
-    about = folder / _ABOUT  # written last: with it, all is there
-    if not about.exists():
+    about = folder / f"similarity-{config.n_explanations}.json"  # the slope is of so many
+    n_images = len(images)
+
+    def whole(path: Path) -> Tensor:
+        return _read(path, n_images)
+
+    vectors = read_kept(folder / _VECTORS, whole)
+    said = read_kept(about, _read_about)
+    if vectors is None or said is None:
         similarity = load_similarity(config.similarity, device)
-        if not (folder / _VECTORS).exists():
+        if vectors is None:
             _embed(images, similarity, folder, device, progress)
-        _remove_chunks(folder)
+            vectors = whole(folder / _VECTORS)
+        _remove_parts(folder)
         slope = similarity.slope
         if slope is None:
             slope = calibrate_slope(
-                _read(folder / _VECTORS),
+                vectors,
                 k=config.n_explanations,
                 metric=similarity.metric,
                 generator=torch.Generator().manual_seed(0),
             )
+        said = {"slope": slope, "metric": similarity.metric}
         with whole_file(about) as partial:
-            partial.write_text(json.dumps({"slope": slope, "metric": similarity.metric}))
-    return ProbeVectors(_read(folder / _VECTORS), **json.loads(about.read_text()))
+            partial.write_text(json.dumps(said))
+    _remove_parts(folder)  # also of a process that was killed when all was there
+    return ProbeVectors(vectors, **said)
+
+
+def _read_about(path: Path) -> dict[str, Any]:
+    said = json.loads(path.read_text())
+    slope, metric = float(said["slope"]), said["metric"]
+    if not (math.isfinite(slope) and metric in get_args(Metric)):
+        raise ValueError(f"a finite slope and a metric are wanted, it holds {said}")
+    return {"slope": slope, "metric": metric}
 
 
 def _embed(
@@ -77,9 +98,27 @@ def _embed(
     progress: Progress | None,
 ) -> None:
     """Write the chunks that are missing, then all of them as one file."""
+    try:
+        _write_chunks(images, similarity, folder, device, progress)
+        _join(folder, len(images))
+    except FileNotFoundError:
+        if not (folder / _VECTORS).exists():  # else another process was first, and has tidied up
+            raise
+
+
+def _write_chunks(
+    images: ImageSet,
+    similarity: Similarity,
+    folder: Path,
+    device: torch.device,
+    progress: Progress | None,
+) -> None:
     for number, ids in enumerate(torch.arange(len(images)).split(CHUNK_IMAGES)):
-        if _chunk(folder, number).exists() or (folder / _VECTORS).exists():
-            continue  # of an earlier run, or of another process just now
+        n_here = len(ids)
+        if (folder / _VECTORS).exists():
+            break  # of another process just now
+        if read_kept(_chunk(folder, number), lambda path, n=n_here: _read(path, n)) is not None:
+            continue  # of an earlier run
         vectors: list[Tensor] = []
         done = int(ids[0])
         for batch, pixels, _ in images.batches(ids, BATCH_IMAGES):
@@ -91,11 +130,6 @@ def _embed(
             require_space(folder, 2 * 4 * len(images) * vectors[0].shape[1])
         with whole_file(_chunk(folder, number)) as partial, partial.open("wb") as file:
             np.save(file, torch.cat(vectors).numpy())
-    try:
-        _join(folder, len(images))
-    except FileNotFoundError:
-        if not (folder / _VECTORS).exists():  # else another process joined and removed them
-            raise
 
 
 def _join(folder: Path, n_images: int) -> None:
@@ -113,11 +147,20 @@ def _chunk(folder: Path, number: int) -> Path:
     return folder / f"chunk-{number:06}.npy"
 
 
-def _remove_chunks(folder: Path) -> None:
+def _remove_parts(folder: Path) -> None:
+    """What the vectors were made of, and what a process that was killed left of them: gigabytes."""
     for path in folder.glob("chunk-*.npy"):
         path.unlink(missing_ok=True)
+    for name in ("chunk-*.npy", _VECTORS):
+        remove_partials(folder, name)
 
 
-def _read(path: Path) -> Tensor:
+def _read(path: Path, n_images: int) -> Tensor:
+    """The vectors in a file; ValueError unless they are float32 [n_images, dimension]."""
     # Copy on write: a tensor must be writable, the file stays as it is.
-    return torch.from_numpy(np.load(path, mmap_mode="c"))
+    found = np.load(path, mmap_mode="c")
+    if found.dtype != np.float32 or found.ndim != 2 or len(found) != n_images:
+        raise ValueError(
+            f"vectors of {n_images} images must be float32, got {found.dtype} {found.shape}"
+        )
+    return torch.from_numpy(found)

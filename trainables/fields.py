@@ -3,6 +3,7 @@
 import dataclasses
 import hashlib
 import json
+import math
 import types
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -11,7 +12,8 @@ from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 # A field with this metadata says where or how fast, not what: it is no part of the identity.
 PLACE = {"place": True}
 # The value that is left out of the identity, where it is not the default: that of before a default
-# changed, so that keys change with what is computed and with nothing else.
+# changed, `field(default="new", metadata={UNSAID: "old"})`. Trials at the old one keep their keys,
+# and those at the new one get others: keys change with what is computed and with nothing else.
 UNSAID = "unsaid"
 
 
@@ -34,6 +36,13 @@ def _fits(value: object, hint: Any) -> bool:
     if hint is int:
         return isinstance(value, int) and not isinstance(value, bool)
     return isinstance(value, hint)
+
+
+def _shown(value: object) -> str:
+    """A value in a sentence: Python writes no number of thousands of digits."""
+    if isinstance(value, int) and abs(value) >= 10**30:
+        return f"a number of {value.bit_length()} bits"
+    return repr(value)
 
 
 def _legal(hint: Any) -> str:
@@ -60,14 +69,25 @@ class Checked:
                 raise ValueError(
                     f"{type(self).__name__}.{name} must be {_legal(hint)}, got {value!r}"
                 )
+            self._require_number(name)
             # 1 and 1.0 are one value and must make one key.
             if isinstance(value, int) and (hint is float or float in get_args(hint)):
                 object.__setattr__(self, name, float(value))
 
+    def _require_number(self, name: str) -> None:
+        """What holds of every number: it fits a machine word, and is finite."""
+        value = getattr(self, name)
+        for number in value if isinstance(value, tuple) else (value,):
+            if isinstance(number, int):
+                self._require(abs(number) < 2**63, name, "fit into 64 bits")
+            if isinstance(number, float):
+                # NaN, or larger than any number that a computer has.
+                self._require(math.isfinite(number), name, "be finite")
+
     def _require(self, holds: bool, name: str, rule: str) -> None:
         if not holds:
             value = getattr(self, name)
-            raise ValueError(f"{type(self).__name__}.{name} must {rule}, got {value!r}")
+            raise ValueError(f"{type(self).__name__}.{name} must {rule}, got {_shown(value)}")
 
     def _require_positive(self, *names: str) -> None:
         for name in names:

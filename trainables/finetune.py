@@ -1,6 +1,7 @@
 """The one training loop: of the dense network, and of every fine-tuning."""
 
 import math
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -12,6 +13,7 @@ from trainables.compute import autocast, compiled
 from trainables.config import TrainConfig
 from trainables.datasets.ahead import batches_on
 from trainables.datasets.images import ImageSet, Progress, normalise, split_batches
+from trainables.kept import require_state
 from trainables.member import Member
 from trainables.networks import logits_of
 
@@ -72,6 +74,11 @@ class Training:
         compile: str = "off",
         member: Member | None = None,
     ) -> None:
+        if len(images) < 2:
+            raise ValueError(
+                f"training needs at least 2 images, over which BatchNorm takes its statistics, "
+                f"got {len(images)}"
+            )
         self.network, self.images, self.recipe = network, images, recipe
         self.precision, self.held, self.compile = precision, held, compile
         self.member = member or Member()
@@ -170,10 +177,46 @@ class Training:
             "step": self.step,
         }
 
-    def load_state_dict(self, state: dict) -> None:
-        self.optimizer.load_state_dict(state["optimizer"])
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on where `state_dict` was taken; ValueError, and nothing is changed, for a state that
+        does not fit the network and its optimizer."""
+        require_state(state, {"optimizer": dict, "scaler": dict, "step": int})
+        require_state(state["optimizer"], {"state": dict, "param_groups": list})
+        moments = state["optimizer"]["state"]
+        _require_moments(moments, self.optimizer)
+        expected = self.scaler.state_dict()
+        if state["scaler"].keys() != expected.keys():
+            raise ValueError("the state of the loss scaler is of another precision")
+        # Hyperparameters are the recipe's; a file has no say in them.
+        groups = self.optimizer.state_dict()["param_groups"]
+        self.optimizer.load_state_dict({"state": moments, "param_groups": groups})
         self.scaler.load_state_dict(state["scaler"])
         self.step = state["step"]
+
+
+def _require_moments(moments: dict[Any, Any], optimizer: Optimizer) -> None:
+    """Raise ValueError unless what an optimizer keeps of each parameter has the parameter's shape:
+    fused kernels do not look, and write beyond the end."""
+    parameters = [p for group in optimizer.param_groups for p in group["params"]]
+    names = {"momentum_buffer"} if isinstance(optimizer, SGD) else {"step", "exp_avg", "exp_avg_sq"}
+    for index, found in moments.items():
+        if not isinstance(index, int) or not 0 <= index < len(parameters):
+            raise ValueError(f"the optimizer has {len(parameters)} parameters, none is {index!r}")
+        if not isinstance(found, dict) or found.keys() != names:
+            raise ValueError(f"the optimizer keeps {', '.join(sorted(names))}, the state does not")
+        for name, tensor in found.items():
+            shape = torch.Size() if name == "step" else parameters[index].shape
+            if tensor is None and name == "momentum_buffer":
+                continue
+            if not isinstance(tensor, Tensor) or tensor.shape != shape or not _is_plain(tensor):
+                raise ValueError(
+                    f"{name} of the optimizer's parameter {index} must be a tensor of floats of "
+                    f"shape {tuple(shape)}, it is not"
+                )
+
+
+def _is_plain(tensor: Tensor) -> bool:
+    return tensor.layout == torch.strided and tensor.is_floating_point() and not tensor.is_meta
 
 
 @torch.no_grad()

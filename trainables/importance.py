@@ -12,8 +12,9 @@ from trainables.config import KEY_VERSION, PruneConfig, TrialConfig
 from trainables.datasets.images import Data, ImageSet, normalise
 from trainables.dense import dense_key
 from trainables.fields import digest_of, flat
+from trainables.kept import read_state
 from trainables.randomness import generator
-from trainables.workspace import read_state, whole_file
+from trainables.workspace import whole_file
 
 _VERSION = 2  # of the scores that are kept: raise it when a criterion scores otherwise
 _BATCH = 32  # fixed, so that scores do not depend on how a trial evaluates

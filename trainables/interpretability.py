@@ -30,12 +30,14 @@ from trainables.compute import autocast, place, resolve_device, resolve_precisio
 from trainables.config import ScoreConfig, TrialConfig
 from trainables.datasets.images import Data, ImageSet, Progress
 from trainables.dense import dense_key, load_dense
+from trainables.embeddings import VERSION as EMBEDDINGS_VERSION
 from trainables.embeddings import ProbeVectors, probe_vectors
 from trainables.evaluate import network_inputs
 from trainables.fields import digest_of, identity
+from trainables.kept import load_whole, read_kept
 from trainables.networks import UnitLayer, unit_layers, unread_units, zero_filters
 from trainables.randomness import generator
-from trainables.workspace import read_state, whole_file
+from trainables.workspace import whole_file
 
 _VERSION = 3  # raise it when what is saved of a pass changes
 _ALIVE, _DEAD = UNIT_STATES.index("alive"), UNIT_STATES.index("dead")
@@ -146,21 +148,29 @@ def measure_dense(
     config: TrialConfig, data: Data, cache: Path, progress: Progress | None = None
 ) -> Measured:
     """The same of the dense network that `config` starts from; computed once, then shared."""
+    device = resolve_device(config.compute)
     depends_on = {
+        "versions": [_VERSION, EMBEDDINGS_VERSION],
         "network": dense_key(config, data),
         "probe": data.probe.digest,
         "score": identity(config.score),
         "seed": config.seed,
+        "precision": resolve_precision(config.compute, device),
     }
     path = cache / f"dense-mis-{digest_of(depends_on)[:16]}.pt"
-    saved = read_state(path, torch.device("cpu"))
-    if saved is None:
-        network = place(load_dense(config, data, cache), resolve_device(config.compute))
+    measured = read_kept(path, _read_measured)
+    if measured is None:
+        network = place(load_dense(config, data, cache), device)
         measured = measure(network, config, data, cache, progress)
         saved = {item.name: getattr(measured, item.name) for item in fields(measured)}
         saved["layers"], saved["shown"] = list(measured.layers), vars(measured.shown)
         with whole_file(path) as partial:
             torch.save(saved, partial)
+    return measured
+
+
+def _read_measured(path: Path) -> Measured:
+    saved = load_whole(path)
     return Measured(**saved | {"layers": tuple(saved["layers"]), "shown": Tasks(**saved["shown"])})
 
 
@@ -180,9 +190,7 @@ def _pass(
     # All that what is collected depends on: networks of other seeds rank ties otherwise.
     depends_on = [_fingerprint(network), images.digest, identity(config.score), config.seed]
     path = cache / f"pass-{digest_of([_VERSION, *depends_on, precision])[:16]}.pt"
-    state = read_state(path, torch.device("cpu"))
-    if state is not None:
-        collector.load_state_dict(state)
+    read_kept(path, lambda saved: collector.load_state_dict(load_whole(saved)))
     batches = network_inputs(images, collector.remaining(), config.compute.eval_batch_size, device)
     with autocast(precision, device):
         extremes = collect_extremes(

@@ -12,7 +12,7 @@ from trainables.fields import flat
 from trainables.networks import network_arguments, save_compacted
 from trainables.pruned import PrunedNetwork
 from trainables.scoring import Scored
-from trainables.workspace import whole_file
+from trainables.workspace import remove_partials, whole_file
 
 CHECKPOINT = "checkpoint.pt"  # a plain state_dict of the whole network, pruned weights zero
 COMPACTED = "compacted.pt"  # the network without what was removed: networks.load_compacted
@@ -36,6 +36,8 @@ def save_results(
     The checkpoint loads with `weights_only=True` into the torchvision model that network.json
     names, with its other entries as arguments. Raises OSError on a full disk.
     """
+    for there in (folder, folder / GALLERY):
+        remove_partials(there)  # of a process that was killed: all that is here is uploaded
     network, arguments = pruned.network, network_arguments(pruned.network)
     state = {name: tensor.detach().cpu() for name, tensor in network.state_dict().items()}
     with whole_file(folder / CHECKPOINT) as partial:

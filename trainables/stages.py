@@ -33,6 +33,8 @@ class DataConfig(Checked):
     def __post_init__(self) -> None:
         super().__post_init__()
         self._require_positive("pixels", "train_images", "val_images", "probe_images", "packed")
+        enough = self.train_images is None or self.train_images > 1
+        self._require(enough, "train_images", "be at least 2: BatchNorm needs more than one image")
         self._require(self.workers >= 0, "workers", "be at least 0")
         if self.name == "concepts":
             for name in ("train_images", "val_images", "probe_images"):
@@ -162,14 +164,6 @@ class PruneConfig(Checked):
         super().__post_init__()
         cumulative_rates(self.schedule, self.rate, self.rounds)
         self._require_positive("samples_per_class")
-        # Else equal trials would have unequal keys.
-        if self.criterion not in DATA_CRITERIA:
-            fits = self.samples_per_class == type(self).samples_per_class
-            self._require(fits, "samples_per_class", f"be left alone: {self.criterion} sees none")
-        if self.criterion != "lrp":
-            self._require(self.lrp == LrpConfig(), "lrp", f"be left alone by {self.criterion}")
-        if self.criterion not in FIRST_ORDER:
-            self._require(self.target == "loss", "target", f"be left alone by {self.criterion}")
 
     @property
     def norm(self) -> Literal["none", "l1", "l2"]:
@@ -254,3 +248,5 @@ class ComputeConfig(Checked):
     def __post_init__(self) -> None:
         super().__post_init__()
         self._require_positive("threads", "eval_batch_size", "processes")
+        few = self.threads is None or self.threads <= 4_096
+        self._require(few, "threads", "be at most 4096")

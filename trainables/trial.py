@@ -19,6 +19,7 @@ from trainables.compute import (
     share_compiled,
 )
 from trainables.config import TrialConfig
+from trainables.contents import with_contents
 from trainables.cost import cost_metrics
 from trainables.crew import Crew, epoch_by_all
 from trainables.datasets.loading import load_data
@@ -26,13 +27,14 @@ from trainables.dense import dense_path, load_dense
 from trainables.evaluate import accuracy_metrics, predict
 from trainables.finetune import Training, recalibrate
 from trainables.importance import importance
+from trainables.kept import may_pass, read_state, require_state, set_aside
 from trainables.member import Member
-from trainables.networks import load_checkpoint
+from trainables.networks import load_checkpoint, require_fit
 from trainables.pruned import PrunedNetwork
 from trainables.randomness import generator
 from trainables.results import save_results
 from trainables.scoring import Scored, score_trial
-from trainables.workspace import Workspace, read_state, whole_file
+from trainables.workspace import Workspace, whole_file
 
 Outcome = Literal["completed", "stopped", "collapsed", "failed"]
 
@@ -60,6 +62,8 @@ class Trial:
     """
 
     def __init__(self, config: TrialConfig, workspace: Workspace) -> None:
+        # A sweep is planned with the digests of its files, a trial in a notebook is not.
+        config = with_contents(config)
         self.config, self.workspace = config, workspace
         prepare_process(config.compute)
         self.device = resolve_device(config.compute)
@@ -67,12 +71,16 @@ class Trial:
         self.compile = resolve_compile(config.compute, self.device)
         share_compiled(workspace.cache)
         self.data = load_data(config.data, workspace.cache)
-        network = load_dense(config, self.data, workspace.cache)
+        self.crew: Crew | None = None
+        self._begin()
+
+    def _begin(self) -> None:
+        """At the dense network, with nothing done."""
+        network = load_dense(self.config, self.data, self.workspace.cache)
         self.network = place(network, self.device)
-        self.pruned = PrunedNetwork(self.network, config.prune)
+        self.pruned = PrunedNetwork(self.network, self.config.prune)
         self.training: Training | None = None
         self.history: list[dict[str, float]] = []
-        self.crew: Crew | None = None
 
     @property
     def epochs_done(self) -> int:
@@ -210,20 +218,38 @@ class Trial:
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on where `state_dict` was taken; ValueError for the state of another trial."""
+        """Go on where `state_dict` was taken; ValueError for the state of another trial, or one
+        that does not fit the network: then the trial must begin anew."""
+        require_state(state, {"key": str, "network": dict, "history": list})
         if state["key"] != self.config.key:
             raise ValueError(
                 f"this trial is {self.config.key}, the checkpoint is of {state['key']}"
             )
-        self.network.load_state_dict(state["network"])
-        if state["keep"] is not None:
+        require_fit(self.network, state["network"], self.workspace.state(self.config.key))
+        if state.get("keep") is not None:
+            self._require_masks(state["keep"])
             self.pruned.keep = {name: m.to(self.device) for name, m in state["keep"].items()}
             self.pruned.hold()
+        # After the masks: where they are not held, pruned weights have grown back.
+        self.network.load_state_dict(state["network"])
         self.history = state["history"]
+        in_a_round = self.config.n_epochs and self.epochs_done % self.config.epochs_a_round
+        if self.epochs_done > self.config.n_epochs or (in_a_round and not state.get("training")):
+            raise ValueError("the state does not fit the epochs of this trial")
         self.training = None
-        if state["training"] is not None:
+        if state.get("training") is not None:
             self.training = self._new_training()
             self.training.load_state_dict(state["training"])
+
+    def _require_masks(self, keep: object) -> None:
+        """Raise ValueError unless these are bool masks of parameters of the network."""
+        parameters = dict(self.network.named_parameters())
+        if self.config.prune is None or not isinstance(keep, dict):
+            raise ValueError("the state has masks that the trial has not")
+        for name, mask in keep.items():
+            fits = name in parameters and isinstance(mask, torch.Tensor)
+            if not fits or mask.dtype != torch.bool or mask.shape != parameters[name].shape:
+                raise ValueError(f"the mask of {name} in the state does not fit the network")
 
     def save(self) -> None:
         """Write the state to the workspace, whole or not at all. Raises OSError on a full disk."""
@@ -231,11 +257,25 @@ class Trial:
             torch.save(self.state_dict(), partial)
 
     def resume(self) -> bool:
-        """Go on from the state in the workspace; False where there is none that can be read."""
-        state = read_state(self.workspace.state(self.config.key), self.device)
+        """Go on from the state in the workspace; False, and at the beginning, where there is none.
+
+        One that cannot be read or does not fit is set aside. An error that may pass (no memory, a
+        disk or a GPU that fails) is raised, and the state stays.
+        """
+        path = self.workspace.state(self.config.key)
+        state = read_state(path, self.device)
         if state is None:
             return False
-        self.load_state_dict(state)
+        try:
+            self.load_state_dict(state)
+        except (ValueError, TypeError, LookupError, AttributeError, RuntimeError) as error:
+            # Of another version of this program, say; half of it may be loaded by now.
+            if may_pass(error):
+                raise
+            set_aside(path, error)
+            self.close()
+            self._begin()
+            return False
         return True
 
     def forget(self) -> None:

@@ -10,9 +10,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
-
-import torch
 
 
 @dataclass(frozen=True)
@@ -73,13 +70,15 @@ def node_cache(cache: Path) -> Path:
 
 @contextmanager
 def whole_file(path: Path) -> Iterator[Path]:
-    """Write to the path given, which becomes `path` only when all went well."""
+    """Write to the path given, which becomes `path` only when all went well, and is on the disk."""
     path.parent.mkdir(parents=True, exist_ok=True)
     # Not the process id: writers on two nodes may share one.
     partial = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
     try:
         yield partial
+        _to_disk(partial)
         partial.replace(path)
+        _to_disk(path.parent)
     finally:
         partial.unlink(missing_ok=True)
 
@@ -135,6 +134,21 @@ def add_line(path: Path, text: str) -> None:
         file.write(b"\n" + text.encode())
 
 
+def _to_disk(path: Path) -> None:
+    """Wait until a file, or the names in a folder, would be there after a power failure."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def remove_partials(folder: Path, name: str = "*") -> None:
+    """Remove what writers that were killed left of files called `name`; nobody may write one."""
+    for partial in folder.glob(f".{name}.{'[0-9a-f]' * 32}"):
+        partial.unlink(missing_ok=True)
+
+
 def require_space(folder: Path, n_bytes: int) -> None:
     """Raise OSError unless the disk of `folder` has n_bytes free."""
     folder.mkdir(parents=True, exist_ok=True)
@@ -143,24 +157,3 @@ def require_space(folder: Path, n_bytes: int) -> None:
         raise OSError(
             f"{folder} needs {n_bytes / 1e9:.1f} GB of free disk, it has {free / 1e9:.1f} GB"
         )
-
-
-def read_state(path: Path, device: torch.device) -> dict[str, Any] | None:
-    """What `torch.save` left at `path`; None where there is nothing, or nothing whole.
-
-    A file that cannot be read (a disk that filled up, a machine that went down) is set aside
-    under another name, and the work starts over.
-    """
-    if not path.exists():
-        return None
-    try:
-        return torch.load(path, map_location=device, weights_only=True)
-    except Exception:
-        # Anything may be in a broken file, and torch.load raises as many kinds of errors.
-        path.replace(broken_state(path))
-        return None
-
-
-def broken_state(path: Path) -> Path:
-    """Where a state is set aside that cannot be read."""
-    return path.with_name(f"{path.name}.broken")

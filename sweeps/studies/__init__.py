@@ -1,5 +1,6 @@
 """One file a question. The docstring of a study says its purpose, source, expectation and cost."""
 
+import dataclasses
 import importlib
 import pkgutil
 from typing import TYPE_CHECKING
@@ -14,7 +15,11 @@ def study_names() -> list[str]:
 
 
 def load_study(name: str) -> "Sweep":
-    """The sweep of a study. Raises ValueError for a name that is none, listing those that are."""
+    """The sweep of a study, which is called as its file is.
+
+    Raises ValueError for a name that is none, listing those that are.
+    """
     if name not in study_names():
         raise ValueError(f"STUDY must be one of {', '.join(study_names())}, got {name!r}")
-    return importlib.import_module(f"{__name__}.{name}").STUDY
+    study: Sweep = importlib.import_module(f"{__name__}.{name}").STUDY
+    return dataclasses.replace(study, name=name)

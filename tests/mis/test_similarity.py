@@ -43,13 +43,30 @@ def played(monkeypatch, tmp_path):
     def dreamsim(pretrained=False, device="cuda", cache_dir="./models", normalize_embeds=False):
         calls["arguments"] = (pretrained, device, normalize_embeds)
         calls["cache"] = cache_dir
+        torch.hub.set_dir(cache_dir)  # of the whole process, as the package does
         return calls["network"], None
 
     module = types.ModuleType("dreamsim")
     module.dreamsim = dreamsim
     monkeypatch.setitem(sys.modules, "dreamsim", module)
-    monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path / "not" / "yet"))
+    monkeypatch.setattr(torch.hub, "_hub_dir", str(tmp_path / "not" / "yet"))
     return calls
+
+
+def test_dreamsim_leaves_torchs_folder_where_it_was(played, tmp_path, monkeypatch):
+    for _ in range(2):  # the second load finds what the first one downloaded
+        load_similarity("dreamsim")
+        assert torch.hub.get_dir() == str(tmp_path / "not" / "yet")
+        assert played["cache"] == str(tmp_path / "not" / "yet" / "dreamsim")
+
+    def fails(**settings):
+        torch.hub.set_dir(settings["cache_dir"])
+        raise urllib.error.URLError("Name or service not known")
+
+    monkeypatch.setattr(sys.modules["dreamsim"], "dreamsim", fails)
+    with pytest.raises(ValueError, match="weights of dreamsim must be in"):
+        load_similarity("dreamsim")
+    assert torch.hub.get_dir() == str(tmp_path / "not" / "yet")
 
 
 def test_dreamsim_is_called_as_its_package_asks(played, tmp_path):

@@ -1,6 +1,8 @@
 """What a trial is: its key, its checks, its names."""
 
+import dataclasses
 import itertools
+import math
 from dataclasses import fields, is_dataclass
 from typing import Literal, get_args, get_origin, get_type_hints
 
@@ -30,6 +32,8 @@ from trainables.config import (
     TrialConfig,
     flat_params,
 )
+from trainables.effects import has_effect, with_room
+from trainables.fields import UNSAID, Checked, identity
 
 BASE = TrialConfig(prune=PruneConfig(schedule="iterative", rounds=3), finetune=TrainConfig())
 FOLDER = DataConfig(name="image_folder", pixels=224, train_images=None, val_images=None)
@@ -124,6 +128,24 @@ ALONE = {  # what cannot change alone, or has one value only
     },
     "recalibrate_images": {"finetune": None, "recalibrate_images": 7},
     "dissection": {"dissection": DissectionConfig()},
+    "network.aux_heads": {"network.aux_heads": True},
+    "network.digest": None,
+    "data.digest": {"data": dataclasses.replace(FOLDER, digest="x")},
+    "data.broken_images": {"data": dataclasses.replace(FOLDER, broken_images="skip")},
+    "score_every_round": {"score_every_round": True},
+    **{
+        f"{recipe}.{name}": {f"{recipe}.optimizer": "sgd", f"{recipe}.{name}": value}
+        for recipe in ("network.recipe", "finetune")
+        for name, value in (("momentum", 0.5), ("nesterov", True))
+    },
+    **{
+        f"{recipe}.lr_gamma": {f"{recipe}.lr_schedule": "exponential", f"{recipe}.lr_gamma": 0.5}
+        for recipe in ("network.recipe", "finetune")
+    },
+    **{
+        f"{recipe}.aux_weight": {"network.aux_heads": True, f"{recipe}.aux_weight": 0.1}
+        for recipe in ("network.recipe", "finetune")
+    },
     **{f"{recipe}.lr_milestones": None for recipe in ("network.recipe", "finetune")},
     **{
         f"{recipe}.lr_schedule": {f"{recipe}.{name}": value for name, value in STEP.items()}
@@ -249,7 +271,7 @@ def test_replace_refuses(overrides, message):
     [
         (lambda: PruneConfig(rate=0), r"rate must lie in \(0, 1\), got 0"),
         (lambda: PruneConfig(rate=1.0), r"rate must lie in \(0, 1\), got 1"),
-        (lambda: PruneConfig(rate=float("nan")), r"rate must lie in \(0, 1\), got nan"),
+        (lambda: PruneConfig(rate=float("nan")), "rate must be finite, got nan"),
         (lambda: PruneConfig(rate=True), "PruneConfig.rate must be a float, got True"),
         (
             lambda: PruneConfig(scope="network"),
@@ -316,16 +338,17 @@ def test_replace_refuses(overrides, message):
         ),
         (lambda: PruneConfig(criterion="snip"), "criterion must be one of l1, l2, .*, got 'snip'"),
         (
-            lambda: PruneConfig(samples_per_class=5),
-            "samples_per_class must be left alone: l1 sees none, got 5",
+            lambda: TrialConfig(prune=PruneConfig(samples_per_class=5)),
+            r"samples_per_class must be left alone \(at 10\): only gradient, taylor, lrp look at "
+            "images; got 5",
         ),
         (
-            lambda: PruneConfig(criterion="lrp", target="logit"),
-            "PruneConfig.target must be left alone by lrp, got 'logit'",
+            lambda: TrialConfig(prune=PruneConfig(criterion="lrp", target="logit")),
+            "prune.target must be left alone .*: only gradient and taylor are .*; got 'logit'",
         ),
         (
-            lambda: PruneConfig(criterion="taylor", lrp=LrpConfig(head="zplus")),
-            "PruneConfig.lrp must be left alone by taylor",
+            lambda: TrialConfig(prune=PruneConfig(criterion="taylor", lrp=LrpConfig(head="zplus"))),
+            "prune.lrp.head must be left alone .*: only criterion='lrp' has .*; got 'zplus'",
         ),
         (lambda: LrpConfig(stabilizer=0), "LrpConfig.stabilizer must be positive, got 0.0"),
         (
@@ -426,3 +449,94 @@ def test_labels_are_unique_over_a_grid():
     assert len(labels) == 50 * 6 and len(set(labels)) == len(labels)
     assert BASE.label == "unstructured 0.5 iterative"
     assert TrialConfig(finetune=TrainConfig(), seed=4).label == "dense retrained seed 4"
+
+
+IDLE = {
+    "finetune.momentum": 0.5,  # BASE has adamw
+    "finetune.nesterov": True,
+    "finetune.lr_gamma": 0.5,  # and cosine
+    "finetune.aux_weight": 0.1,  # and no heads
+    "network.recipe.momentum": 0.5,
+    "network.recipe.lr_gamma": 0.5,
+    "network.recipe.aux_weight": 0.1,
+    "network.digest": "abc",
+    "data.digest": "abc",
+    "data.broken_images": "skip",
+    "prune.lrp.bias": "keep",
+}
+
+
+@pytest.mark.parametrize("name", IDLE)
+def test_a_setting_that_does_nothing_is_refused_by_name(name):
+    with pytest.raises(ValueError, match=rf"^{name} must be left alone \(at .*\): .*; got "):
+        BASE.replace({name: IDLE[name]})
+    assert not has_effect(BASE, name, {name: IDLE[name]})
+
+
+@pytest.mark.parametrize(
+    ("changes", "field"),
+    [
+        ({"prune.scope": "layer", "prune.normalise": "l2"}, "prune.normalise"),
+        ({"finetune": None, "score_every_round": True}, "score_every_round"),
+        (
+            {"prune.schedule": "one_shot", "prune.rounds": 1, "score_every_round": True},
+            "score_every_round",
+        ),
+        ({"finetune": None, "prune.held": False}, "prune.held"),
+        (
+            {"network.name": "vgg16", "finetune": None, "recalibrate_images": 8},
+            "recalibrate_images",
+        ),
+        ({"dissection": DissectionConfig(digest="abc")}, "dissection.digest"),
+    ],
+)
+def test_a_combination_in_which_a_setting_does_nothing_is_refused(changes, field):
+    with pytest.raises(ValueError, match=f"^{field} must be left alone"):
+        BASE.replace(changes)
+    rest = {name: value for name, value in changes.items() if name != field}
+    if field != "dissection.digest":
+        BASE.replace(rest)
+
+
+def test_what_does_nothing_any_more_is_at_rest():
+    sgd = BASE.replace({"finetune.optimizer": "sgd", "finetune.momentum": 0.5})
+    adam = with_room(sgd, {"finetune.optimizer": "adam"})
+    assert adam.finetune.momentum == TrainConfig.momentum
+    assert adam.key == BASE.replace({"finetune.optimizer": "adam"}).key
+    with pytest.raises(ValueError, match=r"finetune\.momentum must be left alone"):
+        with_room(sgd, {"finetune.optimizer": "adam", "finetune.momentum": 0.5})
+    plain = TrainConfig(lr=0.1)  # a part as a whole is taken as it is
+    assert with_room(sgd, {"finetune": plain}).finetune == plain
+
+
+@pytest.mark.parametrize("value", [2**63, -(2**63), 10**30, -int("9" * 400)])
+def test_whole_numbers_beyond_a_machine_word_are_refused_in_every_field(value):
+    n_fields = 0
+    for name, _, hint, _ in leaves(BASE.replace({"dissection": DissectionConfig()})):
+        if hint is int or (int in get_args(hint) and get_origin(hint) is not tuple):
+            with pytest.raises(ValueError, match=r"\.\w+ must fit into 64 bits, got"):
+                BASE.replace({"dissection": DissectionConfig()}).replace({name: value})
+            n_fields += 1
+    assert n_fields > 15
+    with pytest.raises(ValueError, match="lr_milestones must fit into 64 bits"):
+        TrainConfig(lr_schedule="step", lr_milestones=(1, abs(value)))
+
+
+def test_numbers_that_are_not_finite_are_refused_in_every_field():
+    n_fields = 0
+    for name, _, hint, _ in leaves(BASE.replace({"dissection": DissectionConfig()})):
+        for value in (math.inf, -math.inf, math.nan):
+            if hint is float or float in get_args(hint):
+                with pytest.raises(ValueError, match="must be finite, got"):
+                    BASE.replace({"dissection": DissectionConfig()}).replace({name: value})
+                n_fields += 1
+    assert n_fields > 30
+
+
+def test_an_old_default_that_keys_leave_out_can_be_named():
+    @dataclasses.dataclass(frozen=True, kw_only=True)
+    class New(Checked):
+        read_at: str = dataclasses.field(default="conv", metadata={UNSAID: "relu"})
+
+    assert identity(New(read_at="relu")) == {}  # as before
+    assert identity(New()) == {"read_at": "conv"}

@@ -55,7 +55,7 @@ def names(cache):
     return sorted(path.name for path in folder.iterdir())
 
 
-WHOLE = ["similarity.json", "vectors.npy"]
+WHOLE = ["similarity-3.json", "vectors.npy"]
 
 
 def test_chunks_are_joined_and_removed(tmp_path, embedder):
@@ -130,7 +130,7 @@ def test_another_process_was_faster(tmp_path, embedder, monkeypatch):
 
     def overtaken(folder, n_images):
         join(folder, n_images)
-        embeddings._remove_chunks(folder)
+        embeddings._remove_parts(folder)
         join(folder, n_images)
 
     monkeypatch.setattr(embeddings, "_join", overtaken)
@@ -150,3 +150,83 @@ def test_a_full_disk_is_said_before_it_is_filled(tmp_path, embedder, monkeypatch
         probe_vectors(probe(), CONFIG, tmp_path, CPU)
     assert asked == [2 * 100 * 3 * 4]
     assert not list(tmp_path.rglob("*.npy"))
+
+
+def cut(path):
+    path.write_bytes(path.read_bytes()[:-10])
+
+
+def other_shape(path):
+    np.save(path, np.zeros((99, 3), np.float32))
+
+
+def empty(path):
+    path.write_bytes(b"")
+
+
+@pytest.mark.parametrize("broken", [cut, other_shape, empty])
+def test_vectors_that_are_broken_are_set_aside_and_made_anew(tmp_path, embedder, broken):
+    probe_vectors(probe(), CONFIG, tmp_path, CPU)
+    (folder,) = tmp_path.iterdir()
+    broken(folder / "vectors.npy")
+    embedder.n_images = 0
+    with pytest.warns(UserWarning, match=r"vectors.npy cannot be used and is now vectors.npy.brok"):
+        found = probe_vectors(probe(), CONFIG, tmp_path, CPU)
+    assert embedder.n_images == 100 and torch.allclose(found.vectors, expected())
+    assert names(tmp_path) == [*WHOLE, "vectors.npy.broken"]
+
+
+@pytest.mark.parametrize(
+    "text", ["", "{", "[1]", '{"slope": null, "metric": "cosine"}', '{"a": 1}']
+)
+def test_a_slope_that_is_broken_is_set_aside_and_made_anew(tmp_path, embedder, text):
+    first = probe_vectors(probe(), CONFIG, tmp_path, CPU)
+    (folder,) = tmp_path.iterdir()
+    (folder / "similarity-3.json").write_text(text)
+    with pytest.warns(UserWarning, match="similarity-3.json cannot be used"):
+        assert probe_vectors(probe(), CONFIG, tmp_path, CPU).slope == first.slope
+    assert probe_vectors(probe(), CONFIG, tmp_path, CPU).slope == first.slope
+
+
+def test_a_chunk_that_is_broken_is_made_anew(tmp_path, embedder):
+    embedder.fails_after = 75
+    with pytest.raises(RuntimeError, match="power cut"):
+        probe_vectors(probe(), CONFIG, tmp_path, CPU)
+    (folder,) = tmp_path.iterdir()
+    cut(folder / "chunk-000001.npy")
+    embedder.fails_after, embedder.n_images = None, 0
+    with pytest.warns(UserWarning, match="chunk-000001.npy cannot be used"):
+        found = probe_vectors(probe(), CONFIG, tmp_path, CPU)
+    assert embedder.n_images == 70 and torch.allclose(found.vectors, expected())
+
+
+def test_an_error_that_may_pass_throws_nothing_away(tmp_path, embedder, monkeypatch):
+    probe_vectors(probe(), CONFIG, tmp_path, CPU)
+    for error in (OSError(116, "Stale file handle"), OSError(5, "I/O error"), MemoryError()):
+        with monkeypatch.context() as patch:
+
+            def fails(*_args, error=error, **_settings):
+                raise error
+
+            patch.setattr(np, "load", fails)
+            with pytest.raises(type(error)):
+                probe_vectors(probe(), CONFIG, tmp_path, CPU)
+        assert names(tmp_path) == WHOLE
+
+
+def test_a_join_that_was_killed_leaves_nothing_behind(tmp_path, embedder):
+    probe_vectors(probe(), CONFIG, tmp_path, CPU)
+    (folder,) = tmp_path.iterdir()
+    for name in ("vectors.npy", "chunk-000002.npy"):
+        (folder / f".{name}.{'0a' * 16}").write_bytes(bytes(100))
+    (folder / "chunk-000002.npy").write_bytes(bytes(100))
+    probe_vectors(probe(), CONFIG, tmp_path, CPU)
+    assert names(tmp_path) == WHOLE
+
+
+def test_the_vectors_do_not_depend_on_the_number_of_explanations(tmp_path, embedder):
+    three = probe_vectors(probe(), CONFIG, tmp_path, CPU)
+    embedder.n_images = 0
+    four = probe_vectors(probe(), ScoreConfig(n_explanations=4), tmp_path, CPU)
+    assert embedder.n_images == 0 and four.slope != three.slope
+    assert names(tmp_path) == ["similarity-3.json", "similarity-4.json", "vectors.npy"]

@@ -131,12 +131,11 @@ def test_vectors_are_computed_once_for_an_image_set(tmp_path, embedder):
     for images, other in (
         (probe("b"), config),
         (probe(), replace(config, similarity="pixels")),
-        (probe(), replace(config, n_explanations=4)),
     ):
         embedder.n_images = 0
         vectors(images, other)
         assert embedder.n_images == 70
-    assert len(list(tmp_path.iterdir())) == 4
+    assert len(list(tmp_path.iterdir())) == 3
 
 
 def test_a_similarity_without_a_slope_gets_one_of_the_image_set(tmp_path, embedder):

@@ -2,7 +2,7 @@
 
 from trainables.networks.build import build_network, logits_of, network_arguments, rebuild
 from trainables.networks.centres import Centres, cell_centres
-from trainables.networks.checkpoints import file_digest, load_checkpoint
+from trainables.networks.checkpoints import file_digest, load_checkpoint, require_fit
 from trainables.networks.compacted import load_compacted, save_compacted
 from trainables.networks.cost import Cost, count_cost, measure_latency
 from trainables.networks.topology import filter_sources
@@ -24,6 +24,7 @@ __all__ = [
     "measure_latency",
     "network_arguments",
     "rebuild",
+    "require_fit",
     "save_compacted",
     "unit_layers",
     "unread_units",

@@ -22,7 +22,7 @@ from torchvision.models import (
 )
 
 from trainables.config import NetworkConfig
-from trainables.networks.checkpoints import file_digest, first_line, load_checkpoint
+from trainables.networks.checkpoints import file_digest, first_line, load_checkpoint, why
 
 _BUILDERS: dict[str, Callable[..., nn.Module]] = {
     "googlenet": googlenet,
@@ -96,7 +96,7 @@ def _imagenet_network(config: NetworkConfig, n_classes: int) -> nn.Module:
         # Anything may be in the file, and torch.load raises as many kinds of errors.
         raise ValueError(
             f"{weights} must be torchvision's checkpoint of {config.name}; what was found in "
-            f"{folder} is not: {first_line(error)}"
+            f"{folder} is not: {why(error)}"
         ) from error
 
 

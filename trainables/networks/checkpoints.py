@@ -1,31 +1,83 @@
-"""state_dicts in files: loaded whole, or refused in one sentence."""
+"""state_dicts in files, as people have them: loaded whole, or refused in one sentence."""
 
+import argparse
 import hashlib
+import pathlib
+import pickle
+import re
+import warnings
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
+from trainables.kept import load_whole, may_pass
+
+# Under which training scripts keep the weights, beside epochs and optimizers.
+_WRAPPERS = ("state_dict", "model_state_dict", "model", "network", "net", "module", "weights")
+# What DataParallel, torch.compile and a module that holds the network put before every name.
+_PREFIXES = ("module.", "model.", "network.", "net.")
+# Arguments and results that stand beside weights; to make one of these runs no code of the file.
+_HARMLESS: list[Any] = [
+    argparse.Namespace,
+    pathlib.PosixPath,
+    pathlib.PurePosixPath,
+    np._core.multiarray.scalar,  # type: ignore[attr-defined]
+    (np._core.multiarray.scalar, "numpy.core.multiarray.scalar"),  # type: ignore[attr-defined]
+    np.dtype,
+    *(type(np.dtype(kind)) for kind in ("f4", "f8", "i4", "i8", "?")),
+]
+
 
 def load_checkpoint(network: nn.Module, path: Path | str) -> None:
-    """Load a state_dict that must fit `network` exactly; ValueError says what does not."""
+    """Load a state_dict of exactly this network; ValueError, in one sentence, says what is wrong.
+
+    Read as well: one within a dictionary ("state_dict", "model", …), names after "module." or
+    "_orig_mod.", other precisions, no `num_batches_tracked`. A pickle that would run code is
+    refused.
+    """
     path = Path(path)
-    _require_file(path)
-    try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:
-        # Anything may be in the file, and torch.load raises as many kinds of errors.
-        raise ValueError(
-            f"{path} must be a state_dict saved by torch.save: {first_line(error)}"
-        ) from error
-    if not isinstance(state, dict) or not all(isinstance(v, Tensor) for v in state.values()):
-        raise ValueError(f"{path} must hold a plain state_dict of tensors, it does not")
+    state = _adapted(network, _tensors(read_checkpoint(path), path))
     require_fit(network, state, path)
+    _require_finite(state, path)
     network.load_state_dict(state)
 
 
-def require_fit(network: nn.Module, state: dict[str, Tensor], path: Path) -> None:
-    """Raise ValueError unless the state has the network's names and shapes."""
+def read_checkpoint(path: Path) -> Any:
+    """What is in a file of `torch.save`, on the CPU; ValueError where that cannot be had safely."""
+    _require_file(path)
+    try:
+        with torch.serialization.safe_globals(_HARMLESS), warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # what it holds is judged here
+            return load_whole(path)
+    except Exception as error:
+        # Anything may be in the file, and torch.load raises as many kinds of errors.
+        if may_pass(error):
+            raise
+        raise ValueError(f"{path} must be a state_dict saved by torch.save: {why(error)}") from None
+
+
+def why(error: Exception) -> str:
+    """What is wrong with a file that torch cannot read, in words for those who have it."""
+    text = str(error)
+    found = re.search(r"(?:GLOBAL|global|class) ([A-Za-z_][\w.]*\.[\w.]+)", text)
+    if isinstance(error, pickle.UnpicklingError) and found:
+        return (
+            f"it holds objects of {found[1]}, and to read those could run code: save "
+            "network.state_dict() alone"
+        )
+    if "TorchScript" in text or "torch.jit" in text:
+        return "it is a TorchScript archive: save network.state_dict()"
+    if isinstance(error, ValueError) and "checksum" in text:
+        return text
+    return "it is another kind of file, or was cut off or damaged"
+
+
+def require_fit(network: nn.Module, state: Mapping[str, Any], path: Path) -> None:
+    """Raise ValueError unless the state has the network's names and shapes, in plain tensors."""
     expected = network.state_dict()
     missing = [name for name in expected if name not in state]
     unexpected = [name for name in state if name not in expected]
@@ -34,12 +86,15 @@ def require_fit(network: nn.Module, state: dict[str, Tensor], path: Path) -> Non
             f"{path} is a checkpoint of another network: {_count(missing)} are missing, "
             f"{_count(unexpected)} are unknown"
         )
-    wrong = [name for name, tensor in expected.items() if state[name].shape != tensor.shape]
-    if wrong:
-        raise ValueError(
-            f"{path} is a checkpoint of another network: {wrong[0]} must be "
-            f"{tuple(expected[wrong[0]].shape)}, it is {tuple(state[wrong[0]].shape)}"
-        )
+    for name, tensor in expected.items():
+        _require_plain(name, state[name], path)
+        if state[name].shape != tensor.shape:
+            raise ValueError(
+                f"{path} is a checkpoint of another network: {name} must be "
+                f"{tuple(tensor.shape)}, it is {tuple(state[name].shape)}"
+            )
+        if tensor.is_floating_point() and not state[name].is_floating_point():
+            raise ValueError(f"{path} must hold {name} in floats, it is {_kind(state[name])}")
 
 
 def file_digest(path: Path) -> str:
@@ -53,10 +108,71 @@ def first_line(error: Exception) -> str:
     return (str(error).splitlines() or [type(error).__name__])[0]
 
 
+def _tensors(saved: object, path: Path) -> dict[str, Tensor]:
+    """The tensors by name, out of whatever dictionaries are around them."""
+    for _ in range(3):
+        if not isinstance(saved, dict):
+            break
+        inner = [saved[name] for name in _WRAPPERS if isinstance(saved.get(name), dict)]
+        if not inner or any(isinstance(value, Tensor) for value in saved.values()):
+            break
+        saved = inner[0]
+    if not isinstance(saved, dict):
+        raise ValueError(f"{path} must hold a state_dict, it holds a {type(saved).__name__}")
+    for name in saved:
+        if not isinstance(name, str):
+            raise ValueError(f"{path} must hold tensors by name, it has the entry {name!r:.60}")
+    # Numbers of epochs and arguments may stand among them.
+    tensors = {name: value for name, value in saved.items() if isinstance(value, Tensor)}
+    if not tensors:
+        raise ValueError(f"{path} must hold a state_dict of tensors, there is none in it")
+    return tensors
+
+
+def _adapted(network: nn.Module, state: dict[str, Tensor]) -> dict[str, Tensor]:
+    """The state under the network's own names, with what it can do without."""
+    expected = network.state_dict()
+    state = {name.replace("_orig_mod.", ""): tensor for name, tensor in state.items()}
+    while prefix := next((p for p in _PREFIXES if all(n.startswith(p) for n in state)), None):
+        state = {name.removeprefix(prefix): tensor for name, tensor in state.items()}
+    counters = [name for name in expected if name.endswith(".num_batches_tracked")]
+    if not any(name in state for name in counters):  # as before PyTorch 0.4.1
+        state |= {name: expected[name] for name in counters}
+    return state
+
+
+def _require_plain(name: str, tensor: object, path: Path) -> None:
+    plain = isinstance(tensor, Tensor) and tensor.layout == torch.strided
+    if not plain or tensor.is_meta or tensor.is_quantized:  # type: ignore[attr-defined]
+        raise ValueError(f"{path} must hold {name} as a plain tensor, it is {_kind(tensor)}")
+
+
+def _kind(tensor: object) -> str:
+    if not isinstance(tensor, Tensor):
+        return f"a {type(tensor).__name__}"
+    if tensor.is_meta:
+        return "a meta tensor, without values"
+    if tensor.is_quantized:
+        return "quantized"
+    layout = str(tensor.layout).removeprefix("torch.")
+    return str(tensor.dtype).removeprefix("torch.") if layout == "strided" else layout
+
+
+def _require_finite(state: Mapping[str, Tensor], path: Path) -> None:
+    """Raise ValueError for weights with which no network computes."""
+    for name, tensor in state.items():
+        if not bool(torch.isfinite(tensor).all()):
+            raise ValueError(f"{path} must hold finite numbers, {name} has others")
+        if name.endswith("running_var") and bool((tensor < 0).any()):
+            raise ValueError(f"{path} must hold variances of at least 0, {name} has negative ones")
+
+
 def _require_file(path: Path) -> None:
     if not path.is_file():
         raise ValueError(f"the checkpoint must be a file, {path} is none")
 
 
 def _count(entries: list[str]) -> str:
-    return f"{len(entries)} entries" + (f" ({', '.join(entries[:2])} …)" if entries else "")
+    some = [name if name.isprintable() else ascii(name) for name in entries[:2]]
+    shown = ", ".join(name[:60] for name in some)
+    return f"{len(entries)} entries" + (f" ({shown} …)" if entries else "")

@@ -8,7 +8,7 @@ from torch import nn
 
 from pruning import Kept, compact
 from trainables.networks.build import rebuild
-from trainables.networks.checkpoints import first_line, require_fit
+from trainables.networks.checkpoints import read_checkpoint, require_fit
 
 
 def save_compacted(path: Path, smaller: nn.Module, kept: Kept, arguments: dict[str, Any]) -> None:
@@ -24,15 +24,15 @@ def load_compacted(path: Path | str) -> nn.Module:
     Reads with `weights_only=True`. Raises ValueError for any other file.
     """
     path = Path(path)
+    saved = read_checkpoint(path)
     try:
-        saved = torch.load(path, map_location="cpu", weights_only=True)
         whole = rebuild(saved["network"])
         kept = {name: tuple(indices) for name, indices in saved["kept"].items()}
         smaller = compact(whole, kept)
     except Exception as error:
         # Anything may be in the file, and torch.load raises as many kinds of errors.
         raise ValueError(
-            f"{path} must be a compacted network as a trial leaves it: {first_line(error)}"
+            f"{path} must be a compacted network as a trial leaves it, it is something else"
         ) from error
     require_fit(smaller, saved["state"], path)
     smaller.load_state_dict(saved["state"])

@@ -1,0 +1,178 @@
+"""Checkpoints as people have them: read, or refused in one sentence of our own."""
+
+import argparse
+import os
+import pathlib
+import pickle
+from collections import OrderedDict
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from trainables.networks import load_checkpoint
+
+
+class Small(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.conv = nn.Conv2d(3, 4, 3)
+        self.bn = nn.BatchNorm2d(4)
+        self.fc = nn.Linear(4, 2)
+
+
+def sound():
+    torch.manual_seed(0)
+    network = Small()
+    network.bn.num_batches_tracked += 7
+    return network.state_dict()
+
+
+def prefixed(*prefixes):
+    return {"".join(prefixes) + name: tensor for name, tensor in sound().items()}
+
+
+def without_counters():
+    return {name: t for name, t in sound().items() if "num_batches" not in name}
+
+
+READ = {
+    "plain": sound(),
+    "ordered": OrderedDict(sound()),
+    "DataParallel": prefixed("module."),
+    "compiled": prefixed("_orig_mod."),
+    "compiled DataParallel": prefixed("module.", "_orig_mod."),
+    "DataParallel compiled": prefixed("_orig_mod.", "module."),
+    "Lightning": {"state_dict": prefixed("model."), "epoch": 3, "hyper_parameters": {"lr": 0.1}},
+    "part compiled": {n.replace("conv.", "conv._orig_mod."): t for n, t in sound().items()},
+    "state_dict": {"state_dict": sound(), "epoch": 3, "best_acc": np.float64(0.7)},
+    "model": {"model": sound(), "optimizer": {"state": {}, "param_groups": []}},
+    "twice": {"model": {"state_dict": prefixed("module.")}},
+    "ema beside": {"model": sound(), "model_ema": {n: t * 2 for n, t in sound().items()}},
+    "args": {"state_dict": sound(), "args": argparse.Namespace(lr=0.1, path=pathlib.Path("/a"))},
+    "numpy": {"net": sound(), "acc": np.float32(0.5), "n": np.int64(3), "ok": np.bool_(True)},
+    "epoch among them": {**sound(), "epoch": 3},
+    "no counters": without_counters(),
+    "half": {n: t.half() if t.is_floating_point() else t for n, t in sound().items()},
+    "bfloat16": {n: t.bfloat16() if t.is_floating_point() else t for n, t in sound().items()},
+    "double": {n: t.double() if t.is_floating_point() else t for n, t in sound().items()},
+    "not contiguous": {**sound(), "fc.weight": sound()["fc.weight"].t().contiguous().t()},
+}
+
+
+@pytest.mark.parametrize("name", READ)
+@pytest.mark.parametrize("zipped", [True, False])
+def test_it_is_read(tmp_path, name, zipped):
+    path = tmp_path / "a.pt"
+    torch.save(READ[name], path, _use_new_zipfile_serialization=zipped)
+    network = Small()
+    load_checkpoint(network, path)
+    atol = 1e-2 if name in ("half", "bfloat16") else 0
+    for entry, tensor in sound().items():
+        if entry != "bn.num_batches_tracked":
+            torch.testing.assert_close(network.state_dict()[entry], tensor, atol=atol, rtol=0)
+    assert all(p.dtype == torch.float32 for p in network.parameters())
+
+
+class RunsCode:
+    def __reduce__(self):
+        return os.mkdir, ("ran",)
+
+
+def cut(path):
+    torch.save(sound(), path)
+    path.write_bytes(path.read_bytes()[:-200])
+
+
+def damaged(path):
+    torch.save({**sound(), "fc.weight": torch.ones(2, 4)}, path)
+    content = path.read_bytes().replace(np.ones(8, np.float32).tobytes(), b"\x00" * 32)
+    path.write_bytes(content)
+
+
+def saved(value):
+    return lambda path: torch.save(value, path)
+
+
+def changed(name, tensor):
+    return saved({**sound(), name: tensor})
+
+
+REFUSED = {
+    "code": (saved({"model": sound(), "x": RunsCode()}), r"holds objects of posix.mkdir, and to"),
+    "whole network": (saved(Small()), r"objects of [\w.]*Small, and to read those could run code"),
+    "pickle": (lambda p: p.write_bytes(pickle.dumps(RunsCode())), "another kind of file, or"),
+    "cut": (cut, "another kind of file, or was cut off or damaged"),
+    "empty": (lambda p: p.write_bytes(b""), "another kind of file, or was cut off"),
+    "text": (lambda p: p.write_text("weights"), "another kind of file, or was cut off"),
+    "damaged": (damaged, "the checksum of .* in it is wrong: the file was damaged"),
+    "list": (saved([torch.zeros(1)]), "must hold a state_dict, it holds a list"),
+    "number": (saved(3), "must hold a state_dict, it holds a int"),
+    "tensor": (saved(torch.zeros(1)), "must hold a state_dict, it holds a Tensor"),
+    "nothing": (saved({}), "must hold a state_dict of tensors, there is none in it"),
+    "no tensors": (saved({"epoch": 3}), "must hold a state_dict of tensors, there is none"),
+    "whole numbers as names": (saved({0: torch.zeros(1)}), "by name, it has the entry 0"),
+    "inner numbers": (saved({"model": {1: torch.zeros(1)}}), "by name, it has the entry 1"),
+    "sparse": (
+        changed("fc.weight", torch.eye(4)[:2].to_sparse()),
+        "must hold fc.weight as a plain tensor, it is sparse_coo",
+    ),
+    "sparse rows": (
+        changed("fc.weight", torch.eye(4)[:2].to_sparse_csr()),
+        "must hold fc.weight as a plain tensor, it is sparse_csr",
+    ),
+    "meta": (
+        changed("fc.weight", torch.zeros(2, 4, device="meta")),
+        "must hold fc.weight as a plain tensor, it is a meta tensor, without values",
+    ),
+    "quantized": (
+        changed("fc.weight", torch.quantize_per_tensor(torch.zeros(2, 4), 0.1, 0, torch.qint8)),
+        "must hold fc.weight as a plain tensor, it is quantized",
+    ),
+    "integers": (
+        changed("fc.weight", torch.zeros(2, 4, dtype=torch.int8)),
+        "in floats, it is int8",
+    ),
+    "complex": (
+        changed("fc.weight", torch.zeros(2, 4, dtype=torch.complex64)),
+        "fc.weight in floats, it is complex64",
+    ),
+    "shape": (changed("fc.weight", torch.zeros(3, 4)), r"fc.weight must be \(2, 4\), it is \(3, 4"),
+    "nan": (changed("fc.bias", torch.tensor([0.0, torch.nan])), "finite numbers, fc.bias has oth"),
+    "infinite": (changed("fc.bias", torch.tensor([0.0, torch.inf])), "finite numbers, fc.bias"),
+    "variance": (changed("bn.running_var", -torch.ones(4)), "of at least 0, bn.running_var has"),
+    "terminal codes": (
+        saved({"\x1b[31mred": torch.zeros(1)}),
+        r"another network: 8 entries .* missing, 1 entries \('\\x1b\[31mred' …\) are unknown",
+    ),
+    "other": (saved({"a": torch.zeros(1)}), "a checkpoint of another network: 8 entries"),
+}
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_it_is_refused_in_one_sentence_and_runs_nothing(tmp_path, monkeypatch, name):
+    monkeypatch.chdir(tmp_path)
+    path = tmp_path / "a.pt"
+    make, sentence = REFUSED[name]
+    make(path)
+    network = Small()
+    before = {n: t.clone() for n, t in network.state_dict().items()}
+    with pytest.raises(ValueError, match=sentence) as caught:
+        load_checkpoint(network, path)
+    text = str(caught.value)
+    assert text.startswith(str(path)) and "\n" not in text and text.isprintable()
+    assert not any(word in text for word in ("weights_only", "torch.load", "Re-running", "github"))
+    assert not (tmp_path / "ran").exists()
+    assert all(torch.equal(before[n], t) for n, t in network.state_dict().items())
+
+
+def test_no_memory_is_not_the_files_fault(tmp_path, monkeypatch):
+    def full(*_args, **_settings):
+        raise MemoryError
+
+    path = tmp_path / "a.pt"
+    torch.save(sound(), path)
+    monkeypatch.setattr(torch, "load", full)
+    with pytest.raises(MemoryError):
+        load_checkpoint(Small(), path)

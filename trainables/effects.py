@@ -1,0 +1,197 @@
+"""Which settings do something in which trials: one that does nothing makes a key of its own."""
+
+import dataclasses
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from trainables.fields import flat
+from trainables.stages import (
+    DATA_CRITERIA,
+    FIRST_ORDER,
+    DataConfig,
+    DissectionConfig,
+    LrpConfig,
+    NetworkConfig,
+    PruneConfig,
+    TrainConfig,
+)
+
+Values = Mapping[str, Any]
+"""Dotted field of a TrialConfig -> value, as `flat` gives it."""
+
+
+@dataclass(frozen=True)
+class Effect:
+    """A field, in which trials it does something, and the values that it may have in others."""
+
+    field: str
+    holds: Callable[[Values], bool]
+    neutral: tuple[Any, ...]  # the first is its default
+    why: str  # of refusing any other
+
+
+def _effect(field: str, part: type, holds: Callable[[Values], bool], why: str) -> Effect:
+    name = field.rpartition(".")[2]
+    default = next(item.default for item in dataclasses.fields(part) if item.name == name)
+    return Effect(field, holds, (default,), why)
+
+
+def _of_recipe(recipe: str) -> list[Effect]:
+    def is_sgd(values: Values) -> bool:
+        return values[f"{recipe}.optimizer"] == "sgd"
+
+    def falls_by_gamma(values: Values) -> bool:
+        return values[f"{recipe}.lr_schedule"] in ("exponential", "step")
+
+    def has_heads(values: Values) -> bool:
+        return bool(values["network.aux_heads"])
+
+    return [
+        _effect(f"{recipe}.momentum", TrainConfig, is_sgd, "only optimizer='sgd' has one"),
+        _effect(f"{recipe}.nesterov", TrainConfig, is_sgd, "only optimizer='sgd' has it"),
+        _effect(
+            f"{recipe}.lr_gamma",
+            TrainConfig,
+            falls_by_gamma,
+            "lr_schedule='exponential' and 'step' alone fall by it",
+        ),
+        _effect(f"{recipe}.aux_weight", TrainConfig, has_heads, "network.aux_heads is False"),
+    ]
+
+
+def _retrains(values: Values) -> bool:
+    return values["rewind"] != "none" or "finetune.epochs" in values
+
+
+EFFECTS: tuple[Effect, ...] = (
+    *_of_recipe("network.recipe"),
+    *_of_recipe("finetune"),
+    _effect(
+        "network.digest",
+        NetworkConfig,
+        lambda v: v["network.weights"] == "file",
+        "only network.weights='file' has a checkpoint",
+    ),
+    _effect(
+        "network.transform_input",
+        NetworkConfig,
+        lambda v: v["network.weights"] != "imagenet",
+        "torchvision's weights say themselves how their input is transformed",
+    ),
+    *(
+        _effect(
+            f"data.{name}",
+            DataConfig,
+            lambda v: v["data.name"] == "image_folder",
+            "it is of data.name='image_folder'",
+        )
+        for name in ("digest", "broken_images")
+    ),
+    _effect(
+        "prune.samples_per_class",
+        PruneConfig,
+        lambda v: v["prune.criterion"] in DATA_CRITERIA,
+        f"only {', '.join(DATA_CRITERIA)} look at images",
+    ),
+    _effect(
+        "prune.target",
+        PruneConfig,
+        lambda v: v["prune.criterion"] in FIRST_ORDER,
+        f"only {' and '.join(FIRST_ORDER)} are of a target",
+    ),
+    *(
+        _effect(
+            f"prune.lrp.{item.name}",
+            LrpConfig,
+            lambda v: v["prune.criterion"] == "lrp",
+            "only criterion='lrp' has these rules",
+        )
+        for item in dataclasses.fields(LrpConfig)
+    ),
+    Effect(
+        "prune.normalise",
+        lambda v: v["prune.scope"] == "global",
+        (None, "none"),
+        "within a layer (scope='layer') a norm of the layer changes no order",
+    ),
+    _effect(
+        "prune.held",
+        PruneConfig,
+        _retrains,
+        "without retraining no pruned weight can grow back",
+    ),
+    _effect(
+        "dissection.digest",
+        DissectionConfig,
+        lambda v: v["dissection.concepts"] == "broden",
+        "only concepts='broden' has a folder",
+    ),
+    Effect(
+        "recalibrate_images",
+        lambda v: v["network.name"] != "vgg16",
+        (0,),
+        "network.name='vgg16' has no BatchNorm",
+    ),
+    Effect(
+        "score_every_round",
+        # Dense networks beside such trials have it, too, and keep their keys.
+        lambda v: "prune.rounds" not in v or (_retrains(v) and v["prune.rounds"] > 1),
+        (False,),
+        "it needs rounds of pruning and retraining; the end is scored anyway",
+    ),
+)
+
+
+def idle(values: Values) -> list[Effect]:
+    """The effects of fields that are there and do nothing in such a trial."""
+    return [each for each in EFFECTS if each.field in values and not each.holds(values)]
+
+
+def require_effects(config: Any) -> None:
+    """Raise ValueError for a field of a trial that is not at its default and does nothing."""
+    values = flat(config)
+    for each in idle(values):
+        if values[each.field] not in each.neutral:
+            raise ValueError(
+                f"{each.field} must be left alone (at {each.neutral[0]!r}): {each.why}; "
+                f"got {values[each.field]!r}"
+            )
+
+
+def with_room(config: Any, changes: Mapping[str, Any]) -> Any:
+    """The config with fields replaced; others that thereby do nothing any more are at rest.
+
+    Raises ValueError as `replace` does, also for a change that does nothing itself.
+    """
+    values = _laid_over(flat(config), changes)
+    room = {
+        each.field: each.neutral[0]
+        for each in idle(values)
+        if values[each.field] not in each.neutral and each.field not in changes
+    }
+    room = {name: value for name, value in room.items() if not _is_within(name, changes)}
+    return config.replace({**changes, **room})
+
+
+def _is_within(name: str, changes: Mapping[str, Any]) -> bool:
+    """Whether a change replaces a part as a whole that this field is of."""
+    return any(name.startswith(f"{part}.") for part in changes)
+
+
+def has_effect(config: Any, name: str, changes: Mapping[str, Any]) -> bool:
+    """Whether a field does something in the config as the changes leave it."""
+    return name not in {each.field for each in idle(_laid_over(flat(config), changes))}
+
+
+def _laid_over(values: Values, changes: Mapping[str, Any]) -> dict[str, Any]:
+    laid = dict(values)
+    for name, value in sorted(changes.items()):  # a part before its fields
+        if dataclasses.is_dataclass(value) or value is None:
+            laid = {n: v for n, v in laid.items() if not n.startswith(f"{name}.")}
+        if dataclasses.is_dataclass(value):
+            laid.pop(name, None)
+            laid |= flat(value, f"{name}.")
+        else:
+            laid[name] = value
+    return laid
