@@ -7,6 +7,7 @@ images each show all of 50,000 images and 90 % of 1.28 million, and the next net
 import json
 import math
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, get_args
 
@@ -76,8 +77,8 @@ def probe_vectors(
                 generator=torch.Generator().manual_seed(0),
             )
         said = {"slope": slope, "metric": similarity.metric}
-        with whole_file(about) as partial:
-            partial.write_text(json.dumps(said))
+        with whole_file(about) as part:
+            part.write_text(json.dumps(said))
     _remove_parts(folder)  # also of a process that was killed when all was there
     return ProbeVectors(vectors, **said)
 
@@ -114,10 +115,10 @@ def _write_chunks(
     progress: Progress | None,
 ) -> None:
     for number, ids in enumerate(torch.arange(len(images)).split(CHUNK_IMAGES)):
-        n_here = len(ids)
+        read = partial(_read, n_images=len(ids))
         if (folder / _VECTORS).exists():
             break  # of another process just now
-        if read_kept(_chunk(folder, number), lambda path, n=n_here: _read(path, n)) is not None:
+        if read_kept(_chunk(folder, number), read) is not None:
             continue  # of an earlier run
         vectors: list[Tensor] = []
         done = int(ids[0])
@@ -128,15 +129,15 @@ def _write_chunks(
                 progress(done, len(images))
         if number == 0:  # twice: chunks and the whole, for a while
             require_space(folder, 2 * 4 * len(images) * vectors[0].shape[1])
-        with whole_file(_chunk(folder, number)) as partial, partial.open("wb") as file:
+        with whole_file(_chunk(folder, number)) as part, part.open("wb") as file:
             np.save(file, torch.cat(vectors).numpy())
 
 
 def _join(folder: Path, n_images: int) -> None:
     dimension = np.load(_chunk(folder, 0), mmap_mode="r").shape[1]
-    with whole_file(folder / _VECTORS) as partial:
+    with whole_file(folder / _VECTORS) as part:
         whole = np.lib.format.open_memmap(
-            partial, mode="w+", dtype=np.float32, shape=(n_images, dimension)
+            part, mode="w+", dtype=np.float32, shape=(n_images, dimension)
         )
         for number, first in enumerate(range(0, n_images, CHUNK_IMAGES)):
             whole[first : first + CHUNK_IMAGES] = np.load(_chunk(folder, number))

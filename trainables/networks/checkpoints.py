@@ -135,8 +135,8 @@ def _adapted(network: nn.Module, state: dict[str, Tensor]) -> dict[str, Tensor]:
     state = {name.replace("_orig_mod.", ""): tensor for name, tensor in state.items()}
     while prefix := next((p for p in _PREFIXES if all(n.startswith(p) for n in state)), None):
         state = {name.removeprefix(prefix): tensor for name, tensor in state.items()}
-    counters = [name for name in expected if name.endswith(".num_batches_tracked")]
-    if not any(name in state for name in counters):  # as before PyTorch 0.4.1
+    counters = {name for name in expected if name.endswith(".num_batches_tracked")}
+    if expected.keys() - state.keys() == counters:  # as before PyTorch 0.4.1
         state |= {name: expected[name] for name in counters}
     return state
 
