@@ -6,7 +6,7 @@ from small_studies import small_base
 from torch import nn
 
 import sweeps.prepare
-from sweeps.prepare import refuser
+from sweeps.prepare import prepare, refuser
 
 FILTERS = {"prune.granularity": "filter", "prune.scope": "global"}
 RELEVANCE = {**FILTERS, "prune.criterion": "lrp", "prune.samples_per_class": 2}
@@ -93,3 +93,10 @@ def test_what_is_checked_once_is_checked_wherever_it_stands(tmp_path, at):
     configs[at] = configs[at].replace({"prune.rate": 0.9999})
     with pytest.raises(ValueError, match="leave at least one filter a layer"):
         sweeps.prepare.check(configs, tmp_path, Console(quiet=True))
+
+
+def test_graphs_without_a_gpu_are_refused_before_anything_is_trained(tmp_path):
+    config = small_base(**{"compute.compile": "graphs"})
+    with pytest.raises(ValueError, match="compute.compile='graphs' needs a CUDA GPU, this trial"):
+        prepare([config], tmp_path, None, None)
+    assert not list(tmp_path.rglob("*.pt"))

@@ -103,3 +103,16 @@ def test_compiled_code_lies_in_the_cache_unless_the_user_chose_a_place(monkeypat
     share_compiled(tmp_path / "other")
     assert os.environ["TORCHINDUCTOR_CACHE_DIR"] == str(tmp_path / "cache" / "compiled")
     monkeypatch.delenv("TORCHINDUCTOR_CACHE_DIR")
+
+
+def test_fp32_on_a_gpu_is_fp32(process):
+    torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = True
+    prepare_process(ComputeConfig(precision="fp32"))
+    assert not torch.backends.cudnn.allow_tf32
+    assert not torch.backends.cuda.matmul.allow_tf32
+
+
+@pytest.mark.parametrize("threads", [0, -1, 4_097, 2**31, 2**62])
+def test_so_many_threads_are_refused(threads):
+    with pytest.raises(ValueError, match="ComputeConfig.threads must be"):
+        ComputeConfig(threads=threads)

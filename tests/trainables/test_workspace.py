@@ -1,6 +1,8 @@
 """What lies on the disk: whole files, a trial's results, the vectors that trials share."""
 
 import json
+import os
+import uuid
 from collections import namedtuple
 from dataclasses import replace
 
@@ -19,7 +21,7 @@ from trainables.networks import build_network
 from trainables.pruned import PrunedNetwork
 from trainables.results import CHECKPOINT, EPOCHS, MASKS, NETWORK, UNITS, save_results
 from trainables.scoring import Scored
-from trainables.workspace import Workspace, require_space, whole_file
+from trainables.workspace import Workspace, remove_partials, require_space, whole_file
 
 
 def test_whole_file_appears_when_all_went_well(tmp_path):
@@ -45,6 +47,33 @@ def test_two_writers_do_not_meet(tmp_path):
         first.write_text("first")
         second.write_text("second")
     assert path.read_text() == "first" and list(tmp_path.iterdir()) == [path]
+
+
+def test_a_whole_file_is_on_the_disk_before_it_has_its_name(tmp_path, monkeypatch):
+    path, synced = tmp_path / "units.json", []
+
+    def fsync(descriptor):
+        synced.append((os.readlink(f"/proc/self/fd/{descriptor}"), path.exists()))
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    with whole_file(path) as partial:
+        partial.write_text("1")
+    assert [name.rpartition("/")[2][:12] for name, _ in synced] == [
+        ".units.json.",
+        tmp_path.name[:12],
+    ]
+    assert [there for _, there in synced] == [False, True]
+
+
+def test_what_killed_writers_left_is_removed_and_nothing_else(tmp_path):
+    left = [tmp_path / f".{name}.{uuid.uuid4().hex}" for name in ("units.parquet", "a.png")]
+    other = [tmp_path / name for name in (".hidden", ".a.b", "a.png", "units.parquet")]
+    for path in (*left, *other):
+        path.touch()
+    remove_partials(tmp_path, "a.png")
+    assert left[0].exists() and not left[1].exists()
+    remove_partials(tmp_path)
+    assert sorted(tmp_path.iterdir()) == sorted(other)
 
 
 def test_require_space_says_how_much_is_missing(tmp_path, monkeypatch):
