@@ -43,6 +43,7 @@ from sweeps.proposals import Proposals
 from sweeps.scheduler import StratifiedStopping
 from sweeps.searcher import PlannedSearch
 from sweeps.sweep import Sweep
+from sweeps.terminal import word_after
 from sweeps.trainable import PruningTrial
 from trainables.config import TrialConfig
 from trainables.workspace import Workspace, own_path
@@ -83,14 +84,15 @@ def connect() -> dict[str, float]:
     if not ray.is_initialized():
         on_sigterm = signal.getsignal(signal.SIGTERM)
         try:
-            ray.init(
-                address=address or "local",  # not what another user happens to run here
-                include_dashboard=False,
-                log_to_driver=False,
-                logging_level=logging.ERROR,
-                object_store_memory=None if address else _OBJECT_STORE_BYTES,
-                runtime_env=_program() if address else own_python(),
-            )
+            with word_after("Ray to start"):
+                ray.init(
+                    address=address or "local",  # not what another user happens to run here
+                    include_dashboard=False,
+                    log_to_driver=False,
+                    logging_level=logging.ERROR,
+                    object_store_memory=None if address else _OBJECT_STORE_BYTES,
+                    runtime_env=_program() if address else own_python(),
+                )
         except AuthenticationError as error:
             raise ValueError(
                 "the token of this machine must be that of the cluster of RAY_ADDRESS: copy its "

@@ -6,6 +6,7 @@ import socket
 import sqlite3
 import threading
 import time
+from pathlib import Path
 
 import pytest
 from servers import free_port
@@ -113,6 +114,8 @@ def test_the_login_of_a_server_moves_to_where_mlflow_reads_it(monkeypatch):
     assert os.environ["MLFLOW_TRACKING_URI"] == "https://host:1/x?y=1"
     assert os.environ["MLFLOW_TRACKING_USERNAME"] == "a@b"
     assert os.environ["MLFLOW_TRACKING_PASSWORD"] == "l/ve"
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "https://ada:love@host:1/x")
+    assert tracking.tracking_uri(Path()) == "https://host:1/x"
 
 
 @pytest.mark.parametrize(
