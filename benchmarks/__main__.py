@@ -31,6 +31,7 @@ PROGRAMS = (
     "harmless",
     "loaders",
     "load",
+    "statistics",
 )  # modules with a main of their own, and its options
 
 

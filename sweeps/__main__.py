@@ -38,6 +38,7 @@ def _plan(arguments: argparse.Namespace) -> "Plan":
 def _show_plan(arguments: argparse.Namespace, console: Terminal) -> int:
     from sweeps.estimate import Speed, gpus_here, measured_here
     from sweeps.plan import axes_summary, cost_summary, plan_summary, plan_table, stopping_summary
+    from sweeps.power import power_sentence
     from sweeps.searched import to_come
     from sweeps.tracking import Tracker, has_store
 
@@ -51,6 +52,8 @@ def _show_plan(arguments: argparse.Namespace, console: Terminal) -> int:
     console.print(plan_table(plan, done))
     console.print(axes_summary(plan.sweep), soft_wrap=True)
     console.print(plan_summary(plan, done), soft_wrap=True)
+    console.print(f"asked beforehand: {plan.sweep.primary}", soft_wrap=True)
+    console.print(power_sentence(plan.configs), soft_wrap=True)
     gpus = arguments.gpus or gpus_here(plan.sweep)
     if saved := stopping_summary(plan, done, gpus):
         console.print(saved, soft_wrap=True)

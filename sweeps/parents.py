@@ -15,6 +15,7 @@ from sweeps.plan import Plan
 from trainables.results import UNITS
 
 KIND, SWEEP_KEY, PURPOSE = "kind", "sweep_key", "purpose"
+PRIMARY = "primary"  # the question that the study asked before the sweep ran
 PLANNED_KEYS = "plan/trial_keys.txt"
 _NOTE = "mlflow.note.content"
 _LAUNCHED = "launched_ms"  # when a sweep was started last; a run's own start does not move
@@ -50,6 +51,7 @@ class SweepRuns:
                     self.client.set_tag(run.info.run_id, name, value)
                 return str(run.info.run_id)
         tags = {KIND: "sweep", **wanted, PURPOSE: plan.sweep.purpose, _NOTE: plan.sweep.purpose}
+        tags[PRIMARY] = str(plan.sweep.primary)
         name = f"sweep {self.study} {plan.key}"
         new = self.client.create_run(self.experiment_id, None, tags | launched, name)
         self.log_planned(new.info.run_id, plan.keys)

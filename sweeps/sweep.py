@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from sweeps.primary import Primary
 from sweeps.search import Search
 from sweeps.settings import with_settings
 from sweeps.stopping import Stopping
@@ -64,7 +65,8 @@ class Sweep:
     base: holds `prune` and a way of retraining; the grids change them. on_folder: the base
     instead where the study is given an image folder; None if `base` is of a folder itself, or no
     folder makes sense. retry_smaller_batch: a trial that runs out of memory is run once more with
-    half the batch.
+    half the batch. primary: the one question that the study asks beforehand; its report takes all
+    others as exploratory.
 
     More trials belong to every sweep and are added for each seed: the dense network, the dense
     network retrained with the same recipe, and an untrained one, which says what a score owes to
@@ -85,6 +87,7 @@ class Sweep:
     search: Search | None = None  # trials that Optuna proposes beside the grids
     cpus_per_trial: float = 1.0
     gpus_per_trial: float = 0.25  # where there is a GPU: so many trials share one
+    primary: Primary = Primary()
 
     def __post_init__(self) -> None:
         if not _NAME.fullmatch(self.name):  # files and folders are called by it

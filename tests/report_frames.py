@@ -7,7 +7,7 @@ import itertools
 import numpy as np
 import pandas as pd
 
-from sweeps.report.frames import SweepFrames
+from sweeps.report.frames import MADE_ON, SweepFrames
 from sweeps.tracking import Tracker
 from trainables.config import METHODS
 
@@ -69,6 +69,7 @@ def synthetic(
         unfinished=pd.DataFrame(columns=["label", "key", "status", "outcome", "error"]),
         purpose="A sweep that never ran.\n\nPurpose   Numbers to draw.\nSource    A generator.",
         sweep_key="0123456789ab",
+        primary="mis/change with sparsity, retrained",
     )
 
 
@@ -191,6 +192,7 @@ def _trial(config, random):
         names = {"none": "dense", "finetune": "dense retrained", "rewind_weights": "dense again"}
         label = names.get(config["retraining"], "untrained")
     label += f" seed {config['seed']}" if config["seed"] else ""
+    halves = np.random.default_rng(int(digest(label)[:8], 16)).normal(0, 0.01, 2)
     axes = {f"prune.{n}": str(config[n]) for n in ("rate", "schedule", "criterion")} if rate else {}
     return {
         **config,
@@ -208,9 +210,14 @@ def _trial(config, random):
         "run_id": digest(f"run of {label}")[:32],
         "outcome": "completed",
         "device": "a processor",
+        "precision": "fp32",
+        "torch": "2.15",
+        "code": "0123456789ab",
         "stopped": "",
         "seconds": 10.0 + 40 * (config["retraining"] == "finetune"),
         "val/top1": top1,
+        "val/top1_a": top1 + halves[0],
+        "val/top1_b": top1 + halves[1],
         "val/top1_error": np.sqrt(top1 * (1 - top1) / 800),
         "val/top5": min(1.0, top1 + 0.15),
         "val/loss": 3 * (1 - top1),
@@ -348,6 +355,7 @@ def log_sweep(frames, results, folder):
             "kind": "sweep",
             "sweep_key": frames.sweep_key,
             "mlflow.note.content": frames.purpose,
+            "primary": frames.primary,
         },
         run_name=f"sweep {frames.study} {frames.sweep_key}",
     ).info.run_id
@@ -384,7 +392,7 @@ def log_trial(tracker, parent, row, frames, folder):
         if len(mine):
             mine.to_parquet(folder / f"{name}.parquet", index=False)
     tracker.log_folder(run, folder)
-    tracker.set_tags(run, {"outcome": row["outcome"], "device": row["device"]})
+    tracker.set_tags(run, {n: row[n] for n in ("outcome", *MADE_ON)})
     if row["stopped"]:
         tracker.set_tags(run, {"stopped": row["stopped"]})
     tracker.end_run(run, "FINISHED")

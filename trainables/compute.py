@@ -1,9 +1,11 @@
 """The device and the number format of a trial."""
 
+import hashlib
 import os
 import platform
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
+from functools import cache
 from pathlib import Path
 from typing import ParamSpec, TypeVar
 
@@ -97,7 +99,18 @@ def describe(device: torch.device, precision: str) -> dict[str, str]:
         "threads": str(torch.get_num_threads()),
         "torch": torch.__version__,
         "host": platform.node(),
+        "code": code_version(),
     }
+
+
+@cache
+def code_version() -> str:
+    """12 hex digits of the sources that numbers depend on: `pruning`, `mis`, `trainables`."""
+    root, found = Path(__file__).parents[1], hashlib.sha256()
+    for package in ("mis", "pruning", "trainables"):
+        for path in sorted((root / package).rglob("*.py")):
+            found.update(path.relative_to(root).as_posix().encode() + path.read_bytes())
+    return found.hexdigest()[:12]
 
 
 def _processor() -> str:

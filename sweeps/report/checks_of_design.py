@@ -162,17 +162,6 @@ def check_trials(trials: pd.DataFrame, missing: int, failed: int) -> Check:
     )
 
 
-def check_seeds(trials: pd.DataFrame) -> Check:
-    """Is anything known of how much a result differs from training to training?"""
-    seeds = sorted(_seeds(trials[is_pruned(trials)]))
-    if not seeds:
-        return Check("several seeds", "unknown", "no trial is pruned")
-    if len(seeds) == 1:
-        said = f"one seed only, {seeds[0]:g}: how another training would come out is not known"
-        return Check("several seeds", "unknown", said)
-    return Check("several seeds", "ok", f"{len(seeds)} seeds")
-
-
 def _seeds(trials: pd.DataFrame) -> set[float]:
     return set(number(trials, "seed").fillna(0))
 

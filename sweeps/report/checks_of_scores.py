@@ -8,8 +8,8 @@ import pandas as pd
 from scipy import stats
 
 from mis import images_needed
-from sweeps.report.check import Check, listed
-from sweeps.report.statistics import MARGIN
+from sweeps.report.check import Check, Status, listed
+from sweeps.report.margin import CLEAR, FRACTION, gaps
 from sweeps.report.values import flag, is_retrained, number, text
 
 MOST_OF_IMAGES = 0.1
@@ -72,9 +72,10 @@ def check_probe_images(trials: pd.DataFrame) -> Check:
     columns = ("data.probe_images", "score.n_tasks", "score.n_explanations")
     images, tasks, k = (number(trials, column).min() for column in columns)
     error = number(trials, "mis/error_images").max()
-    if error > MARGIN:
+    margin = FRACTION * max((gap.value for gap in gaps(trials).values()), default=np.nan)
+    if error > margin:
         said = f"with other images a mean MIS would differ by {error:.3f} (standard error)"
-        return Check(name, "failed", f"{said}, more than the {MARGIN:g} that matters")
+        return Check(name, "failed", f"{said}, more than the {margin:.3f} that matters")
     if not np.isfinite([images, tasks, k]).all():
         return Check(name, "unknown", "how many images the scores looked at is not known")
     needed = images_needed(int(tasks), int(k))
@@ -128,14 +129,33 @@ def check_untrained(trials: pd.DataFrame) -> Check:
     untrained = trials[text(trials, "method") == "untrained"]
     dense = trials[(text(trials, "method") == "dense") & ~is_retrained(trials)]
     late = _late_layers(trials)
-    below = [(number(untrained, layer).mean(), number(dense, layer).mean()) for layer in late]
-    known = [pair for pair in below if np.isfinite(pair).all()]
-    if not known:
+    sides = [_mean_and_error(rows, late) for rows in (untrained, dense)]
+    (low, low_error), (high, high_error) = sides
+    if not np.isfinite([low, high]).all():
         lacking = "no untrained network" if untrained.empty else "no score a layer of both"
         return Check(name, "unknown", f"{lacking} among the trials")
-    low, high = np.mean(known, axis=0)
-    said = f"in the last {len(known)} layers the untrained network scores {low:.3f}, the dense"
-    return Check(name, "ok" if low < high else "failed", f"{said} {high:.3f}")
+    error = float(np.hypot(low_error, high_error))
+    said = f"in the last {len(late)} layers the untrained network scores {low:.3f}, the dense"
+    said += f" {high:.3f}"
+    if not np.isfinite(error):
+        status: Status = "unknown" if low < high else "failed"
+        return Check(name, status, f"{said}; how sure that is was not measured")
+    said += f", {(high - low) / error:.1f} standard errors more" if error > 0 else ""
+    if high - low > CLEAR * error:
+        return Check(name, "ok", said)
+    return Check(name, "unknown" if low < high else "failed", f"{said}: no clear difference")
+
+
+def _mean_and_error(rows: pd.DataFrame, layers: list[str]) -> tuple[float, float]:
+    """Of the layers' mean over trials. Images are shared by layers, so their errors do not average
+    out; over trials the greater of what images and what trainings leave open is taken."""
+    if rows.empty or not layers:
+        return float("nan"), float("nan")
+    means = pd.concat([number(rows, layer) for layer in layers], axis=1).mean(axis=1).dropna()
+    names = [layer.removesuffix("mean") + "error" for layer in layers]
+    errors = pd.concat([number(rows, name) for name in names], axis=1).mean(axis=1)
+    spread = means.sem() if len(means) > 1 else 0.0
+    return float(means.mean()), float(max(errors.mean(), spread))
 
 
 def _late_layers(trials: pd.DataFrame) -> list[str]:

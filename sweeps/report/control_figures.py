@@ -9,10 +9,10 @@ from matplotlib.lines import Line2D
 
 from sweeps.report.frames import SweepFrames
 from sweeps.report.paper_figures import Points
+from sweeps.report.population import leading_criterion
 from sweeps.report.series import (
     all_series,
     has,
-    leading_criterion,
     mean_points,
     pruned,
     scatter_trials,

@@ -7,24 +7,17 @@ from pathlib import Path
 import pandas as pd
 from mlflow.entities import Run
 
-from sweeps.parents import SWEEP_KEY
+from sweeps.parents import KIND, PRIMARY, SWEEP_KEY
 from sweeps.report.absurd import finite, sound
 from sweeps.report.recipe import recipes
 from sweeps.report.same_units import against_dense, with_dense
 from sweeps.report.tables import Source, read_tables
-from sweeps.tracking import (
-    KIND,
-    OUTCOME,
-    TRIAL_KEY,
-    Tracker,
-    Unavailable,
-    experiments,
-    has_store,
-)
+from sweeps.tracking import OUTCOME, TRIAL_KEY, Tracker, Unavailable, experiments, has_store
 from trainables.results import DISSECTION, EPOCHS, UNITS
 
 AXES = ("method", "rate", "schedule", "criterion", "retraining", "seed")
 _NOTE, _PURPOSE = "mlflow.note.content", "purpose"
+MADE_ON = ("device", "precision", "torch", "code")  # tags: what computed a trial
 _BY_KEY = 200  # so many trials are asked for one by one before all of the study are read
 
 
@@ -62,6 +55,7 @@ class SweepFrames:
     purpose: str = ""
     sweep_key: str = ""
     gaps: tuple[str, ...] = ()
+    primary: str = ""  # the question that the study named beforehand (sweeps.primary)
     address: str = ""  # of MLflow's page of the experiment; "" where no server is known
 
     def run_address(self, run_id: str) -> str:
@@ -119,6 +113,7 @@ def load_frames(tracker: Tracker, sweep_run: Run) -> SweepFrames:
         purpose=sweep_run.data.tags.get(_PURPOSE, sweep_run.data.tags.get(_NOTE, "")),
         sweep_key=sweep_run.data.tags.get(SWEEP_KEY, ""),
         gaps=tuple(gaps),
+        primary=sweep_run.data.tags.get(PRIMARY, ""),
         address=_address(tracker),
     )
 
@@ -239,8 +234,7 @@ def _row(run: Run, recipe: str) -> dict[str, object]:
         "key": tags[TRIAL_KEY],
         "outcome": tags.get(OUTCOME, ""),
         "run_id": info.run_id,
-        "device": tags.get("device", ""),
-        "stopped": tags.get("stopped", ""),
+        **{name: tags.get(name, "") for name in (*MADE_ON, "stopped")},
         "seconds": ((info.end_time or info.start_time) - info.start_time) / 1000,
     }
     return row | finite(run.data.metrics)

@@ -8,10 +8,12 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from sweeps.report.check import Check
+from sweeps.report.findings import Findings, n_exploratory
 from sweeps.report.frames import SweepFrames
+from sweeps.report.margin import FRACTION
 from sweeps.report.plates import PLATES
 from sweeps.report.sentences import sentence
-from sweeps.report.statistics import MARGIN, Answer
+from sweeps.report.statistics import Answer
 from sweeps.report.style import GREY, PALETTE
 from sweeps.report.table import COLUMNS, cell, ordered
 from sweeps.report.words import beside_released, purpose_fields, summary_sentences
@@ -42,15 +44,6 @@ class Section:
     absent: str
 
 
-@dataclass(frozen=True)
-class Findings:
-    """What is said of a sweep beside its figures."""
-
-    checks: Sequence[Check]
-    answers: Sequence[Answer]
-    survival: str  # what leaving out stopped trials would change; "" where none was stopped
-
-
 def sections(svgs: Mapping[str, str], absent: Mapping[str, str]) -> list[Section]:
     """svgs, absent: plate -> its drawing, or why there is none."""
     return [
@@ -66,7 +59,7 @@ def sections(svgs: Mapping[str, str], absent: Mapping[str, str]) -> list[Section
     ]
 
 
-def render(frames: SweepFrames, findings: Findings, figures: Sequence[Section]) -> str:
+def render(frames: SweepFrames, found: Findings, figures: Sequence[Section]) -> str:
     """The page."""
     environment = Environment(
         loader=PackageLoader("sweeps.report", "page"),
@@ -85,15 +78,20 @@ def render(frames: SweepFrames, findings: Findings, figures: Sequence[Section]) 
         fields=fields,
         summary=summary_sentences(frames),
         caption=frames.caption,
-        checks=_checks(findings.checks),
-        n_checks={s: sum(c.status == s for c in findings.checks) for s in _SYMBOLS},
+        checks=_checks(found.checks),
+        n_checks={s: sum(c.status == s for c in found.checks) for s in _SYMBOLS},
         paper=[s for s in shown if s.number],
         beyond=[s for s in shown if not s.number],
         absent=[s for s in figures if not s.svg],
         overlay=beside_released(frames),
-        questions=_questions(findings.answers),
-        margin=MARGIN,
-        survival=findings.survival,
+        questions=_questions(found.answers),
+        asked=any(answer.primary for answer in found.answers),
+        fraction=f"{FRACTION:g}",
+        margin=_margin(found.answers),
+        n_tests=n_exploratory(found.answers),
+        over=found.over,
+        survival=found.survival,
+        matched=found.matched,
         columns=_columns(frames.trials),
         rows=_rows(frames),
         gaps=frames.gaps,
@@ -118,40 +116,53 @@ def _colours() -> dict[str, tuple[str, str]]:
     return {f"--c{c[1:]}": (c, _DARK[c]) for c in (*PALETTE, GREY)}
 
 
+def _margin(answers: Sequence[Answer]) -> str:
+    """The smallest change that is of interest; "" where no gap is known to be above 0."""
+    margins = {f"{a.equivalence.margin:.3f}" for a in answers if a.equivalence is not None}
+    return " to ".join(sorted({min(margins), max(margins)})) if margins else ""
+
+
 def _questions(answers: Sequence[Answer]) -> list[dict[str, object]]:
-    """A question with its answers, the strata in their order."""
-    grouped: dict[str, list[Answer]] = {}
-    for answer in answers:
+    """A question with its answers, the strata in their order; first what was asked beforehand."""
+    grouped: dict[tuple[bool, str], list[Answer]] = {}
+    for answer in sorted(answers, key=lambda a: not a.primary):
         question = answer.question
-        grouped.setdefault(f"{question.y_name} and {question.x_name}", []).append(answer)
+        title = f"{question.y_name} and {question.x_name}"
+        title += ", at equal accuracy" if question.at_accuracy else ""
+        grouped.setdefault((answer.primary, title), []).append(answer)
     return [
-        {"title": title, "answers": [_answer(answer) for answer in group]}
-        for title, group in grouped.items()
+        {
+            "title": f"Asked beforehand: {title}" if primary else title,
+            "at_accuracy": group[0].question.at_accuracy,
+            "primary": primary,
+            "answers": [_answer(answer) for answer in group],
+        }
+        for (primary, title), group in grouped.items()
     ]
 
 
 def _answer(answer: Answer) -> dict[str, object]:
-    slope, equivalence = answer.slope, answer.equivalence
-    coefficients = {(c.kind, c.over): c for c in answer.correlations}
+    slope, small, names = answer.slope, answer.equivalence, answer.population.trainings
+    of = f", {names[0]}" if len(names) == 1 and slope is not None else ""
     return {
-        "stratum": answer.population.stratum,
+        "stratum": f"{answer.population.stratum}{of}",
         "n": answer.n,
         "verdict": answer.verdict,
         "sentence": sentence(answer),
         "change": "" if slope is None else f"{slope.change:+.3f}",
         "interval": "" if slope is None else f"{slope.low:+.3f} … {slope.high:+.3f}",
-        "p": "" if slope is None else _p(slope.p),
-        "equivalence": "" if equivalence is None else _p(equivalence.p),
+        "p": "" if slope is None else _p(answer.p),
+        "margin": "" if small is None else f"{small.margin:.3f}",
+        "equivalence": "" if small is None else _p(answer.p_equivalence),
         "correlations": [
             {
-                "over": over,
-                "kind": {"pearson": "Pearson", "spearman": "Spearman"}[kind],
+                "over": c.over,
+                "kind": {"pearson": "Pearson", "spearman": "Spearman"}[c.kind],
                 "value": f"{c.value:+.2f}",
-                "interval": f"{c.low:+.2f} … {c.high:+.2f}",
-                "p": _p(c.p),
+                "interval": "" if c.low != c.low else f"{c.low:+.2f} … {c.high:+.2f}",
                 "n": c.n,
             }
-            for (kind, over), c in coefficients.items()
+            for c in answer.correlations
         ],
     }
 

@@ -111,6 +111,7 @@ def _columns(table: pd.DataFrame) -> pd.DataFrame:
         "outcome": "completed",
         "source": SOURCE,
         "most_important_first": False,
+        "by_design": True,  # what is pruned by chance is no control of theirs
         "prune/sparsity": table["conv_sparsity"],
         "val/top1": top1,
         "val/top1_error": np.sqrt(top1 * (1 - top1) / _VAL_IMAGES),

@@ -3,54 +3,52 @@
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 
-from trainables.config import DATA_CRITERIA, FIRST_ORDER
+from trainables.replicates import differing, value_of
 
 Params = Mapping[str, str]
 """A trial's fields under their dotted names, as text."""
 
-# What has a column of its own, is part of `method`, or is among a recipe's first words.
+# Where trials that share these differ in anything but rate and draws, their recipe says it.
+_SHARED = ("method", "schedule", "prune.criterion", "retraining")
+# What these tell, or a recipe's first words.
 _TOLD = {
-    *("method", "rate", "schedule", "criterion", "retraining", "seed"),
-    *("prune.granularity", "prune.scope", "prune.criterion", "prune.rate", "prune.schedule"),
-    *("prune.rounds", "prune.most_important_first", "finetune", "rewind", "recalibrate_images"),
-    *("finetune.epochs", "finetune.optimizer", "finetune.lr"),
+    *("prune.granularity", "prune.scope", "prune.criterion", "prune.schedule"),
+    *("prune.most_important_first", "finetune.epochs", "finetune.optimizer", "finetune.lr"),
 }
 
 
 def recipes(trials: Sequence[Params]) -> list[str]:
-    """A recipe a trial: "3 epochs, sgd 0.005", and what else differs among the pruned ones."""
-    values: dict[str, set[str]] = defaultdict(set)
+    """A recipe a trial: "3 epochs, sgd 0.005", and what else differs among the pruned ones.
+
+    Pruned trials of one method, schedule, criterion and retraining with one recipe are replicates:
+    they differ in rate and draws alone.
+    """
+    groups: dict[tuple[str, ...], list[Params]] = defaultdict(list)
     for params in trials:
         if "prune.rate" in params:
-            for name, value in _own(params).items():
-                values[name].add(value)
-    differing = sorted(name for name, found in values.items() if len(found) > 1)
-    return [_recipe(params, differing) for params in trials]
+            is_finetuned = str("finetune.epochs" in params)
+            groups[(*(params.get(name, "") for name in _SHARED), is_finetuned)].append(params)
+    names = {name for group in groups.values() for name in differing(group)} - _TOLD
+    return [_recipe(params, sorted(names)) for params in trials]
 
 
-def _own(params: Params) -> dict[str, str]:
-    """The params that this trial depends on and that are not told elsewhere."""
-    criterion = params.get("prune.criterion")
-    return {
-        name: value
-        for name, value in params.items()
-        if name not in _TOLD
-        and not (name == "prune.samples_per_class" and criterion not in DATA_CRITERIA)
-        and not (name.startswith("prune.lrp") and criterion != "lrp")
-        and not (name == "prune.target" and criterion not in FIRST_ORDER)
-        and not (name == "prune.normalise" and value == "None")
-    }
-
-
-def _recipe(params: Params, differing: Sequence[str]) -> str:
+def _recipe(params: Params, names: Sequence[str]) -> str:
     words = []
     if "finetune.epochs" in params:
         rounds, epochs = params.get("prune.rounds", "1"), params["finetune.epochs"]
         times = "" if rounds == "1" else f"{rounds} × "
         words.append(f"{times}{epochs} epoch{'s' * (epochs != '1')}")
         words.append(f"{params.get('finetune.optimizer')} {params.get('finetune.lr')}")
-    own = _own(params) if "prune.rate" in params else {}
-    return ", ".join([*words, *(_said(name, own[name]) for name in differing if name in own)])
+        names = [name for name in names if name != "prune.rounds"]
+    if "prune.rate" in params:
+        values = {name: value_of(params, name) for name in names}
+        words += [_said(name, value) for name, value in values.items() if _tells(name, value)]
+    return ", ".join(words)
+
+
+def _tells(name: str, value: str) -> bool:
+    """Whether the trial has such a thing: one that is not recalibrated has no images for it."""
+    return value != "" and (name, value) not in {("recalibrate_images", "0"), ("prune.rounds", "1")}
 
 
 def _said(name: str, value: str) -> str:

@@ -9,6 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 
 from sweeps.report.frames import SweepFrames
+from sweeps.report.population import compared
 from sweeps.report.style import (
     COLOURS,
     ERRORS,
@@ -21,7 +22,6 @@ from sweeps.report.style import (
     in_order,
     named,
 )
-from trainables.config import METHODS
 
 _KEYS = ["method", "schedule", "criterion", "retraining", "recipe"]
 
@@ -53,23 +53,8 @@ class Series:
 
 
 def pruned(frames: SweepFrames) -> pd.DataFrame:
-    """The trials that are no baseline and no control, with the column `hue`.
-
-    Pruning by chance is a control, except where the sweep compares criteria. Where methods are
-    compared it is by the criterion that most trials have: others stand beside the controls.
-    """
-    trials = frames.trials
-    trials = trials[trials["method"].isin(METHODS) & ~trials["most_important_first"]]
-    meant = trials[trials["criterion"] != "random"]
-    by_criterion = meant["criterion"].nunique() > 1 and trials["method"].nunique() == 1
-    if not by_criterion and len(meant):
-        trials = meant[meant["criterion"] == leading_criterion(meant)]
-    return trials.assign(hue=trials["criterion"] if by_criterion else trials["method"])
-
-
-def leading_criterion(meant: pd.DataFrame) -> str:
-    """The criterion that most of the trials have that are not pruned by chance."""
-    return str(meant["criterion"].mode().iloc[0])
+    """The trials that are compared: no baseline and no control, with the column `hue`."""
+    return compared(frames.trials)
 
 
 def all_series(trials: pd.DataFrame) -> Iterator[Series]:

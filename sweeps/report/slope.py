@@ -1,37 +1,41 @@
-"""By how much does one quantity change over the range of another? Mixed model and equivalence."""
+"""By how much does one quantity change over the range of another? One line for each arm.
+
+What is asked of the rate is the mean slope of the arms that the study chose, each weighted alike;
+of accuracy, of which some arms have hardly any range, each arm weighs by the spread that it has.
+Every arm has an intercept of its own: arms are chosen and no sample of anything.
+"""
 
 import math
-import warnings
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
+import pandas as pd
 from scipy import stats
-from statsmodels.regression.linear_model import OLS
-from statsmodels.regression.mixed_linear_model import MixedLM
 
 from sweeps.report.population import Population
-from sweeps.report.relation import centred, varies
+from sweeps.report.trainings import MIN_TRAININGS, Estimate, over_trainings
 
 LEVEL = 0.95
-_MIXED = "mixed model, random intercept of each arm"
-_FIXED = "least squares, an intercept of its own for each arm"
-_PLAIN = "least squares, one intercept"
+SHORT = 0.5  # of the range: an arm that has less of it cannot tell what happens over it
 
 
 @dataclass(frozen=True)
 class Slope:
-    """The straight line through the trials, as the change of y from x_low to x_high.
+    """The straight line through the trials of each arm, as the change of y from x_low to x_high.
 
-    x_low, x_high: the widest range of x that one arm has (that all trials have, where intercepts
-    are shared): nothing is said beyond, nor of gaps between arms. low, high: 95 % interval of the
-    change. df: degrees of freedom of its t distribution: trials, less an
-    intercept of each arm, less one.
+    over: "trainings": a t test over the slopes of at least three trainings, of other trainings
+    too; "trials": within one training, of that training alone.
+    x_low, x_high: the widest range of x that one arm has, the same for all trainings. n_arms: arms
+    that have half of it or more; the others say nothing. low, high: 95 % interval of the change.
+    df: degrees of freedom of its t distribution. p_arms: of arms that all have one slope; NaN
+    where it cannot be tested. changes: of each training.
     """
 
-    how: str
-    note: str  # why not the mixed model, where it is not; else empty
+    over: Literal["trainings", "trials"]
     n: int
     n_arms: int
+    n_trainings: int
     x_low: float
     x_high: float
     change: float
@@ -39,114 +43,178 @@ class Slope:
     low: float
     high: float
     p: float
-    df: int
+    df: float
+    p_arms: float
+    changes: dict[str, float]
+
+
+def fit_slope(population: Population, *, alike: bool = True) -> Slope | None:
+    """The change of y over the range of x, over trainings where there are three or more.
+
+    alike: whether arms weigh alike, those that have half of the range or more; else all arms, by
+    their spread of x.
+
+    None where x or y does not vary within an arm, no degree of freedom is left, or there are two
+    trainings, which are asked one by one.
+    """
+    points = population.points
+    x, y = points["x"].to_numpy(float), points["y"].to_numpy(float)
+    arm, arms = pd.factorize(points["arm"], sort=True)
+    training, trainings = pd.factorize(points["training"], sort=True)
+    ends = arm_range(x, arm)
+    if ends is None or not varies(y):
+        return None
+    low, high = ends
+    # To numbers from 0 to 1, so that the change over the range is the coefficient.
+    cell, shortest = training * len(arms) + arm, SHORT if alike else 0.0
+    lines = _lines((x - low) / (high - low), y, cell, len(trainings), shortest)
+    told = np.isfinite(lines.slopes).any(axis=1)
+    slopes = lines.slopes[told]
+    if not told.any():
+        return None
+    weights = np.where(np.isfinite(slopes), 1.0 if alike else lines.spread[told], 0)
+    weights = weights / weights.sum(axis=1, keepdims=True)
+    means = (np.nan_to_num(slopes) * weights).sum(axis=1)
+    changes = dict(zip(map(str, trainings[told]), map(float, means), strict=True))
+    if len(slopes) >= MIN_TRAININGS:
+        found, p_arms = over_trainings(means), _arms_differ(slopes)
+    elif len(trainings) == 1:
+        found, p_arms = _within(lines, weights[0]), _lines_differ(lines)
+    else:
+        return None  # two are not pooled: each is asked by itself
+    if found is None:
+        return None
+    half = float(stats.t.ppf((1 + LEVEL) / 2, found.df)) * found.error
+    return Slope(
+        over="trials" if len(trainings) == 1 else "trainings",
+        n=len(x),
+        n_arms=int(np.isfinite(slopes).any(axis=0).sum()),
+        n_trainings=len(slopes),
+        x_low=low,
+        x_high=high,
+        change=found.value,
+        error=found.error,
+        low=found.value - half,
+        high=found.value + half,
+        p=found.p,
+        df=found.df,
+        p_arms=p_arms,
+        changes=changes,
+    )
+
+
+def varies(values: np.ndarray) -> bool:
+    """Whether values differ by more than rounding."""
+    return len(values) > 1 and bool(np.ptp(values) > 1e-12 * max(1.0, np.abs(values).max()))
+
+
+def arm_range(x: np.ndarray, arm: np.ndarray) -> tuple[float, float] | None:
+    """The widest range of one arm; None where no arm has two values. arm: int [trial]."""
+    if not len(x):
+        return None
+    low, high = _ends(x, arm)
+    widest = int(np.argmax(high - low))
+    apart = high[widest] - low[widest] > 1e-12 * max(1.0, float(np.abs(x).max()))
+    return (float(low[widest]), float(high[widest])) if apart else None
+
+
+def _ends(x: np.ndarray, group: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    low, high = np.full(group.max() + 1, np.inf), np.full(group.max() + 1, -np.inf)
+    np.minimum.at(low, group, x)
+    np.maximum.at(high, group, x)
+    return low, high
 
 
 @dataclass(frozen=True)
-class Equivalence:
-    """Two one-sided t tests (Schuirmann 1987) of a change of less than `margin` either way.
+class _Lines:
+    """The trials of arms that can tell, as deviations from the mean of their arm and training.
 
-    low, high: the 90 % interval; both tests reject at 5 % where it lies within ± margin.
+    arm: int [trial]. xx, xy, yy: sums of products over the trials of each of these arms. slopes,
+    spread (xx again): [training, arm], NaN where an arm cannot tell.
     """
 
-    margin: float
-    low: float
-    high: float
-    p: float
+    x: np.ndarray
+    y: np.ndarray
+    arm: np.ndarray
+    xx: np.ndarray
+    xy: np.ndarray
+    yy: np.ndarray
+    slopes: np.ndarray
+    spread: np.ndarray
 
-    @property
-    def equivalent(self) -> bool:
-        return self.p < 0.05
+
+def _lines(
+    x: np.ndarray, y: np.ndarray, cell: np.ndarray, n_trainings: int, shortest: float
+) -> _Lines:
+    """cell: int [trial], one for each arm of each training, training by training."""
+    low, high = _ends(x, cell)
+    size = np.bincount(cell)
+    tells = (size > 1) & (high - low >= max(shortest, 1e-9))
+    stays = tells[cell]
+    x, y, cell = x[stays], y[stays], cell[stays]
+    n = np.maximum(size, 1)
+    x = x - (np.bincount(cell, x, len(n)) / n)[cell]
+    y = y - (np.bincount(cell, y, len(n)) / n)[cell]
+    xx, xy, yy = (np.bincount(cell, part, len(n)) for part in (x * x, x * y, y * y))
+    shape = n_trainings, -(-len(n) // n_trainings)
+    slopes, spread = np.full((2, math.prod(shape)), np.nan)
+    slopes[: len(n)][tells], spread[: len(n)][tells] = xy[tells] / xx[tells], xx[tells]
+    sums = (part[tells] for part in (xx, xy, yy))
+    arm = (np.cumsum(tells) - 1)[cell]
+    return _Lines(x, y, arm, *sums, slopes.reshape(shape), spread.reshape(shape))
 
 
-def fit_slope(population: Population) -> Slope | None:
-    """y on x with a random intercept of each arm; seeds are the replicates within an arm.
+def _within(lines: _Lines, weights: np.ndarray) -> Estimate | None:
+    """The mean slope of the arms of one training, with its error. weights: of all arms.
 
-    The model is y = a + b x + u_arm + e, by REML. Where it cannot be fitted (one arm, no variance
-    between arms, no convergence) its intercepts are fixed instead, one for each arm. Intervals are
-    of a t and not of the normal distribution, which would be too sure of a dozen trials. None
-    where x or y does not vary or no degree of freedom is left.
+    Residuals are those of one slope for all arms; the variance is HC2, with the degrees of freedom
+    of Bell & McCaffrey 2002 (Survey Methodology 28:169), since noise may grow with x. Where slopes
+    of arms differ, what differs counts as noise: the interval is rather too wide.
     """
-    points, arms = population.points, population.arms
-    x, y = points["x"].to_numpy(float), points["y"].to_numpy(float)
-    if not varies(x) or not varies(y):
+    n_arms, x = len(lines.xx), lines.x
+    if len(x) - n_arms - 1 < 1:
         return None
-    low, high = _range(x, arms)
-    # To numbers near 1, so that the change over the range is the coefficient.
-    unit, scale = (x - low) / (high - low), float(y.std())
-    found = _fit(unit, (y - y.mean()) / scale, points["arm"].to_numpy(), arms)
-    if found is None:
-        return None
-    change, error, df, how, note = found
-    change, error = change * scale, error * scale
-    half = float(stats.t.ppf((1 + LEVEL) / 2, df)) * error
-    p = float(2 * stats.t.sf(abs(change) / error, df)) if error > 0 else 0.0
-    ends = (change - half, change + half)
-    return Slope(how, note, len(x), len(arms), low, high, change, error, *ends, p, df)
+    alike = lines.arm[:, None] == lines.arm[None, :]
+    left = np.eye(len(x)) - alike / alike.sum(axis=1) - np.outer(x, x) / (x @ x)
+    weight = x / lines.xx[lines.arm] * weights[weights > 0][lines.arm]
+    return robust(float(weight @ lines.y), weight, left, left @ lines.y)
 
 
-def equivalence(slope: Slope, margin: float) -> Equivalence:
-    """Is the change over the range smaller than `margin`? Raises ValueError unless it is > 0."""
-    if not 0 < margin < math.inf:
-        raise ValueError(f"the smallest change of interest must be positive, got {margin}")
-    half = float(stats.t.ppf(LEVEL, slope.df)) * slope.error
-    p = 0.0 if abs(slope.change) < margin else 1.0
-    if slope.error > 0:
-        above = stats.t.sf((slope.change + margin) / slope.error, slope.df)
-        below = stats.t.cdf((slope.change - margin) / slope.error, slope.df)
-        p = float(max(above, below))
-    return Equivalence(margin, slope.change - half, slope.change + half, p)
+def robust(value: float, weight: np.ndarray, left: np.ndarray, residual: np.ndarray) -> Estimate:
+    """An estimate weight @ y with its HC2 error.
+
+    left: [n, n], what makes residuals of y. A trial that is fitted exactly has no say in it.
+    """
+    kept = np.diag(left)
+    known = kept > 1e-9
+    scaled = np.where(known, weight / np.sqrt(np.where(known, kept, 1)), 0)
+    variance = float((scaled**2) @ residual**2)
+    together = np.outer(scaled, scaled) * left
+    df = float(np.trace(together) ** 2 / (together**2).sum())
+    return Estimate(value, math.sqrt(variance), df)
 
 
-def _range(x: np.ndarray, arms: list[np.ndarray]) -> tuple[float, float]:
-    widest = x[max(arms, key=lambda rows: float(np.ptp(x[rows])))]
-    over = widest if varies(centred(x, arms)) else x
-    return float(over.min()), float(over.max())
+def _lines_differ(lines: _Lines) -> float:
+    """p of the F test of one slope for all arms of a training."""
+    more, df = len(lines.xx) - 1, len(lines.x) - 2 * len(lines.xx)
+    if more < 1 or df < 1:
+        return math.nan
+    apart = float((lines.yy - lines.xy**2 / lines.xx).sum())
+    together = float(lines.yy.sum() - lines.xy.sum() ** 2 / lines.xx.sum())
+    if apart <= 1e-12 * together:
+        return math.nan
+    return float(stats.f.sf((together - apart) / more / (apart / df), more, df))
 
 
-Fit = tuple[float, float, int, str, str]
-
-
-def _fit(x: np.ndarray, y: np.ndarray, arm: np.ndarray, arms: list[np.ndarray]) -> Fit | None:
-    """(coefficient, standard error, df, how, note)."""
-    n, n_arms = len(x), len(arms)
-    if n_arms == 1:
-        return _least_squares(x, y, np.ones((n, 1)), _PLAIN, "there is one arm only")
-    if not varies(centred(x, arms)):
-        note = "no arm has more than one value to compare"
-        return _least_squares(x, y, np.ones((n, 1)), _PLAIN, note)
-    df = n - n_arms - 1
-    if df < 1:
-        return None
-    mixed = _mixed(x, y, arm)
-    if mixed is not None:
-        return (*mixed, df, _MIXED, "")
-    dummies = (arm[:, None] == np.unique(arm)[None, :]).astype(float)
-    note = "the variance between arms is too small, or the arms too few, for a mixed model"
-    return _least_squares(x, y, dummies, _FIXED, note)
-
-
-def _mixed(x: np.ndarray, y: np.ndarray, arm: np.ndarray) -> tuple[float, float] | None:
-    design = np.column_stack([np.ones_like(x), x])
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # what they warn of is looked at below
-        try:
-            result = MixedLM(y, design, groups=arm).fit(reml=True, method=["powell"])
-            between = float(result.cov_re[0, 0])
-            change, error = float(result.fe_params[1]), float(result.bse_fe[1])
-        except (np.linalg.LinAlgError, ValueError):
-            return None
-    if not result.converged or not (math.isfinite(error) and error > 0):
-        return None
-    # On the boundary its standard error is not to be trusted.
-    return (change, error) if between > 1e-6 * float(result.scale) else None
-
-
-def _least_squares(
-    x: np.ndarray, y: np.ndarray, intercepts: np.ndarray, how: str, note: str
-) -> Fit | None:
-    df = len(x) - intercepts.shape[1] - 1
-    if df < 1:
-        return None
-    result = OLS(y, np.column_stack([intercepts, x])).fit()
-    return float(result.params[-1]), float(result.bse[-1]), df, how, note
+def _arms_differ(slopes: np.ndarray) -> float:
+    """p of the F test of arms against arms within trainings, of those that all trainings have."""
+    table = slopes[:, np.isfinite(slopes).all(axis=0)]
+    n_trainings, n_arms = table.shape
+    if n_arms < 2:
+        return math.nan
+    means = table.mean(axis=0)
+    left = table - means - table.mean(axis=1, keepdims=True) + table.mean()
+    df = (n_arms - 1) * (n_trainings - 1)
+    noise = float((left**2).sum()) / df
+    between = n_trainings * float(((means - means.mean()) ** 2).sum()) / (n_arms - 1)
+    return float(stats.f.sf(between / noise, n_arms - 1, df)) if noise > 0 else math.nan

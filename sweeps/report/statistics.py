@@ -4,44 +4,49 @@ A verdict is of the change over the range that the trials have (see `slope.py`),
 correlation: it has an interval, so that it can say "none", and not only "not significant".
 """
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
 import pandas as pd
 
-from sweeps.report.population import STRATA, Population, choose
-from sweeps.report.relation import MIN_TRIALS, Correlation, centred, correlations
-from sweeps.report.slope import Equivalence, Slope, equivalence, fit_slope
+from sweeps.primary import AGAINST, OUTCOMES, Primary
+from sweeps.report.margin import Equivalence, Gap, equivalence, gaps
+from sweeps.report.matched import fit_matched, with_halves
+from sweeps.report.population import STRATA, Population, choose, prepared
+from sweeps.report.relation import MIN_TRIALS, Correlation, correlations
+from sweeps.report.slope import Slope, fit_slope
+from sweeps.report.trainings import MIN_TRAININGS
 from sweeps.report.values import is_pruned, number
 
 Verdict = Literal["related", "related, but little", "equivalent to none", "undecided", "unknown"]
 
-MARGIN = 0.02
-"""Smallest change of MIS over the range that is of interest.
+ERROR = 0.05
+"""How often a primary answer is wrong, and how often any of the exploratory ones is."""
 
-A fifth of the spread of 835 networks' means, 0.80 to 0.91 (Zimmermann, Klindt & Brendel 2024,
-Fig. 3): a smaller change would not show among them.
-"""
+_RATES = {"prune/sparsity": "measured sparsity", "rate": "nominal rate"}
 
 
 @dataclass(frozen=True)
 class Question:
-    """Whether y goes with x. margin: smallest change of y of interest; None: none is stated."""
+    """Whether y goes with x; at_accuracy: at equal accuracy."""
 
     x: str
     y: str
     x_name: str
     y_name: str
-    margin: float | None = MARGIN
+    at_accuracy: bool = False
 
 
 @dataclass(frozen=True)
 class Answer:
     """What the trials of one stratum say to one question.
 
-    unknown: why there is no slope, where there is none.
-    other_way: methods within whose arms y goes the other way than the slope.
+    The population is of one training where there are fewer than three. p, p_equivalence: of no
+    relation, and of a change of the margin or more; adjusted for all that is asked (`judged`), NaN
+    where there is none. n_tests: how many they were adjusted for. unknown: why there is no slope,
+    where there is none. other_way: methods within whose arms y goes the other way than the slope.
     """
 
     question: Question
@@ -52,6 +57,10 @@ class Answer:
     verdict: Verdict
     unknown: str
     other_way: tuple[str, ...]
+    primary: bool = False
+    p: float = float("nan")
+    p_equivalence: float = float("nan")
+    n_tests: int = 1
 
     @property
     def n(self) -> int:
@@ -65,87 +74,157 @@ def rate_column(trials: pd.DataFrame) -> str:
     return "rate" if (unmeasured & np.isfinite(number(trials, "rate"))).any() else "prune/sparsity"
 
 
-def questions(rate: str = "prune/sparsity", margin: float = MARGIN) -> tuple[Question, ...]:
-    """The four that every report asks.
+def questions(rate: str = "prune/sparsity") -> tuple[Question, ...]:
+    """Those that every report asks, the last at matched accuracy.
 
     Of MIS itself and of its change against the same units of the dense network: the first also
     moves when pruning only selects which units are left, the second does not.
     rate: the column that says how much is pruned; "rate" is what was asked for, where no sparsity
     was measured. Raises ValueError for another column.
     """
-    names = {"prune/sparsity": "measured sparsity", "rate": "nominal rate"}
-    if rate not in names:
-        raise ValueError(f"rate must be one of {', '.join(names)}, got {rate!r}")
-    mis = {"mis/mean": "MIS", "mis/change": "change of MIS of the same units"}
-    return tuple(
-        Question(x, y, x_name, y_name, margin)
-        for x, x_name in ((rate, names[rate]), ("val/top1", "top-1 accuracy"))
-        for y, y_name in mis.items()
+    if rate not in _RATES:
+        raise ValueError(f"rate must be one of {', '.join(_RATES)}, got {rate!r}")
+    alone = tuple(
+        Question(x, y, x_name, y_name)
+        for x, x_name in ((rate, _RATES[rate]), ("val/top1", "top-1 accuracy"))
+        for y, y_name in OUTCOMES.items()
     )
+    change = "mis/change"
+    return (*alone, Question(rate, change, _RATES[rate], OUTCOMES[change], at_accuracy=True))
 
 
 def answers(
-    trials: pd.DataFrame,
-    *,
-    rate: str = "prune/sparsity",
-    margin: float = MARGIN,
-    seed: int = 0,
+    trials: pd.DataFrame, *, rate: str = "prune/sparsity", primary: Primary | None = None
 ) -> tuple[Answer, ...]:
     """Every question, of all pruned trials, of the retrained and of those not retrained.
 
-    trials: as in `SweepFrames`, or `published_trials()`. seed: of the bootstrap. Nothing is
-    corrected for the number of questions: each interval is right 95 times in 100 on its own.
+    trials: as in `SweepFrames`, or `published_trials()`. primary: the question that the study
+    named beforehand; None: all answers are exploratory.
     Never raises for what the trials lack: the answer says what is missing.
     """
-    return tuple(
-        answer(trials, question, stratum, seed=seed)
-        for question in questions(rate, margin)
+    trials = prepared(trials)
+    known = gaps(trials)
+    found = [
+        replace(
+            each,
+            primary=is_primary(question, stratum, primary),
+            correlations=() if question.at_accuracy else correlations(each.population),
+        )
+        for question in questions(rate)
         for stratum in STRATA
+        for each in asked(question, choose(trials, question.x, question.y, stratum), known)
+    ]
+    return judged(found)
+
+
+def is_primary(question: Question, stratum: str, primary: Primary | None) -> bool:
+    """Whether it is what the study named beforehand."""
+    against = AGAINST[0] if question.x in _RATES else AGAINST[1]
+    against = AGAINST[2] if question.at_accuracy else against
+    return primary == Primary(question.y, against, stratum)
+
+
+def asked(
+    question: Question, population: Population, known: Mapping[str, Gap]
+) -> tuple[Answer, ...]:
+    """The answers before anything is judged, without their correlations: one, or one for each of
+    two trainings."""
+    if question.at_accuracy:
+        population = with_halves(population)
+    names = population.trainings
+    if len(names) < 2 or len(names) >= MIN_TRAININGS:
+        return (_answer(question, population, known),)
+    return tuple(
+        _answer(question, population.only(population.points["training"] == name), known)
+        for name in names
     )
 
 
-def answer(
-    trials: pd.DataFrame, question: Question, stratum: str = "all", *, seed: int = 0
-) -> Answer:
-    """One question of one stratum."""
-    population = choose(trials, question.x, question.y, stratum)
-    found = decide(question, population)
-    return replace(found, correlations=correlations(population, seed=seed))
-
-
-def decide(question: Question, population: Population) -> Answer:
-    """The answer without its correlations.
-
-    related: the 95 % interval of the change leaves out 0; "but little" where two one-sided tests
-    say that it is smaller than the margin. equivalent to none: they say so, and the interval
-    holds 0. undecided: neither. unknown: there is no slope.
-    """
-    slope = fit_slope(population)
-    if slope is None:
-        unknown = _why_not(question, population)
-        return Answer(question, population, (), None, None, "unknown", unknown, ())
-    tested = None if question.margin is None else equivalence(slope, question.margin)
-    small = tested is not None and tested.equivalent
-    verdict: Verdict
-    if slope.p < 0.05:
-        verdict = "related, but little" if small else "related"
+def _answer(question: Question, population: Population, known: Mapping[str, Gap]) -> Answer:
+    found: Slope | str | None
+    if question.at_accuracy:
+        found = fit_matched(population)
     else:
-        verdict = "equivalent to none" if small else "undecided"
-    other_way = _other_way(population, slope) if verdict.startswith("related") else ()
-    return Answer(question, population, (), slope, tested, verdict, "", other_way)
+        found = fit_slope(population, alike=question.x in _RATES)
+    if not isinstance(found, Slope):
+        why = found or _why_not(question, population)
+        return Answer(question, population, (), None, None, "unknown", why, ())
+    small = equivalence(found, known)
+    way = () if question.at_accuracy else _other_way(population, found)
+    return Answer(question, population, (), found, small, "undecided", "", way)
+
+
+def decide(
+    question: Question, population: Population, known: Mapping[str, Gap] | None = None
+) -> tuple[Answer, ...]:
+    """The answers to one question as if nothing else were asked: at 5 % each."""
+    found = asked(question, population, known or {})
+    return tuple(judged([replace(each, primary=True)])[0] for each in found)
+
+
+def judged(found: Sequence[Answer]) -> tuple[Answer, ...]:
+    """The answers with their verdicts.
+
+    The primary question is tested at 5 %, by Holm's correction over its trainings where it has
+    two answers; all that is exploratory by Holm's over all of its tests together (Holm 1979).
+    related: there is a change; "but little" where it is smaller than the margin. equivalent to
+    none: it is smaller than the margin, and no change is not ruled out. undecided: neither.
+    """
+    first = [each for each in found if each.primary]
+    rest = [each for each in found if not each.primary]
+    # At most one of the two can be wrong of a question, so each has all of the error.
+    related, small = holm(_p(first)), holm(_small(first))
+    both = holm([*_p(rest), *_small(rest)])
+    n_tests = int(np.isfinite(both).sum())
+    judgements = [
+        (each, p, p_small, int(np.isfinite(_p(first)).sum()))
+        for each, p, p_small in zip(first, related, small, strict=True)
+    ]
+    judgements += [
+        (each, p, p_small, n_tests)
+        for each, p, p_small in zip(rest, both[: len(rest)], both[len(rest) :], strict=True)
+    ]
+    by_id = {
+        id(each): replace(each, p=p, p_equivalence=p_small, n_tests=n, verdict=verdict(p, p_small))
+        for each, p, p_small, n in judgements
+    }
+    return tuple(by_id[id(each)] for each in found)
+
+
+def _p(found: Sequence[Answer]) -> list[float]:
+    return [float("nan") if each.slope is None else each.slope.p for each in found]
+
+
+def _small(found: Sequence[Answer]) -> list[float]:
+    return [float("nan") if each.equivalence is None else each.equivalence.p for each in found]
+
+
+def holm(p: Sequence[float]) -> list[float]:
+    """Adjusted p values; NaN stays, and is no test."""
+    values = np.asarray(p, dtype=float)
+    order = np.argsort(values)[: int(np.isfinite(values).sum())]
+    steps = values[order] * np.arange(len(order), 0, -1)
+    adjusted = np.full(len(values), np.nan)
+    adjusted[order] = np.minimum(np.maximum.accumulate(steps), 1)
+    return [float(value) for value in adjusted]
+
+
+def verdict(p: float, p_small: float) -> Verdict:
+    """p: of no relation; p_small: of a change of the margin or more; NaN where there is none."""
+    if np.isnan(p):
+        return "unknown"
+    if p < ERROR:
+        return "related, but little" if p_small < ERROR else "related"
+    return "equivalent to none" if p_small < ERROR else "undecided"
 
 
 def _other_way(population: Population, slope: Slope) -> tuple[str, ...]:
-    points, arms = population.points, population.arms
-    x = centred(points["x"].to_numpy(), arms)
-    y = centred(points["y"].to_numpy(), arms)
-    together = (
-        pd.DataFrame({"method": points["method"], "xy": x * y * slope.change})
-        .groupby("method")["xy"]
-        .agg(["sum", "size"])
-    )
-    against = together[(together["sum"] < 0) & (together["size"] >= MIN_TRIALS)]
-    return tuple(against.index)
+    """Methods of several trials within whose arms y goes the other way."""
+    points = population.points
+    inside = points[["x", "y"]] - points.groupby(["training", "arm"])[["x", "y"]].transform("mean")
+    together = (inside["x"] * inside["y"] * slope.change).groupby(points["method"])
+    table = together.agg(["sum", "size"])
+    return tuple(table.index[(table["sum"] < 0) & (table["size"] >= MIN_TRIALS)])
 
 
 def _why_not(question: Question, population: Population) -> str:
@@ -155,38 +234,7 @@ def _why_not(question: Question, population: Population) -> str:
     for column, name in (("x", question.x_name), ("y", question.y_name)):
         if len(points) > 1 and points[column].nunique() == 1:
             return f"{name} is {points[column].iloc[0]:.3g} in all of them"
-    arms = len(population.arms)
-    return f"a line through {_count(arms, 'arm')} needs {max(arms, 1) + 2} trials at least"
-
-
-def _count(n: int, noun: str) -> str:
-    return f"{n} {noun}" if n == 1 else f"{n} {noun}s"
-
-
-@dataclass(frozen=True)
-class Survivorship:
-    """What would be concluded, had the trials that were stopped early been left out."""
-
-    n_stopped: int
-    with_stopped: Answer
-    without_stopped: Answer
-
-    @property
-    def changes(self) -> bool:
-        """Whether the conclusion would be another: another verdict, or another direction."""
-        both = (self.with_stopped, self.without_stopped)
-        return _conclusion(both[0]) != _conclusion(both[1])
-
-
-def survivorship(trials: pd.DataFrame, question: Question, stratum: str = "all") -> Survivorship:
-    """Ask a question twice: of all scored trials, and of those that were not stopped."""
-    everyone = choose(trials, question.x, question.y, stratum)
-    stopped = everyone.points["outcome"] == "stopped"
-    survivors = replace(everyone, points=everyone.points[~stopped].reset_index(drop=True))
-    return Survivorship(int(stopped.sum()), decide(question, everyone), decide(question, survivors))
-
-
-def _conclusion(found: Answer) -> tuple[str, bool]:
-    if found.slope is None or not found.verdict.startswith("related"):
-        return found.verdict, False
-    return found.verdict, found.slope.change > 0
+    if (points.groupby("arm")["x"].nunique() < 2).all():
+        return f"no arm has two values of {question.x_name} to compare"
+    arms = population.n_arms
+    return f"lines through {arms} arm{'s' * (arms != 1)} need {arms + 2} trials at least"

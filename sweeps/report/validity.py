@@ -1,7 +1,8 @@
 """Can the numbers be trusted? One check a way in which such a study goes wrong.
 
 The ways are those found in released studies: masks that grew back, a dense network that was
-another one, no retrained control, dead units that score near 1, values typed in, one seed.
+another one, no retrained control, dead units that score near 1, values typed in, one training;
+and trials of one sweep that were not made alike.
 """
 
 from collections.abc import Mapping
@@ -15,10 +16,10 @@ from sweeps.report.checks_of_design import (
     check_masks,
     check_retrained_control,
     check_same_dense,
-    check_seeds,
     check_sparsity,
     check_trials,
 )
+from sweeps.report.checks_of_making import check_made_alike, check_trainings
 from sweeps.report.checks_of_scores import (
     check_dead_units,
     check_probe_images,
@@ -41,8 +42,8 @@ def checks(
     """All checks, in the order in which a reader asks.
 
     trials: as in `SweepFrames`, or `published_trials()`. Of the trials' params those are read, by
-    their dotted names, that stand as columns: prune.held, network.…, data.probe_images,
-    data.val_images, score.n_tasks, score.n_explanations. units: trial key -> table of its units.
+    their dotted names, that stand as columns: prune.held, network.…, data.…, score.…; and the tags
+    device, precision, torch and code. units: trial key -> table of its units.
     missing, failed: planned trials without a finished run.
     What the trials do not tell is "unknown"; nothing is raised for it.
     """
@@ -60,5 +61,6 @@ def checks(
         check_shuffled(trials),
         check_probe_images(trials),
         check_validation_images(trials),
-        check_seeds(trials),
+        check_made_alike(trials),
+        check_trainings(trials),
     ]

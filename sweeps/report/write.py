@@ -1,6 +1,5 @@
 """Write a report: to the terminal, to files, to the sweep's parent run."""
 
-from collections.abc import Sequence
 from pathlib import Path
 
 import pandas as pd
@@ -12,16 +11,14 @@ from sweeps.notes import NOTE, note_tags
 from sweeps.report.check import Check
 from sweeps.report.description import description
 from sweeps.report.files import PAGE, note_made_of, replaced, report_folder, written
+from sweeps.report.findings import Findings, findings, statistics_table
 from sweeps.report.frames import SweepFrames, latest_sweep, load_frames, open_tracker
-from sweeps.report.page import Findings, render, sections
+from sweeps.report.page import render, sections
 from sweeps.report.plates import PLATES
 from sweeps.report.published import published_frames, published_trials
-from sweeps.report.sentences import sentence, survivorship_sentence
-from sweeps.report.statistics import Answer, answers, questions, rate_column, survivorship
 from sweeps.report.style import save_titled, shows_released
 from sweeps.report.svg import inline_svg
 from sweeps.report.table import summary, terminal_table
-from sweeps.report.validity import checks
 from sweeps.report.words import beside_released, trial_sentence
 from sweeps.tracking import Tracker, Unavailable
 from sweeps.uploads import upload
@@ -35,11 +32,11 @@ def write_report(tracker: Tracker, sweep_run: Run, results: Path, console: Conso
     """Page, tables and figures of a sweep; returns their folder, which is logged to the run."""
     frames = load_frames(tracker, sweep_run)
     folder = report_folder(results, tracker.study)
-    findings = write_files(frames, folder)
-    if _log(tracker, sweep_run, frames, findings, folder, console):
+    found = write_files(frames, folder)
+    if _log(tracker, sweep_run, frames, found, folder, console):
         runs = dict(zip(frames.trials["key"], frames.trials["run_id"], strict=True))
         note_made_of(folder, frames.sweep_key, runs)
-    _print(frames, findings, folder, console)
+    _print(frames, found, folder, console)
     return folder
 
 
@@ -60,22 +57,13 @@ def report_published(results: Path, console: Console) -> int:
 
 def write_files(frames: SweepFrames, folder: Path) -> Findings:
     """The page, and beside it the figures as PNG and SVG, the tables as CSV and Parquet."""
-    findings = _findings(frames)
+    found = findings(frames)
     with replaced(folder, {PAGE[:-5], *_TABLES, *(plate.name for plate in PLATES)}) as partial:
-        _write_tables(frames, findings, partial)
+        _write_tables(frames, found, partial)
         svgs, absent = _write_figures(frames, partial)
-        page = render(frames, findings, sections(svgs, absent))
+        page = render(frames, found, sections(svgs, absent))
         (partial / PAGE).write_text(page, encoding="utf-8")
-    return findings
-
-
-def _findings(frames: SweepFrames) -> Findings:
-    units = {str(key): own for key, own in frames.units.groupby("key", observed=True)}
-    failed = int((frames.unfinished["status"] == "FAILED").sum())
-    made = checks(frames.trials, units=units, missing=frames.missing, failed=failed)
-    rate = rate_column(frames.trials)
-    survival = survivorship_sentence(survivorship(frames.trials, questions(rate)[0]))
-    return Findings(made, answers(frames.trials, rate=rate), survival)
+    return found
 
 
 def _write_figures(frames: SweepFrames, folder: Path) -> tuple[dict[str, str], dict[str, str]]:
@@ -105,11 +93,11 @@ def _write_figures(frames: SweepFrames, folder: Path) -> tuple[dict[str, str], d
     return svgs, absent
 
 
-def _write_tables(frames: SweepFrames, findings: Findings, folder: Path) -> None:
+def _write_tables(frames: SweepFrames, found: Findings, folder: Path) -> None:
     tables = {
         "trials": summary(frames.trials),
-        "statistics": _statistics_table(findings.answers),
-        "validity": pd.DataFrame(findings.checks, columns=list(Check.__annotations__)),
+        "statistics": statistics_table(found.answers),
+        "validity": pd.DataFrame(found.checks, columns=list(Check.__annotations__)),
     }
     tables |= {"epochs": frames.epochs} if len(frames.epochs) else {}
     for name, table in tables.items():
@@ -120,35 +108,17 @@ def _write_tables(frames: SweepFrames, findings: Findings, folder: Path) -> None
         frames.units.to_parquet(folder / "units.parquet", index=False)
 
 
-def _statistics_table(found: Sequence[Answer]) -> pd.DataFrame:
-    rows = []
-    for answer in found:
-        slope, question = answer.slope, answer.question
-        row: dict[str, object] = {"x": question.x, "y": question.y, "n": answer.n}
-        row |= {"trials": answer.population.stratum, "verdict": answer.verdict}
-        row["said"] = sentence(answer)
-        if slope is not None:
-            row |= {"change": slope.change, "low": slope.low, "high": slope.high, "p": slope.p}
-        if answer.equivalence is not None:
-            row["p_equivalence"] = answer.equivalence.p
-        for each in answer.correlations:
-            name = f"{each.kind} {each.over}"
-            row |= {name: each.value, f"{name} low": each.low, f"{name} high": each.high}
-        rows.append(row)
-    return pd.DataFrame(rows)
-
-
 def _log(
     tracker: Tracker,
     sweep_run: Run,
     frames: SweepFrames,
-    findings: Findings,
+    found: Findings,
     folder: Path,
     console: Console,
 ) -> bool:
     """The files and the description of the parent run; a server that refuses stops nothing."""
     run_id, experiment = sweep_run.info.run_id, tracker.experiment_id
-    said = description(frames, findings.checks, experiment, run_id, f"report/{PAGE}")
+    said = description(frames, found.checks, experiment, run_id, f"report/{PAGE}")
     try:
         sent = upload(tracker.client, run_id, folder, written(folder), "report")
         if refused := [why_not for _, why_not in sent if why_not]:
@@ -170,14 +140,14 @@ def _log(
     return True
 
 
-def _print(frames: SweepFrames, findings: Findings, folder: Path, console: Console) -> None:
+def _print(frames: SweepFrames, found: Findings, folder: Path, console: Console) -> None:
     table = summary(frames.trials)
     title = f"{frames.study}: {len(table)} trials"
     if frames.missing:
         title += f", {frames.missing} more are not finished"
     console.print(terminal_table(table, title))
     console.print(escape(frames.caption), soft_wrap=True)
-    for check in findings.checks:
+    for check in found.checks:
         if check.status == "failed":
             console.print(f"[red]✗ {check.name}:[/] {escape(check.said)}", soft_wrap=True)
     console.print(

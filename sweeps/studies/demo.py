@@ -15,6 +15,7 @@ Expected  Without fine-tuning accuracy falls with the rate, and most of the fall
           trained for so short a time no criterion is clearly so: filters are nearly interchangeable
           (rate 0.25: chance .71, LRP .75, L1 .73, Taylor .64, each good to .035). The trained
           network's MIS is above that of a random one, and far more of its units detect a concept.
+Asked     Does the MIS of the same units change with sparsity, in networks that were retrained?
 Cost      Nine minutes on two CPU cores with bf16 (AVX512-BF16), up to twenty on two without; 2.5 GB
           of disk.
 Command   make sweep

@@ -14,6 +14,9 @@ Source    Frankle & Bau 2019 (arXiv 1907.00262). Theirs is the question, the net
           on ImageNet concepts are those of a Broden folder.
 Expected  Their finding: the number of units and of concepts holds until more than 90 % of the
           weights are gone and accuracy falls.
+Asked     Does the MIS of the same units change with sparsity, in networks that were retrained? (One
+          network at the last round: the report cannot say. Its figure over density is a
+          description.)
 Cost      374 epochs of 1,200 images in all, and 36 dissections: two to three hours on two CPU cores
           (`make plan STUDY=dissecting` says how long on yours), half of it with five rounds; on
           ImageNet days of eight GPUs a level.

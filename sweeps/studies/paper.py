@@ -19,6 +19,8 @@ Expected  Dense top-1 0.698. Their retrained networks at rates .2 .4 .6 .8: unst
           .717 .676, structured .701 .664 .591 .443; connection (.724 .722 .723 .705) was not held.
           In rounds: unstructured .686 at an actual .838, structured .469 at .763.
           MIS of the dense network near 0.9 (their 0.70 is of harder ranks and another network).
+Asked     Does the MIS of the same units change with sparsity, in networks that were retrained? Of
+          one dense network: all seeds start from the same weights.
 Cost      Tens of GPU-hours a fine-tuned trial: `make plan STUDY=paper`. 370 GB of disk for images
           that are decoded once (SET=data.packed=None does without, and reads a tenth as fast).
 Command   make sweep STUDY=paper DATA=/path/to/imagenet     (with `make dreamsim` once)

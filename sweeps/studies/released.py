@@ -23,11 +23,14 @@ Expected  The trials that are not held end with a sparsity near 0 whatever their
           logs .703 and .674 with Adam at rate 0.2, of which 621 of 8,300 units are dead; with SGD,
           where hardly any died, they agree. `mis/n_constant_scored` counts such units, and
           `mis/constant_mean` says what they score.
+Asked     Does MIS change with sparsity, in networks that were retrained? As they asked it: of
+          whichever units are left.
 Cost      Tens of GPU-hours a trial on ImageNet; without DATA on generated images, 64 px, three
           epochs a round: about half an hour on two CPU cores.
 Command   make sweep STUDY=released [DATA=/path/to/imagenet]
 """
 
+from sweeps.primary import Primary
 from sweeps.studies import demo, paper
 from sweeps.sweep import Grid, Sweep, axis, methods
 
@@ -51,6 +54,7 @@ STUDY = Sweep(
     purpose=__doc__,
     base=demo.STUDY.base,
     on_folder=paper.BASE,
+    primary=Primary(outcome="mis/mean"),
     grids=(
         Grid(
             {

@@ -9,10 +9,13 @@ Source    The second scenario of Yeom et al. 2021 (arXiv 1912.08881): filters of
           from layer to layer). Ours: the network, the images, two rates.
 Expected  LRP needs two to five images a class for its final accuracy; gradients need many more;
           magnitude, which needs none, is a strong baseline; most important first ends at chance.
+Asked     Does the MIS of the same units change with sparsity, where nothing is trained again? Which
+          criterion is better is exploratory: the best of many, on the trainings that chose it.
 Cost      About twenty minutes on two CPU cores, half of them the three dense networks.
 Command   make sweep STUDY=scarce [DATA=/path/to/imagenet]
 """
 
+from sweeps.primary import Primary
 from sweeps.studies import demo, paper
 from sweeps.sweep import Grid, Sweep, axis, methods
 from trainables.config import TrialConfig
@@ -42,6 +45,7 @@ STUDY = Sweep(
     purpose=__doc__,
     base=as_pruned(demo.STUDY.base),
     on_folder=as_pruned(paper.BASE),
+    primary=Primary(networks="not retrained"),
     grids=(
         Grid(
             {

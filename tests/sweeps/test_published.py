@@ -20,7 +20,7 @@ def trials():
 def pearson(trials, x, stratum, over="pooled"):
     population = choose(trials, x, "mis/mean", stratum)
     found = {c.over: c for c in correlations(population) if c.kind == "pearson"}[over]
-    return len(population.points), round(found.value, 2), found.p
+    return len(population.points), round(found.value, 2)
 
 
 def test_every_released_point_is_there_once_and_in_our_words(trials):
@@ -75,25 +75,20 @@ def test_what_is_wrong_with_a_point_is_flagged(trials):
 
 def test_no_relation_does_not_survive(trials):
     """The coefficients of a re-analysis by hand, to its two digits."""
-    assert pearson(trials, RATE, "all")[:2] == (28, 0.48)
-    assert pearson(trials, RATE, "all")[2] == pytest.approx(0.010, abs=5e-4)
-    assert pearson(trials, RATE, "all", "within arms")[:2] == (28, 0.70)
-    assert pearson(trials, RATE, "retrained")[:2] == (20, 0.55)
-    assert pearson(trials, RATE, "retrained")[2] == pytest.approx(0.012, abs=5e-4)
-    assert pearson(trials, "val/top1", "retrained")[:2] == (20, -0.96)
-    assert pearson(trials, "val/top1", "retrained")[2] < 1e-10
-    assert pearson(trials, "val/top1", "all")[:2] == (28, 0.16)
+    assert pearson(trials, RATE, "all") == (28, 0.48)
+    assert pearson(trials, RATE, "all", "within arms") == (28, 0.70)
+    assert pearson(trials, RATE, "retrained") == (20, 0.55)
+    assert pearson(trials, "val/top1", "retrained") == (20, -0.96)
+    assert pearson(trials, "val/top1", "all") == (28, 0.16)
 
 
 def test_mended_points_say_it_more_clearly(trials):
     dead_units_left_out = trials["mis/without_dead_units"].fillna(trials["mis/mean"])
     mended = trials.assign(**{"mis/mean": dead_units_left_out})
-    assert pearson(mended, RATE, "retrained")[:2] == (20, 0.65)
+    assert pearson(mended, RATE, "retrained") == (20, 0.65)
     right = without_faults(trials)
-    assert pearson(right, RATE, "retrained")[:2] == (12, 0.82)
-    assert pearson(right, RATE, "retrained")[2] == pytest.approx(0.001, abs=5e-4)
-    assert pearson(right, "val/top1", "retrained")[:2] == (12, -0.96)
-    assert pearson(right, "val/top1", "retrained")[2] == pytest.approx(7e-7, abs=5e-8)
+    assert pearson(right, RATE, "retrained") == (12, 0.82)
+    assert pearson(right, "val/top1", "retrained") == (12, -0.96)
 
 
 def test_the_sentences_say_it_with_its_limits(trials):
@@ -102,11 +97,13 @@ def test_the_sentences_say_it_with_its_limits(trials):
     }
     rate, top1 = found[RATE, "mis/mean", "all"], found["val/top1", "mis/mean", "retrained"]
     assert rate.verdict == "related" and top1.verdict == "related"
-    assert sentence(rate).startswith("MIS rises with nominal rate over 28 pruned networks (7 arms")
-    assert "One seed" in sentence(rate)
+    start = "MIS rises with nominal rate within this training over 28 pruned networks (7 arms"
+    assert sentence(rate).startswith(start)
+    assert "How another training would come out is not known" in sentence(rate)
     assert "8 of them with masks that were not held" in sentence(rate)
     assert "3 typed in by hand" in sentence(rate)
-    assert sentence(top1).startswith("MIS falls with top-1 accuracy over 20 retrained networks")
+    start = "MIS falls with top-1 accuracy within this training over 20 retrained networks"
+    assert sentence(top1).startswith(start)
     # Retrained and as pruned lie on two levels, and their mixture hides what goes on in both.
     assert "Pooled over arms of different levels Pearson is +0.16" in sentence(
         found["val/top1", "mis/mean", "all"]

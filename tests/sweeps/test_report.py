@@ -25,6 +25,7 @@ from rich.console import Console
 
 from sweeps.report import load, report_published, report_study
 from sweeps.report.cost_figures import pareto_front
+from sweeps.report.findings import findings
 from sweeps.report.frames import _caption
 from sweeps.report.page import render, sections
 from sweeps.report.plates import PLATES
@@ -37,8 +38,11 @@ from sweeps.report.svg import inline_svg
 from sweeps.report.table import COLUMNS, summary, terminal_table
 from sweeps.report.unit_figures import _name_blocks
 from sweeps.report.words import purpose_fields, summary_sentences
-from sweeps.report.write import PAGE, _findings, write_files
+from sweeps.report.write import PAGE, write_files
+from sweeps.studies import load_study
 from sweeps.tracking import Tracker
+from trainables.config import flat_params
+from trainables.replicates import arms
 
 SMALL = {"methods": ("unstructured", "structured"), "rates": (0.5, 0.9), "channels": 3}
 
@@ -72,7 +76,7 @@ def logged(few, tmp_path_factory):
 
 def page_of(frames):
     """The page without its figures, which take seconds."""
-    return render(frames, _findings(frames), sections({}, {}))
+    return render(frames, findings(frames), sections({}, {}))
 
 
 def drawn(frames):
@@ -383,6 +387,27 @@ def test_recipes_say_what_differs_and_nothing_else():
         "held",
         "3 epochs, sgd 0.005",
     ]
+
+
+def test_trials_that_differ_in_anything_but_rate_and_draws_are_no_replicates():
+    base = load_study("demo").expand()[-1].replace({"prune.criterion": "l1"})
+    base = base.replace({"prune.most_important_first": False})
+    changes = (
+        {},
+        {"recalibrate_images": 256},
+        {"prune.schedule": "iterative", "prune.rounds": 2},
+        {"prune.schedule": "iterative", "prune.rounds": 3},
+        {"prune.exclude": ("conv2",)},
+        {"score.n_tasks": 10},
+        {"compute.precision": "bf16"},
+    )
+    params = [flat_params(base.replace(change)) for change in changes]
+    kinds = [(p["schedule"], recipe) for p, recipe in zip(params, recipes(params), strict=True)]
+    assert len(set(kinds)) == len(changes) == len(set(arms(params)))
+    assert kinds[2] == ("iterative", "precision auto, rounds 2, recalibrate images 512, n tasks 20")
+    alike = ({"seed": 1}, {"data.seed": 1}, {"prune.rate": 0.9}, {"compute.threads": 1})
+    same = [params[0], *(flat_params(base.replace(change)) for change in alike)]
+    assert len(set(recipes(same))) == len(set(arms(same))) == 1
 
 
 def test_the_summary_names_the_sparsest_network_that_is_as_good(frames):
@@ -768,7 +793,7 @@ def test_what_there_is_is_shown_and_what_is_missing_is_said(name):
             assert found.endswith(".") and len(found) > 20, plate
         elif name in ("NaN metrics", "an older sweep"):  # laying out takes a second each
             assert inline_svg(found, plate, plate, {}).startswith("<svg")
-    page = render(frames, _findings(frames), sections({}, absent))
+    page = render(frames, findings(frames), sections({}, absent))
     for said in absent.values():
         assert said.split("(")[0].strip(" .").replace("'", "&#39;") in page
     assert ">nan<" not in page
@@ -789,12 +814,12 @@ def test_the_released_points_alone_say_what_they_hold(tmp_path):
     folder = tmp_path / "report" / "published"
     page = re.sub(r"\s+", " ", (folder / PAGE).read_text())
     for said in (
-        "MIS rises with nominal rate over 28 pruned networks (7 arms, 1 seed)",
-        "MIS rises with nominal rate over 20 retrained networks",
-        "MIS falls with top-1 accuracy over 20 retrained networks",
+        "MIS rises with nominal rate within this training over 28 pruned networks (7 arms",
+        "MIS rises with nominal rate within this training over 20 retrained networks",
+        "MIS falls with top-1 accuracy within this training over 20 retrained networks",
         "8 of them with masks that were not held",
         "3 typed in by hand",
-        "One seed",
+        "How another training would come out is not known",
     ):
         assert said in page, said
     table = pd.read_csv(folder / "statistics.csv").set_index(["x", "y", "trials"]).sort_index()

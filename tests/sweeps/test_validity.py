@@ -49,13 +49,22 @@ def row(method, rate=0.0, **values):
         "mis/layer2/mean": 0.7,
         "mis/layer9/mean": 0.7,
         "mis/layer10/mean": late,
+        "mis/layer10/error": 0.01,
+        "mis/error": 0.003,
+        **{"device": "a GPU", "precision": "bf16", "torch": "2.15", "code": "0123456789ab"},
+        **{
+            "data.name": "concepts",
+            "data.train_images": "1200",
+            "data.val_images": "800",
+            "compute.precision": "auto",
+        },
         **values,
     }
 
 
 def good():
     rows = []
-    for seed in (0, 1):
+    for seed in (0, 1, 2):
         rows += [row("dense", seed=seed), row("untrained", retraining="recalibrate", seed=seed)]
         rows.append(row("dense", retraining="finetune", seed=seed))
         for method in ("unstructured", "structured"):
@@ -78,7 +87,7 @@ def said(trials, name, **arguments):
 
 def test_a_sweep_as_it_should_be_passes_every_check():
     found = statuses(good())
-    assert len(found) == 15
+    assert len(found) == 16
     assert set(found.values()) == {"ok"}, found
 
 
@@ -161,10 +170,25 @@ FAULTY = {
         lambda t: t.drop(columns="mis/shuffled_mean"), "chance is 0.5", "unknown"),
     "few probe images": (change("data.probe_images", "1000"), "probe images enough", "unknown"),
     "too few probe images": (change("data.probe_images", "300"), "probe images enough", "failed"),
-    "unsure of images": (change("mis/error_images", 0.03), "probe images enough", "failed"),
+    "unsure of images": (change("mis/error_images", 0.05), "probe images enough", "failed"),
     "few validation images": (
         change("val/top1_error", 0.03), "validation images enough", "failed"),
-    "one seed": (drop(lambda t: t["seed"] == 1), "several seeds", "unknown"),
+    "one seed": (drop(lambda t: t["seed"] > 0), "several trainings", "unknown"),
+    "two seeds": (drop(lambda t: t["seed"] > 1), "several trainings", "unknown"),
+    "one network": (change("network.weights", "imagenet", lambda t: t["method"] != "untrained"),
+        "several trainings", "unknown"),
+    "untrained a bit below": (
+        change("mis/layer10/error", 0.15, dense), "untrained below dense", "unknown"),
+    "two precisions": (
+        change("precision", "fp32", lambda t: t["rate"] == 0.75), "made alike", "failed"),
+    "two devices": (
+        change("device", "a CPU", lambda t: t["rate"] == 0.75), "made alike", "unknown"),
+    "two scores": (
+        change("score.n_tasks", "10", lambda t: t["rate"] == 0.75), "made alike", "failed"),
+    "other images": (
+        change("data.train_images", "9", lambda t: t["rate"] == 0.75), "made alike", "failed"),
+    "two codes": (change("code", "fedcba987654", dense), "made alike", "unknown"),
+    "code not told": (change("code", "", dense), "made alike", "unknown"),
     "failed trial": (
         change("outcome", "failed", lambda t: t.index == 5), "trials complete", "failed"),
 }  # fmt: skip
@@ -190,7 +214,7 @@ def test_missing_trials_are_counted_and_stopped_ones_are_no_fault():
     trials.loc[trials["outcome"] == "stopped", "prune/sparsity"] = 0.4
     found = statuses(trials)
     assert found["trials complete"] == "ok" and found["masks held"] == "ok"
-    assert "8 stopped early, and scored" in said(trials, "trials complete")
+    assert "12 stopped early, and scored" in said(trials, "trials complete")
 
 
 def test_layerwise_counts_are_floored():
@@ -238,7 +262,7 @@ def test_the_released_points_are_red_for_the_right_reasons():
         "dead units left out",
         "scores measured",
     }
-    assert found["several seeds"] == "unknown"
+    assert found["several trainings"] == found["made alike"] == "unknown"
     assert found["validation images enough"] == "ok"
     assert "the masks of 8 of 60 pruned trials were not held" in said(trials, "masks held")
     assert "connection" in said(trials, "masks held")
@@ -246,7 +270,7 @@ def test_the_released_points_are_red_for_the_right_reasons():
     assert "no dense network was retrained" in said(trials, "dense network retrained")
     assert "in the mean of 4 trials" in said(trials, "dead units left out")
     assert "3 scores were typed in by hand" in said(trials, "scores measured")
-    assert "one seed only" in said(trials, "several seeds")
+    assert "one dense network" in said(trials, "several trainings")
 
 
 def test_without_a_trial_it_is_said_and_nothing_is_raised():
@@ -254,7 +278,11 @@ def test_without_a_trial_it_is_said_and_nothing_is_raised():
         found = statuses(empty)
         assert found["trials complete"] == "failed"
         assert said(empty, "trials complete") == "no trial finished"
-        assert "ok" not in {found["masks held"], found["several seeds"], found["scores measured"]}
+        assert "ok" not in {
+            found["masks held"],
+            found["several trainings"],
+            found["scores measured"],
+        }
 
 
 def test_text_of_a_tracker_is_read():
