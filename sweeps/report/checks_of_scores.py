@@ -154,8 +154,8 @@ def _mean_and_error(rows: pd.DataFrame, layers: list[str]) -> tuple[float, float
     means = pd.concat([number(rows, layer) for layer in layers], axis=1).mean(axis=1).dropna()
     names = [layer.removesuffix("mean") + "error" for layer in layers]
     errors = pd.concat([number(rows, name) for name in names], axis=1).mean(axis=1)
-    spread = means.sem() if len(means) > 1 else 0.0
-    return float(means.mean()), float(max(errors.mean(), spread))
+    spread = float(means.std(ddof=1)) / len(means) ** 0.5 if len(means) > 1 else 0.0
+    return float(means.mean()), max(float(errors.mean()), spread)
 
 
 def _late_layers(trials: pd.DataFrame) -> list[str]:

@@ -26,7 +26,7 @@ NO_HALVES = "the accuracy on two halves of the validation images was not measure
 
 def with_halves(population: Population) -> Population:
     """The trials whose accuracy was measured on both halves of the validation images."""
-    known = np.isfinite(population.points[["a", "b"]]).all(axis=1)
+    known = population.points[["a", "b"]].notna().all(axis=1)
     left_out = dict(population.left_out)
     if (~known).any():
         left_out["without an accuracy on two halves of the images"] = int((~known).sum())
@@ -155,6 +155,7 @@ def matched_subset(trials: pd.DataFrame, stratum: str) -> Matched | None:
         return None
     close = known[known["away"].abs() <= CLOSE]
     means = close.groupby("training")[["accuracy", "change"]].mean()
-    error = means["change"].sem() if len(means) >= MIN_TRAININGS else math.nan
+    changes = means["change"].to_numpy(float)
+    error = over_trainings(changes).error if len(means) >= MIN_TRAININGS else math.nan
     accuracy, change = means["accuracy"].mean(), means["change"].mean()
-    return Matched(len(close), len(known), len(means), accuracy, change, float(error))
+    return Matched(len(close), len(known), len(means), accuracy, change, error)

@@ -135,8 +135,8 @@ def _limits(answer: Answer) -> list[str]:
     if answer.other_way:
         limits.append(f"The other way round within {', '.join(answer.other_way)}.")
     pooled = [c.value for c in answer.correlations if (c.kind, c.over) == ("pearson", POOLED)]
-    related = slope is not None and answer.verdict.startswith("related")
-    if related and pooled and pooled[0] * slope.change < 0:
+    way = slope.change if slope is not None and answer.verdict.startswith("related") else 0.0
+    if pooled and pooled[0] * way < 0:
         limits.append(
             f"Pooled over arms of different levels Pearson is {pooled[0]:+.2f}, which hides it."
         )

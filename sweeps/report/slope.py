@@ -74,6 +74,7 @@ def fit_slope(population: Population, *, alike: bool = True) -> Slope | None:
         return None
     weights = np.where(np.isfinite(slopes), 1.0 if alike else lines.spread[told], 0)
     weights = weights / weights.sum(axis=1, keepdims=True)
+    found: Estimate | None
     means = (np.nan_to_num(slopes) * weights).sum(axis=1)
     changes = dict(zip(map(str, trainings[told]), map(float, means), strict=True))
     if len(slopes) >= MIN_TRAININGS:
@@ -159,9 +160,9 @@ def _lines(
     shape = n_trainings, -(-len(n) // n_trainings)
     slopes, spread = np.full((2, math.prod(shape)), np.nan)
     slopes[: len(n)][tells], spread[: len(n)][tells] = xy[tells] / xx[tells], xx[tells]
-    sums = (part[tells] for part in (xx, xy, yy))
+    xx, xy, yy = (part[tells] for part in (xx, xy, yy))
     arm = (np.cumsum(tells) - 1)[cell]
-    return _Lines(x, y, arm, *sums, slopes.reshape(shape), spread.reshape(shape))
+    return _Lines(x, y, arm, xx, xy, yy, slopes.reshape(shape), spread.reshape(shape))
 
 
 def _within(lines: _Lines, weights: np.ndarray) -> Estimate | None:
