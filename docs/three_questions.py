@@ -48,5 +48,10 @@ own = units[(units["key"] == sparsest["key"]) & (units["state"] == "alive")]
 own = own.assign(change=own["mis"] - own["dense_mis"]).dropna(subset=["change"])
 columns = ["layer", "channel", "dense_mis", "mis", "change"]
 extremes = pd.concat([own.nsmallest(5, "change"), own.nlargest(5, "change")[::-1]])
-print(f"3. Units of {sparsest['label']} that became less clear, and clearer:")
+# The extremes of thousands are partly chance: the same units, asked again of other images, would
+# have changed less. See the figure of all of them in the report.
+print(
+    f"3. Units of {sparsest['label']} that became less clear, and clearer (extremes of "
+    f"{len(own):,}: part of each change is chance):"
+)
 print(extremes[columns].round(3).to_string(index=False))

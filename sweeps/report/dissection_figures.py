@@ -1,7 +1,9 @@
 """Units that detect a concept, beside MIS: two answers to "can one understand it?"."""
 
+import dataclasses
 from collections.abc import Sequence
 
+import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
@@ -22,11 +24,13 @@ from sweeps.report.style import (
     INK,
     LABELS,
     MARKERS,
+    label_ends,
     legend,
     new_figure,
     sparsity_axis,
 )
 
+_WITHIN = "dissection/mis_within_layers"
 _COUNTS = ("dissection/interpretable", "dissection/unique")
 
 
@@ -62,29 +66,44 @@ def _beside_mis(axes: Axes, series: Sequence[Series]) -> None:
 
 
 def detectors(frames: SweepFrames, released: Points) -> Figure | str:
-    """MIS of units that detect a concept, and of those that do not."""
+    """MIS of units that detect a concept minus that of others, within each network and layer."""
     found = frames.dissected
     if found.empty or "detector" not in found or frames.units.empty:
         return "The networks of this sweep were not dissected."
-    unit = ["key", "layer", "channel"]
-    texts = {"key": str, "layer": str}
-    both = (
-        found[[*unit, "detector"]]
-        .astype(texts)
-        .merge(frames.units[[*unit, "mis"]].astype(texts), on=unit)
-    )
-    both = both.dropna(subset=["mis"])
-    if both["detector"].nunique() < 2:
-        return "All dissected units detect a concept, or none of them does."
-    figure, (axes,) = new_figure(height=2.6)
-    groups = {"detects a concept": True, "detects none": False}
-    parts = [both.loc[both["detector"].astype(bool) == is_one, "mis"] for is_one in groups.values()]
-    axes.violinplot(parts, orientation="horizontal", showmedians=True, widths=0.8)
-    for artist in axes.collections:
-        artist.set(color="#0072b2", linewidth=1.2)
-    for body in axes.collections[: len(parts)]:
-        body.set(alpha=0.35)
-    names = [f"{n}\n({len(p):,} units)" for n, p in zip(groups, parts, strict=True)]
-    axes.set_yticks([1, 2], names)
-    axes.set_xlabel("MIS of a unit")
+    table = within_layers(found, frames.units)
+    if table.empty:
+        return "In no layer of any network are there units that detect a concept, and others."
+    trials = frames.trials.assign(**{_WITHIN: frames.trials["key"].map(table["difference"])})
+    shown = dataclasses.replace(frames, trials=trials)
+    series = [each for each in all_series(pruned(shown)) if has(each.trials, _WITHIN)]
+    figure, (axes,) = new_figure()
+    for each in series:
+        draw_series(axes, each, shown, _WITHIN, black=True)
+    ends = draw_levels(axes, shown, _WITHIN)
+    axes.axhline(0, color=INK, lw=0.9, zorder=0)
+    label_ends(axes, ends)
+    sparsity_axis(axes)
+    axes.set_ylabel("MIS of detectors minus others")
+    legend(axes, [*hue_handles(series), *kind_handles(series, black=True)])
     return figure
+
+
+def within_layers(found: pd.DataFrame, units: pd.DataFrame) -> pd.DataFrame:
+    """A row a network (by its key) that has a layer with both kinds of units: `difference`.
+
+    The mean over layers of the difference of the two means, each layer weighted by n m / (n + m),
+    as least squares with an intercept for each layer does. Units of networks and layers of other
+    levels are never pooled.
+    """
+    unit, texts = ["key", "layer", "channel"], {"key": str, "layer": str}
+    both = found[[*unit, "detector"]].astype(texts)
+    both = both.merge(units[[*unit, "mis"]].astype(texts), on=unit).dropna(subset=["mis"])
+    kinds = both.groupby(["key", "layer", both["detector"].astype(bool)])["mis"]
+    table = kinds.agg(["mean", "size"]).unstack("detector").dropna()
+    if table.empty or table["mean"].shape[1] < 2:
+        return pd.DataFrame({"difference": []})
+    n, m = table["size"][True], table["size"][False]
+    parts = pd.DataFrame({"weight": n * m / (n + m)})
+    parts["sum"] = parts["weight"] * (table["mean"][True] - table["mean"][False])
+    sums = parts.groupby("key").sum()
+    return pd.DataFrame({"difference": sums["sum"] / sums["weight"]})

@@ -141,7 +141,8 @@ PLATES = (
     Plate(
         "detectors_and_mis",
         "MIS of detectors",
-        "Whether units that detect a concept are those with a high MIS. The bar is the median.",
+        "Whether units that detect a concept are those with a high MIS: the difference to other "
+        "units of the same network and layer. At 0 they are no clearer.",
         dissection_figures.detectors,
     ),
     Plate(

@@ -13,7 +13,10 @@ from scipy import stats
 
 from benchmarks.simulated import Truth, draw, layout, stopped
 from benchmarks.statistics import CASES, CORRELATED, count, coverage, pages
+from sweeps.power import power, power_of_none, power_sentence
 from sweeps.primary import Primary
+from sweeps.report.best import optimism
+from sweeps.report.dissection_figures import within_layers
 from sweeps.report.margin import FRACTION, Gap, equivalence, gaps
 from sweeps.report.matched import fit_matched, matched_subset
 from sweeps.report.population import choose, prepared
@@ -22,6 +25,7 @@ from sweeps.report.sentences import matched_sentence, sentence, survivorship_sen
 from sweeps.report.slope import fit_slope
 from sweeps.report.statistics import Question, answers, decide, holm, questions
 from sweeps.report.survivors import survivorship
+from sweeps.studies import load_study, study_names
 
 CHANGE = Question(
     "prune/sparsity", "mis/change", "measured sparsity", "change of MIS of the same units"
@@ -434,3 +438,60 @@ def test_a_perfect_line_is_related(trials):
 def test_another_column_for_the_rate_is_refused(trials):
     with pytest.raises(ValueError, match="rate must be one of prune/sparsity, rate, got 'n'"):
         answers(trials, rate="n")
+
+
+# What is chosen, and what is pooled --------------------------------------------------------------
+
+
+def test_detectors_are_compared_within_network_and_layer():
+    """Two layers of two levels, of which the clearer one has more detectors: pooled +.08."""
+    rng = np.random.default_rng(0)
+    rows = []
+    for key, layer, level, share in (
+        ("a", "1", 0.6, 0.1),
+        ("a", "2", 0.7, 0.9),
+        ("b", "1", 0.7, 0.2),
+        ("b", "2", 0.8, 0.9),
+    ):
+        for channel in range(200):
+            is_detector = rng.random() < share
+            mis = level + rng.normal(0, 0.03) - 0.004 * is_detector
+            rows.append((key, layer, channel, is_detector, mis))
+    table = pd.DataFrame(rows, columns=["key", "layer", "channel", "detector", "mis"])
+    found = within_layers(table.drop(columns="mis"), table.drop(columns="detector"))
+    for key, own in table.groupby("key"):
+        fitted = smf.ols("mis ~ detector + layer", own.astype({"detector": float})).fit()
+        assert found.loc[key, "difference"] == pytest.approx(fitted.params["detector"])
+    pooled = table.groupby("detector")["mis"].mean()
+    assert pooled[True] - pooled[False] > 0.05 and found["difference"].abs().max() < 0.015
+
+
+def test_how_much_too_good_the_best_are_is_measured_on_the_other_half():
+    rng = np.random.default_rng(0)
+    names = [f"recipe {number}" for number in range(30)]
+    trials = pd.DataFrame(
+        {"method": "structured", "rate": 0.5, "held": True, "most_important_first": False,
+         "key": names, "val/top1_a": 0.7 + rng.normal(0, 0.02, 30),
+         "val/top1_b": 0.7 + rng.normal(0, 0.02, 30)}
+    )  # fmt: skip
+    first, second = trials["val/top1_a"], trials["val/top1_b"]
+    expected = (first.max() - second[first.idxmax()] + second.max() - first[second.idxmax()]) / 2
+    assert optimism(trials) == pytest.approx(expected) and expected > 0.02
+    assert math.isnan(optimism(trials.drop(columns="val/top1_a")))
+    assert math.isnan(optimism(trials.head(1)))
+
+
+def test_power_is_that_of_simulated_trainings():
+    rng = np.random.default_rng(0)
+    for n in (3, 5):
+        values = 0.02 + rng.normal(0, 0.01, (20_000, n))
+        p = stats.ttest_1samp(values, 0, axis=1).pvalue
+        assert power(n) == pytest.approx((p < 0.05).mean(), abs=0.012)
+        null = values - 0.02
+        up = stats.ttest_1samp(null, -0.02, axis=1, alternative="greater").pvalue
+        down = stats.ttest_1samp(null, 0.02, axis=1, alternative="less").pvalue
+        assert power_of_none(n) == pytest.approx((np.maximum(up, down) < 0.05).mean(), abs=0.012)
+    assert "3 dense networks" in power_sentence(load_study("scarce").expand())
+    assert "of it alone" in power_sentence(load_study("paper").expand())
+    for name in study_names():
+        assert "\nAsked     " in load_study(name).purpose, name
