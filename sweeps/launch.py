@@ -46,7 +46,7 @@ from sweeps.sweep import Sweep
 from sweeps.terminal import word_after
 from sweeps.trainable import PruningTrial
 from trainables.config import TrialConfig
-from trainables.workspace import Workspace, own_path
+from trainables.workspace import Workspace, open_own, own_path
 
 _TRIAL_BYTES = 1_500_000_000  # of memory: torch, a GoogLeNet in training, a batch of 224 px
 _OBJECT_STORE_BYTES = 300_000_000  # images are memory-mapped files and do not travel through Ray
@@ -164,6 +164,16 @@ def trial_resources(
     return resources
 
 
+def _log_to(path: Path) -> None:
+    """Have Tune write there, and not to the terminal, what it says of workers and nodes that died:
+    a hundred lines each. What it means for a trial is said by the callback."""
+    log = logging.getLogger("ray.tune")
+    for handler in list(log.handlers):
+        log.removeHandler(handler)
+    log.addHandler(logging.StreamHandler(os.fdopen(open_own(path, append=True), "a")))
+    log.propagate = False
+
+
 def _stopping(sweep: Sweep, results: Path, names: Names) -> StratifiedStopping | None:
     if sweep.stopping is None:
         return None
@@ -197,6 +207,7 @@ def launch(
     there = connect()
     resources = trial_resources(sweep, there, may_grow=bool(os.environ.get("RAY_ADDRESS")))
     forget_ray(results, sweep.name)  # what trials printed the last time
+    _log_to(results / "ray" / "tune.log")
     search = PlannedSearch(configs, proposals) if proposals else None
     problems: list[str] = []
     left, interrupted = list(configs), False

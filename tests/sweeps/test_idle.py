@@ -123,3 +123,48 @@ def test_a_full_disk_is_told_from_a_person_who_breaks_off_and_ray_keeps_nothing(
     callback.on_trial_result(0, [trial], trial, kept)
     assert kept["metrics"] == {"mis/mean": 0.6}  # what the search asks for
     assert not kept.keys() & {"epochs", "final", "made_on", "files"}
+
+
+def test_what_ray_says_of_nodes_that_die_goes_to_a_file_and_through_no_link(tmp_path, capfd):
+    import logging
+
+    from sweeps.launch import _log_to
+
+    log = logging.getLogger("ray.tune")
+    before, propagates = list(log.handlers), log.propagate
+    try:
+        _log_to(tmp_path / "ray" / "tune.log")
+        logging.getLogger("ray.tune.execution.tune_controller").error("died\n" * 100)
+        assert (tmp_path / "ray" / "tune.log").read_text().count("died") == 100
+        assert capfd.readouterr().err == ""
+        (tmp_path / "mine").write_text("years")
+        (tmp_path / "tune.log").symlink_to(tmp_path / "mine")
+        with pytest.raises(OSError, match="must be a file of its own"):
+            _log_to(tmp_path / "tune.log")
+    finally:
+        log.handlers, log.propagate = before, propagates
+
+
+@pytest.mark.parametrize("linked", ["ray", "study", None])
+def test_only_what_ray_made_is_removed_and_nothing_behind_a_link(linked, tmp_path):
+    from sweeps.launch import forget_ray
+
+    disk = tmp_path / "disk"
+    real = disk / "demo" if linked == "ray" else disk
+    target = {"ray": disk, "study": disk, None: None}[linked]
+    folder = tmp_path / "results" / "ray" / "demo"
+    if target is None:
+        folder.mkdir(parents=True)
+        real = folder
+    else:
+        real.mkdir(parents=True)
+        link = folder.parent if linked == "ray" else folder
+        link.parent.mkdir(parents=True, exist_ok=True)
+        link.symlink_to(target)
+    (real / "PruningTrial_1_0").mkdir()
+    for name in ("thesis.tex", "PruningTrial_1_0/stdout", "tuner.pkl", "experiment_state-1.json"):
+        (real / name).write_text("x")
+    forget_ray(tmp_path / "results", "demo")
+    left = {path.name for path in real.iterdir()}
+    assert "thesis.tex" in left
+    assert len(left) == (1 if linked is None else 4)
