@@ -1,7 +1,7 @@
 """make bench [NAME=pruning]: a table of ratios. Lower is better; the goal stands beside it.
 
-make bench NAME=sweep, stopping, toy, harmless, loaders or load: what has a table of its own, and
-takes minutes.
+make bench NAME=sweep, stopping, toy, harmless, loaders, load or reading: what has a table of its
+own, and takes minutes.
 """
 
 import importlib
@@ -32,6 +32,7 @@ PROGRAMS = (
     "loaders",
     "load",
     "statistics",
+    "reading",
 )  # modules with a main of their own, and its options
 
 

@@ -161,7 +161,7 @@ def _network_score(device: torch.device, *, with_errors: bool) -> float:
     torch.manual_seed(0)
     network = googlenet(weights=None, init_weights=False, aux_logits=False, num_classes=CLASSES)
     network = network.to(device, memory_format=torch.channels_last).eval()
-    layers = [layer.name for layer in unit_layers(network)]
+    layers = [layer.name for layer in unit_layers(network, "before_relu")]
     vectors, pixels = _vectors(device), _vectors(device)
     images = torch.randn(IMAGES, 3, PIXELS, PIXELS, device=device)
     batches = images.to(memory_format=torch.channels_last).split(BATCH)
@@ -177,6 +177,7 @@ def _network_score(device: torch.device, *, with_errors: bool) -> float:
                 zip(ids, batches, strict=True),
                 depth=deeper(depth, IMAGES) if with_errors else depth,
                 priority=torch.randperm(IMAGES),
+                before_relu=[name for name in layers if name != "fc"],
             )
         _score(extremes, vectors)
         if with_errors:

@@ -7,7 +7,7 @@ from torch import nn
 
 from mis import UNIT_STATES, collect_extremes, unit_states
 from pruning import Held, prunable_weights
-from trainables.networks import filter_sources, unit_layers, unread_units
+from trainables.networks import filter_sources, unit_layers, unread_units, zero_filters
 
 NAMES = ("googlenet", "resnet", "vgg", "vgg_bn")
 # Readers with a pool between them and what they read.
@@ -97,6 +97,24 @@ def test_what_is_read_before_a_relu_and_after_it_are_one_map(name):
     titles = [layer.title for layer in before.values()]
     if name == "googlenet":  # metrics are named alike wherever units are read
         assert titles == [layer.title for layer in after.values()]
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("read_at", ["before_relu", "relu"])
+def test_every_layer_knows_its_filters(name, read_at):
+    """Who reads them, ResNet's downsampling among them, and which have no weight left."""
+    network = narrow_network(name)
+    layers = unit_layers(network, read_at)
+    layers = [layer for layer in layers if not layer.name.startswith("classifier")]  # narrowed
+    for layer in layers:
+        if layer.convolution is not None:
+            network.get_parameter(f"{layer.convolution}.weight").data[::2] = 0
+    outputs, _ = watch(network, [layer.name for layer in layers])
+    unread, zero = unread_units(network, layers), zero_filters(network, layers)
+    for layer in layers:
+        width = outputs[layer.name].shape[1]
+        assert unread[layer.name].shape == zero[layer.name].shape == (width,)
+        assert zero[layer.name].sum() == (0 if layer.convolution is None else (width + 1) // 2)
 
 
 @pytest.mark.parametrize("name", ["googlenet", "vgg", "vgg_bn"])
