@@ -9,16 +9,15 @@ from mis.tasks import images_needed
 
 @dataclass(frozen=True)
 class Protocol:
-    """What is fixed by a paper about tasks and means; explanations are always the most extreme.
-
-    Both papers read a convolution before its ReLU (facts of each: `source`).
-    """
+    """What is fixed by a paper about units, tasks and means; explanations are always the most
+    extreme."""
 
     name: str
     # Of all images, those that rank above a side's queries; at least the n_tasks x k.
     query_fraction: float
     counted: Literal["all", "inner"]  # layers of the network's mean; inner: not first and last
     source: str
+    read_at: Literal["before_relu", "relu"] = "before_relu"  # of a convolution; after it: "relu"
     refuses_few: bool = False  # images of which query_fraction is less than the n_tasks x k
     # Units without a score: those that do not answer to images at all, or filters of zeros alone.
     left_out: Literal["idle", "zero_filters"] = "idle"

@@ -3,6 +3,7 @@ import dataclasses
 import pytest
 from small_studies import small_base, small_sweep
 
+from mis import PROTOCOLS
 from pruning import CRITERIA, DATA_CRITERIA, GRANULARITIES, SCHEDULES, SCOPES
 from sweeps.labels import Names, unique_labels
 from sweeps.plan import axes_summary, make_plan, plan_summary
@@ -288,6 +289,23 @@ def test_another_criterion_is_compared_with_chance_as_the_first_was():
     assert {c.prune.criterion for c in after if c.prune} == {"l2", "random"}
     for word in ("random", "most important first"):
         assert len(labelled(after, word)) == len(labelled(before, word)) > 0
+
+
+def test_units_are_read_before_their_relu_as_the_papers_read_them():
+    for name in ("paper", "released"):
+        sweep = load_study(name)
+        for base in filter(None, (sweep.base, sweep.on_folder)):
+            assert base.score.read_at == PROTOCOLS[base.score.protocol].read_at == "before_relu"
+
+
+def test_the_released_scores_stand_beside_scores_that_differ_by_their_faults_alone():
+    configs = load_study("released").expand()
+    faulty = [c for c in configs if c.score.protocol == "von_rad2024_released"]
+    assert {c.method for c in faulty} == {"structured", "dense", "untrained"}
+    assert {c.finetune.optimizer for c in faulty if c.prune} == {"sgd", "adam"}
+    others = {c.key for c in configs}
+    for config in faulty:
+        assert config.replace({"score.protocol": "von_rad2024"}).key in others
 
 
 def test_too_few_images_are_refused_when_the_study_is_planned():

@@ -8,6 +8,7 @@ from typing import Literal, get_args, get_origin, get_type_hints
 
 import pytest
 
+from mis.protocols import PROTOCOLS
 from mis.similarity import SIMILARITIES
 from pruning import (
     CRITERIA,
@@ -63,6 +64,11 @@ AFTER = {"score.read_at": "relu"}
 def test_keys_stay_what_they_are(key):
     assert GOLDEN[key].replace(AFTER).key == key
     assert GOLDEN[key].key != key
+
+
+def test_units_are_read_as_every_paper_reads_them():
+    assert {protocol.read_at for protocol in PROTOCOLS.values()} == {ScoreConfig().read_at}
+    assert set(PROTOCOLS) == set(get_args(get_type_hints(ScoreConfig)["protocol"]))
 
 
 def test_a_default_that_changed_changes_the_keys_that_relied_on_it():
