@@ -1,6 +1,6 @@
 """make bench [NAME=pruning]: a table of ratios. Lower is better; the goal stands beside it.
 
-make bench NAME=sweep, stopping, toy, harmless, loaders, load or reading: what has a table of its
+make bench NAME=sweep, stopping, toy, harmless, loaders, load, reading or criteria: what has a table of its
 own, and takes minutes.
 """
 
@@ -33,6 +33,7 @@ PROGRAMS = (
     "load",
     "statistics",
     "reading",
+    "criteria",
 )  # modules with a main of their own, and its options
 
 

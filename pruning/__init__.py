@@ -9,11 +9,11 @@ from pruning.gradients import TARGETS, gradient_scores
 from pruning.granularity import GRANULARITIES, expand_groups, group_scores
 from pruning.liveness import Sources, read_channels
 from pruning.masks import Held, KeepMask, Sparsity, batchnorm_of, measure_sparsity, prunable_weights
-from pruning.prune import choose_keep, require_rate
+from pruning.prune import choose_by_chance, choose_keep, kept_numbers, require_rate
 from pruning.relevance import LrpRules, lrp_scores, require_rules
 from pruning.schedules import SCHEDULES, cumulative_rates
 from pruning.scores import DATA_CRITERIA, NORMS, normalise_scores, score_groups
-from pruning.selection import SCOPES, keep_top, n_pruned
+from pruning.selection import SCOPES, keep_numbers, keep_top, n_pruned
 
 __all__ = [
     "CRITERIA",
@@ -30,6 +30,7 @@ __all__ = [
     "Sources",
     "Sparsity",
     "batchnorm_of",
+    "choose_by_chance",
     "choose_keep",
     "compact",
     "compact_keep",
@@ -38,8 +39,10 @@ __all__ = [
     "expand_groups",
     "gradient_scores",
     "group_scores",
+    "keep_numbers",
     "keep_top",
     "kept_entries",
+    "kept_numbers",
     "lrp_scores",
     "measure_sparsity",
     "n_pruned",

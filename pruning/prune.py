@@ -1,12 +1,13 @@
 """One round of pruning: scores, then selection, then the masks of whole groups."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 
-from torch import Tensor, nn
+import torch
+from torch import Generator, Tensor, nn
 
 from pruning.granularity import expand_groups, group_scores, kept_groups
 from pruning.masks import KeepMask, prunable_weights, with_batchnorm
-from pruning.selection import keep_top, n_pruned
+from pruning.selection import keep_numbers, keep_top, n_pruned
 
 
 def choose_keep(
@@ -36,11 +37,67 @@ def choose_keep(
     """
     weights = prunable_weights(network, exclude)
     require_rate(weights, rate, granularity=granularity, scope=scope)
-    kept_before = None
-    if within is not None:
-        kept_before = {name: kept_groups(within[name].cpu(), granularity) for name in weights}
+    kept_before = None if within is None else _kept(within, weights, granularity)
     chosen = {name: -scores[name] if most_important_first else scores[name] for name in weights}
     kept = keep_top(chosen, rate, scope=scope, within=kept_before)
+    return _masks(network, weights, kept, granularity, batchnorm_follows)
+
+
+def choose_by_chance(
+    network: nn.Module,
+    numbers: Mapping[str, int],
+    generator: Generator,
+    *,
+    granularity: str,
+    within: KeepMask | None = None,
+    batchnorm_follows: bool = True,
+) -> KeepMask:
+    """The mask that keeps so many groups of each layer, which of them by chance; changes nothing.
+
+    A control of a global ranking that keeps as many groups of each layer as the ranking did: what
+    is left of the difference is which groups were chosen, and not in which layers.
+
+    numbers: name of a weight -> groups to keep, as `kept_numbers` counts them; of all the weights
+        that may be pruned. generator: on the CPU, so that a seed prunes alike on every device.
+    within, batchnorm_follows, and what is returned: as in `choose_keep`.
+    Raises ValueError where `within` has fewer groups left.
+    """
+    weights = {name: network.get_parameter(name) for name in numbers}
+    noise = {
+        name: torch.rand(
+            group_scores(weight.detach(), granularity).shape,
+            generator=generator,
+            dtype=torch.float64,
+        )
+        for name, weight in weights.items()
+    }
+    kept_before = None if within is None else _kept(within, weights, granularity)
+    kept = keep_numbers(noise, numbers, kept_before)
+    return _masks(network, weights, kept, granularity, batchnorm_follows)
+
+
+def kept_numbers(
+    network: nn.Module, keep: KeepMask, granularity: str, exclude: Collection[str] = ()
+) -> dict[str, tuple[int, int]]:
+    """Name of a prunable weight -> how many of its groups the mask keeps, and how many there are.
+
+    A filter or an input channel is kept while any of its weights is.
+    """
+    kept = _kept(keep, prunable_weights(network, exclude), granularity)
+    return {name: (int(groups.sum()), groups.numel()) for name, groups in kept.items()}
+
+
+def _kept(keep: KeepMask, names: Iterable[str], granularity: str) -> dict[str, Tensor]:
+    return {name: kept_groups(keep[name].cpu(), granularity) for name in names}
+
+
+def _masks(
+    network: nn.Module,
+    weights: Mapping[str, Tensor],
+    kept: Mapping[str, Tensor],
+    granularity: str,
+    batchnorm_follows: bool,
+) -> KeepMask:
     keep: KeepMask = {
         name: expand_groups(kept[name], granularity, tuple(weight.shape)).to(weight.device)
         for name, weight in weights.items()

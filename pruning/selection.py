@@ -82,6 +82,31 @@ def keep_top(
     return keep
 
 
+def keep_numbers(
+    scores: Mapping[str, Tensor],
+    numbers: Mapping[str, int],
+    within: Mapping[str, Tensor] | None = None,
+) -> dict[str, Tensor]:
+    """Keep the `numbers[layer]` highest-scoring groups of each layer, of those kept in `within`.
+
+    scores, within, and what is returned: as in `keep_top`.
+    Raises ValueError for a number that a layer has not got, or not any longer.
+    """
+    keep: dict[str, Tensor] = {}
+    for name, score in scores.items():
+        before = None if within is None else within[name].reshape(-1).numpy()
+        there = score.numel() if before is None else int(before.sum())
+        if not 0 <= numbers[name] <= there:
+            raise ValueError(
+                f"as many groups of a layer must be kept as it still has, {name} has {there}, got "
+                f"{numbers[name]}"
+            )
+        flat, n = score.double().reshape(-1).numpy(), score.numel() - numbers[name]
+        kept = _keep_pool(flat, n) if before is None else _keep_pool_within(flat, n, before)
+        keep[name] = torch.from_numpy(kept).reshape(score.shape)
+    return keep
+
+
 def _keep_layers(
     scores: Mapping[str, Tensor], rate: float, within: Mapping[str, Tensor] | None
 ) -> dict[str, Tensor]:

@@ -7,11 +7,12 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from sweeps.controls import AS_IT_IS, controls, setting
 from sweeps.primary import Primary
 from sweeps.search import Search
 from sweeps.settings import with_settings
 from sweeps.stopping import Stopping
-from trainables.config import METHODS, LrpConfig, PruneConfig, TrialConfig
+from trainables.config import METHODS, TrialConfig
 from trainables.effects import has_effect, with_room
 from trainables.fields import digest_of
 
@@ -68,11 +69,10 @@ class Sweep:
     half the batch. primary: the one question that the study asks beforehand; its report takes all
     others as exploratory.
 
-    More trials belong to every sweep and are added for each seed: the dense network, the dense
-    network retrained with the same recipe, and an untrained one, which says what a score owes to
-    the images alone; and with `controls`, at every method and rate, the same pruning by chance,
-    and, at the smallest rate of every method, with the most important first: a criterion that
-    means something lies above the first, and the second below.
+    More trials belong to every sweep and are added for each seed, network, data set and score: the
+    dense network, the dense network retrained with the same recipe, and an untrained one, which
+    says what a score owes to the images alone; and with `controls` those of `sweeps/controls.py`: a
+    criterion that means something lies above chance, and itself turned round below.
     """
 
     name: str
@@ -119,8 +119,8 @@ class Sweep:
         configs = list({config.key: config for config in [*baselines, *pruned]}.values())
         # The baselines first; then so that no long trial starts last.
         configs.sort(key=lambda c: (c.prune is not None, -c.n_epochs if c.prune else 0))
-        controls = _controls(configs) if self.controls else []
-        return list({config.key: config for config in [*configs, *controls]}.values())
+        beside = controls(configs) if self.controls else []
+        return list({config.key: config for config in [*configs, *beside]}.values())
 
     def with_data(self, path: str) -> "Sweep":
         """The same sweep on an image folder. Raises ValueError where it cannot be on one."""
@@ -133,65 +133,28 @@ class Sweep:
 
 
 def _baselines(pruned: Sequence[TrialConfig], recalibrate_images: int) -> list[TrialConfig]:
-    """The dense network, it retrained by every one-round recipe of the sweep, and an untrained one.
+    """The dense networks, these retrained by every one-round recipe, and untrained ones.
 
-    Where all trials have several rounds the control trains as long as all of theirs together.
+    Where all trials of a setting have several rounds the control trains as long as all of theirs
+    together.
     """
-    dense, controls, untrained = [], [], []
-    retrained = [config for config in pruned if config.retrain is not None]
-    one_round = [config for config in retrained if config.rounds == 1] or retrained
+    dense, retrained, untrained = [], [], []
+    one_round = {setting(c) for c in pruned if c.retrain is not None and c.rounds == 1}
     for config in pruned:
-        as_it_is = {
-            "prune": None,
-            "finetune": None,
-            "rewind": "none",
-            "rewind_epoch": 0,
-            "recalibrate_images": 0,
-        }
-        dense.append(with_room(config, as_it_is))
+        dense.append(with_room(config, AS_IT_IS))
         network = dataclasses.replace(
             config.network, weights="random", checkpoint=None, digest="", recipe=None
         )
-        settings = {**as_it_is, "network": network}
+        settings: dict[str, Any] = {**AS_IT_IS, "network": network}
         if has_effect(config, "recalibrate_images", settings):
             settings["recalibrate_images"] = recalibrate_images
         untrained.append(with_room(config, settings))
-    for config in one_round:
-        recipe = config.finetune
-        if recipe is not None:
-            recipe = dataclasses.replace(recipe, epochs=config.n_epochs)
-        controls.append(with_room(config, {"prune": None, "finetune": recipe}))
-    return [*dense, *controls, *untrained]
-
-
-def _controls(pruned: Sequence[TrialConfig]) -> list[TrialConfig]:
-    """By chance at every method and rate, the most important first at each method's smallest.
-
-    Of the trials at a method and rate the cheapest is taken, and one that is recalibrated before
-    one that is not: as pruned, everything is at chance.
-    """
-    cheapest: dict[tuple[object, ...], TrialConfig] = {}
-    for config in sorted(pruned, key=lambda c: (c.rate, c.n_epochs, -c.recalibrate_images)):
-        prune = config.prune
-        if prune is None or not prune.held or prune.most_important_first:
-            continue
-        if prune.criterion != "random":
-            cheapest.setdefault((config.seed, config.method, config.rate), config)
-    controls: list[TrialConfig] = []
-    reversed_: dict[tuple[object, ...], TrialConfig] = {}
-    for (seed, method, _), config in cheapest.items():
-        settings = {"criterion": "random", "samples_per_class": PruneConfig.samples_per_class}
-        chance = dataclasses.replace(
-            config.prune,
-            lrp=LrpConfig(),
-            normalise=None,
-            target="loss",
-            **settings,  # type: ignore[type-var]
-        )
-        controls.append(config.replace({"prune": chance}))
-        worst = config.replace({"prune.most_important_first": True})
-        reversed_.setdefault((seed, method), worst)
-    return [*controls, *reversed_.values()]
+        if config.retrain is not None and (config.rounds == 1 or setting(config) not in one_round):
+            recipe = config.finetune
+            if recipe is not None:
+                recipe = dataclasses.replace(recipe, epochs=config.n_epochs)
+            retrained.append(with_room(config, {"prune": None, "finetune": recipe}))
+    return [*dense, *retrained, *untrained]
 
 
 def sweep_key(name: str, configs: Sequence[TrialConfig]) -> str:

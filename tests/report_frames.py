@@ -66,6 +66,7 @@ def synthetic(
         "efficientnet_lite0, 20 tasks; a processor, fp32, torch 2",
         epochs=pd.concat(curves, ignore_index=True) if epochs and curves else _nothing(),
         dissected=pd.concat(found, ignore_index=True) if dissected else _nothing(),
+        layers=pd.concat([_layers(row) for row in rows if row["rate"]], ignore_index=True),
         unfinished=pd.DataFrame(columns=["label", "key", "status", "outcome", "error"]),
         purpose="A sweep that never ran.\n\nPurpose   Numbers to draw.\nSource    A generator.",
         sweep_key="0123456789ab",
@@ -163,6 +164,9 @@ def _controls(methods, rates, seed):
     as_it_is = {"retraining": "recalibrate", "recipe": ""}
     for method, rate in itertools.product(methods, rates):
         yield _config(method, rate, seed, criterion="random", **as_it_is)
+        for draw in range(3 * (METHODS[method]["scope"] == "global")):
+            of = {"prune.counts_of": "l1", "prune.draw": str(draw)}
+            yield _config(method, rate, seed, criterion="random", **as_it_is, **of)
     for method in methods:
         yield _config(method, rates[0], seed, most_important_first=True, **as_it_is)
 
@@ -174,7 +178,7 @@ def _trial(config, random):
     if config["retraining"] != "finetune":
         lost = min(1.0, 1.8 * lost + (0.3 if config["retraining"] == "none" and rate else 0.0))
     if config["criterion"] == "random":
-        lost = min(1.0, lost + 0.25)
+        lost = min(1.0, lost + (0.1 if "prune.counts_of" in config else 0.25))
     if config["most_important_first"] or method == "untrained":
         lost = 1.0
     top1 = _CHANCE + (0.8 - _CHANCE) * (1 - lost) + random.normal(0, 0.008)
@@ -186,6 +190,8 @@ def _trial(config, random):
     label += {"none": ", as pruned", "recalibrate": ", recalibrated"}.get(config["retraining"], "")
     if config["criterion"] == "random":
         label += " random"
+        if "prune.counts_of" in config:
+            label += f", as many per layer as l1, draw {config['prune.draw']}"
     if config["most_important_first"]:
         label += " most important first"
     if not rate:
@@ -338,6 +344,26 @@ def _dissected(row, channels, random):
     )
 
 
+def _layers(row):
+    """What the masks keep: over all layers at once more of the first layers than of the last."""
+    depth = np.linspace(0.5, -0.5, len(LAYERS) - 2)
+    ranked = METHODS[row["method"]]["scope"] == "global" and (
+        row["criterion"] != "random" or "prune.counts_of" in row
+    )
+    share = np.clip(1 - row["rate"] + (depth * row["rate"] if ranked else 0 * depth), 0, 1)
+    return pd.DataFrame(
+        {
+            "key": row["key"],
+            "label": row["label"],
+            "round": float(row["rounds"]),
+            "layer": [f"{layer}.conv" for layer in LAYERS[1:-1]],
+            "n_groups": 64.0,
+            "n_kept": np.round(64 * share),
+            "share": np.round(64 * share) / 64,
+        }
+    )
+
+
 def without(frames, *columns):
     """The frames of an older sweep, whose trials have no such metrics."""
     return dataclasses.replace(frames, trials=frames.trials.drop(columns=list(columns)))
@@ -387,8 +413,13 @@ def log_trial(tracker, parent, row, frames, folder):
         "units": frames.units,
         "epochs": frames.epochs,
         "dissection": frames.dissected,
+        "layers": frames.layers,
     }.items():
-        mine = table[table["key"] == row["key"]].drop(columns=["key", "label"])
+        mine = (
+            table[table["key"] == row["key"]].drop(columns=["key", "label"])
+            if len(table)
+            else table
+        )
         if len(mine):
             mine.to_parquet(folder / f"{name}.parquet", index=False)
     tracker.log_folder(run, folder)

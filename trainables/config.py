@@ -1,7 +1,7 @@
 """What a trial is: its stages and its seed. Identity is the config."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal, Self
 
 from trainables.effects import require_effects
@@ -84,7 +84,7 @@ class TrialConfig(Checked):
 
     def _check_heads(self) -> None:
         prune = self.prune
-        if prune is None or not self.network.aux_heads or prune.criterion not in DATA_CRITERIA:
+        if prune is None or not self.network.aux_heads or prune.ranks_by not in DATA_CRITERIA:
             return
         left = [
             head
@@ -93,7 +93,7 @@ class TrialConfig(Checked):
         ]
         if left:
             raise ValueError(
-                f"criterion={prune.criterion!r} looks at the network in evaluation, in which "
+                f"criterion={prune.ranks_by!r} looks at the network in evaluation, in which "
                 f"auxiliary heads do not run: prune.exclude must name {' and '.join(left)}, got "
                 f"{prune.exclude}"
             )
@@ -134,6 +134,16 @@ class TrialConfig(Checked):
         return 1 if self.prune is None else self.prune.rounds
 
     @property
+    def of_masks(self) -> "TrialConfig":
+        """The trial that makes the same masks with nothing after them, to which it owes its numbers
+        per layer: of one by chance with `prune.counts_of` it is that criterion's own."""
+        prune = self.prune
+        if prune is not None and prune.counts_of is not None:
+            prune = replace(prune, criterion=prune.counts_of, counts_of=None, draw=0)
+        after = {"recalibrate_images": 0, "score_every_round": False, "dissection": None}
+        return replace(self, prune=prune, score=ScoreConfig(), **after)  # type: ignore[arg-type]
+
+    @property
     def retrain(self) -> TrainConfig | None:
         """The recipe that each round trains by, if it trains."""
         return self.finetune if self.rewind == "none" else self.network.recipe
@@ -172,10 +182,14 @@ class TrialConfig(Checked):
             name += f" {self.prune.rate:g} {self.schedule}"
             if self.prune.criterion != "l1":
                 name += f" {self.prune.criterion}"
+            if self.prune.counts_of is not None:
+                name += f", as many per layer as {self.prune.counts_of}"
             if self.prune.target != "loss":
                 name += f" of the {self.prune.target}"
-            if self.prune.criterion in DATA_CRITERIA:
+            if self.prune.ranks_by in DATA_CRITERIA:
                 name += f" {self.prune.samples_per_class} a class"
+            if self.prune.draw:
+                name += f", draw {self.prune.draw}"
             if self.prune.most_important_first:
                 name += " most important first"
             if not self.prune.held:

@@ -64,6 +64,10 @@ def _retrains(values: Values) -> bool:
     return values["rewind"] != "none" or "finetune.epochs" in values
 
 
+def _scores_by(values: Values) -> Any:
+    return values["prune.counts_of"] or values["prune.criterion"]
+
+
 EFFECTS: tuple[Effect, ...] = (
     *_of_recipe("network.recipe"),
     *_of_recipe("finetune"),
@@ -91,23 +95,35 @@ EFFECTS: tuple[Effect, ...] = (
     _effect(
         "prune.samples_per_class",
         PruneConfig,
-        lambda v: v["prune.criterion"] in DATA_CRITERIA,
+        lambda v: _scores_by(v) in DATA_CRITERIA,
         f"only {', '.join(DATA_CRITERIA)} look at images",
     ),
     _effect(
         "prune.target",
         PruneConfig,
-        lambda v: v["prune.criterion"] in FIRST_ORDER,
+        lambda v: _scores_by(v) in FIRST_ORDER,
         f"only {' and '.join(FIRST_ORDER)} are of a target",
     ),
     *(
         _effect(
             f"prune.lrp.{item.name}",
             LrpConfig,
-            lambda v: v["prune.criterion"] == "lrp",
+            lambda v: _scores_by(v) == "lrp",
             "only criterion='lrp' has these rules",
         )
         for item in dataclasses.fields(LrpConfig)
+    ),
+    _effect(
+        "prune.counts_of",
+        PruneConfig,
+        lambda v: v["prune.criterion"] == "random" and v["prune.scope"] == "global",
+        "it is of criterion='random' over all layers; in a layer all keep as many groups",
+    ),
+    _effect(
+        "prune.draw",
+        PruneConfig,
+        lambda v: v["prune.criterion"] == "random",
+        "only criterion='random' draws",
     ),
     Effect(
         "prune.normalise",

@@ -71,7 +71,7 @@ def _score(network: nn.Module, config: TrialConfig, data: Data, round_: int) -> 
         network,
         prune.criterion,
         prune.granularity,
-        generator=generator(config.seed, "criterion", round_),
+        generator=generator(config.seed, "criterion", round_, *_draw(prune)),
         exclude=prune.exclude,
         batches=batches,
         rules=_rules(prune),
@@ -103,6 +103,10 @@ def _key(config: TrialConfig, data: Data) -> str:
 
 def _rules(prune: PruneConfig) -> LrpRules:
     return LrpRules(**flat(prune.lrp)).of(prune.granularity)
+
+
+def _draw(prune: PruneConfig) -> tuple[int, ...]:
+    return (prune.draw,) if prune.draw else ()
 
 
 def _of(config: TrialConfig) -> PruneConfig:

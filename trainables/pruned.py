@@ -2,17 +2,20 @@
 
 from collections.abc import Mapping
 
-from torch import Tensor, nn
+import torch
+from torch import Generator, Tensor, nn
 
 from pruning import (
     Held,
     KeepMask,
     Kept,
+    choose_by_chance,
     choose_keep,
     compact,
     compact_keep,
     copy_back,
     kept_entries,
+    kept_numbers,
 )
 from trainables.config import PruneConfig
 from trainables.networks import filter_sources
@@ -46,6 +49,42 @@ class PrunedNetwork:
             most_important_first=prune.most_important_first,
             batchnorm_follows=prune.batchnorm_follows,
         )
+
+    def choose_by_chance(self, numbers: Mapping[str, int], generator: Generator) -> None:
+        """Choose the masks of the next round: so many groups of each layer, which by chance."""
+        prune = self.config
+        if prune is None:
+            raise ValueError("a dense network has no masks to choose: config is None")
+        self.keep = choose_by_chance(
+            self.network,
+            numbers,
+            generator,
+            granularity=prune.granularity,
+            within=self.keep,
+            batchnorm_follows=prune.batchnorm_follows,
+        )
+
+    def restore(self, keep: object) -> None:
+        """Take the masks of a state and hold them.
+
+        Raises ValueError unless these are bool masks of parameters of the network.
+        """
+        parameters = dict(self.network.named_parameters())
+        if self.config is None or not isinstance(keep, dict):
+            raise ValueError("the state has masks that the trial has not")
+        for name, mask in keep.items():
+            fits = name in parameters and isinstance(mask, Tensor)
+            if not fits or mask.dtype != torch.bool or mask.shape != parameters[name].shape:
+                raise ValueError(f"the mask of {name} in the state does not fit the network")
+        self.keep = {name: mask.to(parameters[name].device) for name, mask in keep.items()}
+        self.hold()
+
+    def numbers(self) -> dict[str, tuple[int, int]]:
+        """Name of a weight -> how many of its groups the masks keep, and how many there are."""
+        if self.keep is None or self.config is None:
+            return {}
+        granularity, exclude = self.config.granularity, self.config.exclude
+        return kept_numbers(self.network, self.keep, granularity, exclude)
 
     def hold(self) -> None:
         """Apply the masks; note what is left where a smaller network does the same."""

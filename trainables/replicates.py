@@ -21,7 +21,7 @@ from trainables.config import (
 Params = Mapping[str, str]
 """A trial's fields under their dotted names, as text: see `flat_params`."""
 
-AMOUNT, DRAWS = "prune.rate", ("seed", "data.seed")
+AMOUNT, DRAWS = "prune.rate", ("seed", "data.seed", "prune.draw")
 """How much is pruned, and what is drawn: trials that differ in these alone are one arm."""
 
 _FULL = TrialConfig(prune=PruneConfig(), finetune=TrainConfig(), dissection=DissectionConfig())
@@ -54,6 +54,10 @@ def value_of(params: Params, name: str) -> str:
     if any(params.get(".".join(steps[:n])) == "None" for n in range(1, len(steps))):
         return ""
     criterion = params.get("prune.criterion", params.get("criterion", ""))
+    counts_of = params.get("prune.counts_of", "None")
+    if name == "prune.counts_of":
+        return "" if counts_of == "None" else counts_of
+    criterion = criterion if counts_of == "None" else counts_of  # whose choices they are
     if name == "prune.samples_per_class" and criterion not in DATA_CRITERIA:
         return ""
     if name.startswith("prune.lrp.") and criterion != "lrp":

@@ -19,6 +19,7 @@ COMPACTED = "compacted.pt"  # the network without what was removed: networks.loa
 MASKS = "keep.pt"  # parameter name -> bool, True = kept
 UNITS = "units.parquet"  # one row a unit
 EPOCHS = "epochs.parquet"  # one row an epoch
+LAYERS = "layers.parquet"  # one row a layer and round of pruning
 DISSECTION = "dissection.parquet"  # one row a dissected unit
 NETWORK = "network.json"  # what to build before the checkpoint is loaded
 GALLERY = "gallery"  # pictures of what chosen units answer to
@@ -30,6 +31,7 @@ def save_results(
     pruned: PrunedNetwork,
     scored: Scored,
     history: Sequence[Mapping[str, float]],
+    layers: Sequence[Mapping[str, float | str]] = (),
 ) -> None:
     """Write the files of a trial into `folder`, each whole or not at all.
 
@@ -54,6 +56,9 @@ def save_results(
     if history:
         with whole_file(folder / EPOCHS) as partial:
             pd.DataFrame(history).to_parquet(partial, index=False)
+    if layers:
+        with whole_file(folder / LAYERS) as partial:
+            pd.DataFrame(layers).to_parquet(partial, index=False)
     if scored.dissected is not None:
         with whole_file(folder / DISSECTION) as partial:
             scored.dissected.to_parquet(partial, index=False)

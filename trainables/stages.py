@@ -105,6 +105,9 @@ class NetworkConfig(Checked):
             self._require(is_googlenet or not getattr(self, name), name, "be False: GoogLeNet's")
 
 
+Scoring = Literal["l1", "l2", "gradient", "taylor", "lrp"]
+"""Criteria that mean something: all but "random"."""
+
 DATA_CRITERIA = ("gradient", "taylor", "lrp")
 """Criteria that look at images."""
 
@@ -144,7 +147,7 @@ class PruneConfig(Checked):
 
     granularity: Literal["weight", "filter", "input_channel"] = "weight"
     scope: Literal["global", "layer"] = "global"
-    criterion: Literal["l1", "l2", "random", "gradient", "taylor", "lrp"] = "l1"
+    criterion: Literal[Scoring, "random"] = "l1"
     samples_per_class: int = 10  # training images a class that the last three look at
     target: Literal["loss", "logit"] = "loss"  # whose change gradient and Taylor tell
     # Scores of a layer are divided by their norm; None: by the usual one, see `norm`.
@@ -153,6 +156,10 @@ class PruneConfig(Checked):
     )
     lrp: LrpConfig = LrpConfig()
     most_important_first: bool = False  # a control: must be worse than random
+    # A control of a global ranking: of each layer as much is kept as by this criterion, and chance
+    # says what ("random" alone).
+    counts_of: Scoring | None = None
+    draw: int = 0  # of chance: others are drawn
     rate: float = 0.5  # fraction of the method's groups to prune in the end, in (0, 1)
     schedule: Literal["one_shot", "iterative", "linear", "cubic"] = "one_shot"
     rounds: int = 1
@@ -164,6 +171,14 @@ class PruneConfig(Checked):
         super().__post_init__()
         cumulative_rates(self.schedule, self.rate, self.rounds)
         self._require_positive("samples_per_class")
+        self._require(self.draw >= 0, "draw", "be at least 0")
+        rule = "be None with most_important_first: chance has no order to turn round"
+        self._require(self.counts_of is None or not self.most_important_first, "counts_of", rule)
+
+    @property
+    def ranks_by(self) -> str:
+        """The criterion whose scores are computed: the own one, or the one it takes counts of."""
+        return self.counts_of or self.criterion
 
     @property
     def norm(self) -> Literal["none", "l1", "l2"]:
@@ -174,12 +189,12 @@ class PruneConfig(Checked):
         """
         if self.normalise is not None:
             return self.normalise
-        return "l2" if self.scope == "global" and self.criterion in FIRST_ORDER else "none"
+        return "l2" if self.scope == "global" and self.ranks_by in FIRST_ORDER else "none"
 
     @property
     def _norm_said(self) -> str | None:
         """`norm` in a trial's key; None, nothing, where there is no norm to speak of."""
-        maps = self.criterion in FIRST_ORDER and self.granularity != "weight"
+        maps = self.ranks_by in FIRST_ORDER and self.granularity != "weight"
         # Said there, since such a trial without a norm once ranked by means over positions.
         return None if self.norm == "none" and not (maps and self.scope == "global") else self.norm
 

@@ -1,5 +1,6 @@
 """One trial: prune, retrain, evaluate, round by round, and end with the score of every unit."""
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,7 +9,8 @@ from typing import Any, Literal
 import pandas as pd
 import torch
 
-from pruning import cumulative_rates, measure_sparsity
+from pruning import measure_sparsity
+from trainables.choosing import choose_masks
 from trainables.compute import (
     describe,
     place,
@@ -26,8 +28,8 @@ from trainables.datasets.loading import load_data
 from trainables.dense import dense_path, load_dense
 from trainables.evaluate import accuracy_metrics, predict
 from trainables.finetune import Training, recalibrate
-from trainables.importance import importance
 from trainables.kept import may_pass, read_state, require_state, set_aside
+from trainables.layers import layer_rows
 from trainables.member import Member
 from trainables.networks import load_checkpoint, require_fit
 from trainables.pruned import PrunedNetwork
@@ -57,6 +59,7 @@ class Trial:
     """A trial in progress, an epoch at a time; knows nothing of tuners and trackers.
 
     history: the metrics of every epoch done, each with its "epoch" and "round".
+    layers: what the masks of every round keep of each layer, see `layer_rows`.
 
     Raises ValueError where the data or the dense network is not as the config says.
     """
@@ -81,6 +84,9 @@ class Trial:
         self.pruned = PrunedNetwork(self.network, self.config.prune)
         self.training: Training | None = None
         self.history: list[dict[str, float]] = []
+        self.layers: list[dict[str, float | str]] = []
+        self.n_begun = 0  # rounds that were pruned
+        self.followed: Trial | None = None  # whose numbers per layer this one takes
 
     @property
     def epochs_done(self) -> int:
@@ -96,9 +102,8 @@ class Trial:
         if self.trained:
             raise ValueError(f"all {self.config.n_epochs} epochs of this trial are done")
         round_, epoch_of_round = divmod(self.epochs_done, self.config.epochs_a_round)
-        if epoch_of_round == 0:
-            self._prune(round_)
-            self.training = self._new_training()
+        if epoch_of_round == 0 and self.n_begun == round_:
+            self.begin_round()
         if self.training is None:
             raise ValueError("a trial that goes on in the middle of a round must be restored first")
         number = self.epochs_done
@@ -118,8 +123,8 @@ class Trial:
         """Score every unit of the network as it is now, write the files, end the trial."""
         self.close()
         if self.config.retrain is None:
-            for round_ in range(self.config.rounds):
-                self._prune(round_)
+            for _ in range(self.n_begun, self.config.rounds):
+                self.begin_round()
             self._recalibrate()
             metrics = self.evaluate()
         else:
@@ -131,7 +136,7 @@ class Trial:
         if metrics["prune/n_collapsed"] > 0:
             outcome = "collapsed"
         folder = self.workspace.trial(self.config.key)
-        save_results(folder, self.config, self.pruned, scored, self.history)
+        save_results(folder, self.config, self.pruned, scored, self.history, self.layers)
         made_on = describe(self.device, self.precision) | {"images": self.data.said}
         return Result(outcome, metrics, scored.units, folder, made_on)
 
@@ -157,16 +162,18 @@ class Trial:
     def _score(self) -> Scored:
         return score_trial(self.config, self.network, self.data, self.workspace.cache)
 
-    def _prune(self, round_: int) -> None:
-        prune = self.config.prune
+    def begin_round(self) -> None:
+        """Prune, and make ready to train where the trial trains."""
+        round_, prune = self.n_begun, self.config.prune
         if prune is not None:
-            rates = cumulative_rates(prune.schedule, prune.rate, prune.rounds)
-            scores = importance(self.network, self.config, self.data, self.workspace.cache, round_)
-            self.pruned.choose(scores, rates[round_])
+            choose_masks(self, prune, round_)
+            self.layers += layer_rows(round_, self.pruned.numbers())
         if self.config.rewind == "weights":
             epoch, cache = self.config.rewind_epoch, self.workspace.cache
             load_checkpoint(self.network, dense_path(self.config, self.data, cache, epoch))
         self.pruned.hold()
+        self.n_begun += 1
+        self.training = None if self.config.retrain is None else self._new_training()
 
     def _new_training(self) -> Training:
         recipe = self.config.retrain
@@ -194,6 +201,8 @@ class Trial:
 
     def close(self) -> None:
         """End the other processes of the trial, where there are any."""
+        if self.followed is not None:
+            self.followed.close()
         if self.crew is not None:
             self.crew.close()
         self.crew = None
@@ -215,6 +224,7 @@ class Trial:
             "keep": self.pruned.keep,
             "training": None if self.training is None else self.training.state_dict(),
             "history": self.history,
+            "layers": self.layers,
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -227,12 +237,12 @@ class Trial:
             )
         require_fit(self.network, state["network"], self.workspace.state(self.config.key))
         if state.get("keep") is not None:
-            self._require_masks(state["keep"])
-            self.pruned.keep = {name: m.to(self.device) for name, m in state["keep"].items()}
-            self.pruned.hold()
+            self.pruned.restore(state["keep"])
         # After the masks: where they are not held, pruned weights have grown back.
         self.network.load_state_dict(state["network"])
-        self.history = state["history"]
+        self.history, self.layers = state["history"], state.get("layers", [])
+        # States are of the ends of epochs: the round of the last one has begun.
+        self.n_begun = math.ceil(self.epochs_done / max(self.config.epochs_a_round, 1))
         in_a_round = self.config.n_epochs and self.epochs_done % self.config.epochs_a_round
         if self.epochs_done > self.config.n_epochs or (in_a_round and not state.get("training")):
             raise ValueError("the state does not fit the epochs of this trial")
@@ -240,16 +250,6 @@ class Trial:
         if state.get("training") is not None:
             self.training = self._new_training()
             self.training.load_state_dict(state["training"])
-
-    def _require_masks(self, keep: object) -> None:
-        """Raise ValueError unless these are bool masks of parameters of the network."""
-        parameters = dict(self.network.named_parameters())
-        if self.config.prune is None or not isinstance(keep, dict):
-            raise ValueError("the state has masks that the trial has not")
-        for name, mask in keep.items():
-            fits = name in parameters and isinstance(mask, torch.Tensor)
-            if not fits or mask.dtype != torch.bool or mask.shape != parameters[name].shape:
-                raise ValueError(f"the mask of {name} in the state does not fit the network")
 
     def save(self) -> None:
         """Write the state to the workspace, whole or not at all. Raises OSError on a full disk."""

@@ -3,14 +3,15 @@
 import pandas as pd
 
 from sweeps.report.population import HALVES
-from sweeps.report.values import is_pruned, number
+from sweeps.report.values import is_pruned, number, within_layers
 from trainables.config import METHODS
 
 
 def best_trials(trials: pd.DataFrame) -> pd.DataFrame:
     """The trial with the highest top-1 of every method and rate, and of the dense networks.
 
-    Without controls that prune the most important first, networks whose masks were not held
+    Without controls that prune the most important first, or by chance with a criterion's numbers,
+    networks whose masks were not held
     (which are not at their rate), and trials without a finite top-1.
     """
     return _best_by(trials, number(trials, "val/top1"))
@@ -35,7 +36,8 @@ def optimism(trials: pd.DataFrame) -> float:
 
 
 def _best_by(trials: pd.DataFrame, top1: pd.Series) -> pd.DataFrame:
-    meant = trials["held"] & ~trials["most_important_first"] & top1.abs().lt(float("inf"))
+    meant = trials["held"] & ~trials["most_important_first"] & ~within_layers(trials)
+    meant &= top1.abs().lt(float("inf"))
     order = {name: place for place, name in enumerate(["dense", *METHODS])}
     keys = {"top1": -top1, "place": trials["method"].map(order)}
     chosen = trials.assign(**keys)[meant & keys["place"].notna()]

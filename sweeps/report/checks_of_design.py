@@ -8,7 +8,7 @@ import pandas as pd
 
 from pruning.selection import n_pruned
 from sweeps.report.check import Check, listed
-from sweeps.report.values import flag, is_pruned, is_retrained, number, text
+from sweeps.report.values import flag, is_pruned, is_retrained, number, text, within_layers
 
 SMALLEST_LAYER = 16  # filters, and input channels, of GoogLeNet's; other networks have more
 _LAYERWISE = ("unstructured_layerwise", "structured", "connection")
@@ -124,16 +124,24 @@ def check_same_dense(trials: pd.DataFrame) -> Check:
 
 
 def check_controls(trials: pd.DataFrame) -> list[Check]:
-    """Is every method also run by chance, and with the most important first?"""
+    """Is every method also run by chance, and with the most important first? And what ranks all
+    layers at once by chance with its own numbers per layer?"""
     pruned = trials[is_pruned(trials)]
-    reversed_ = flag(pruned, "most_important_first")
-    by_chance = text(pruned, "criterion") == "random"
+    reversed_, within = flag(pruned, "most_important_first"), within_layers(pruned)
+    by_chance = (text(pruned, "criterion") == "random") & ~within
     methods = set(pruned.loc[~reversed_, "method"]) if len(pruned) else set()
+    in_all_layers = {m for m in methods if m not in _LAYERWISE}
     found = []
-    for name, rows in (("pruned by chance", by_chance), ("most important first", reversed_)):
-        lacking = methods - set(pruned.loc[rows, "method"]) if len(pruned) else set()
+    for name, rows, asked in (
+        ("pruned by chance", by_chance, methods),
+        ("by chance, as many per layer", within, in_all_layers),
+        ("most important first", reversed_, methods),
+    ):
+        lacking = asked - set(pruned.loc[rows, "method"]) if len(pruned) else set()
         if not methods:
             found.append(Check(name, "unknown", "no trial is pruned"))
+        elif not asked:
+            found.append(Check(name, "ok", "every method ranks each layer alone: none is needed"))
         elif lacking:
             said = f"no such control of {listed(sorted(lacking))}: a criterion may be no better"
             found.append(Check(name, "failed", f"{said} than chance"))

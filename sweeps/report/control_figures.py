@@ -2,11 +2,11 @@
 
 from typing import Any
 
-import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
+from sweeps.report.criterion_figures import arms
 from sweeps.report.frames import SweepFrames
 from sweeps.report.paper_figures import Points
 from sweeps.report.population import leading_criterion
@@ -33,9 +33,10 @@ from sweeps.report.style import (
 _ARMS = {
     "own": ("the study's criterion", "-", "o"),
     "random": ("pruned by chance", ":", "x"),
+    "within": ("by chance, as many per layer", "-.", "+"),
     "reversed": ("most important first", "", "v"),
 }
-_CONTROLS = ["random", "reversed"]
+_CONTROLS = ["random", "within", "reversed"]
 _SCORES = {
     "mis/mean": ("MIS", "-"),
     "mis/pixels_mean": ("by raw pixels", "--"),
@@ -45,13 +46,13 @@ _SCORES = {
 
 def criterion_controls(frames: SweepFrames, released: Points) -> Figure | str:
     """Pruning by chance, and with the most important first, beside the criterion itself."""
-    arms = _arms(frames)
-    controls = arms[arms["arm"].isin(_CONTROLS)]
+    trials = _arms(frames)
+    controls = trials[trials["arm"].isin(_CONTROLS)]
     if controls.empty:
         return "The sweep has no controls: nothing was pruned by chance or the wrong way round."
-    others = sorted(set(arms["arm"]) - set(_ARMS), key=in_order)
+    others = sorted(set(trials["arm"]) - set(_ARMS), key=in_order)
     methods = [method for method in COLOURS if method in set(controls["method"])]
-    values = [v for v in ("val/top1", "mis/mean") if has(arms, v, "prune/sparsity")]
+    values = [v for v in ("val/top1", "mis/mean") if has(trials, v, "prune/sparsity")]
     if not values:
         return "The controls of this sweep have neither an accuracy nor a MIS."
     figure, panels = new_figure(
@@ -59,7 +60,7 @@ def criterion_controls(frames: SweepFrames, released: Points) -> Figure | str:
     )
     for place, axes in enumerate(panels):
         value, method = values[place // len(methods)], methods[place % len(methods)]
-        of_method = arms[arms["method"] == method]
+        of_method = trials[trials["method"] == method]
         for arm, (_, line, marker) in _ARMS.items():
             points = mean_points(of_method[of_method["arm"] == arm], value)
             ink = COLOURS[method] if arm == "own" else INK
@@ -90,15 +91,14 @@ def criterion_controls(frames: SweepFrames, released: Points) -> Figure | str:
 
 def _arms(frames: SweepFrames) -> pd.DataFrame:
     """The controls, and beside them the trials that differ from them in the criterion alone, with
-    the column `arm`: "own" is the study's criterion, any other is called by its name."""
-    trials = frames.trials[frames.trials["method"].isin(COLOURS)]
-    reversed_, chance = trials["most_important_first"], trials["criterion"] == "random"
-    meant = trials[~reversed_ & ~chance]
-    leads = trials["criterion"] == (leading_criterion(meant) if len(meant) else "")
-    kinds = np.select(
-        [reversed_, chance, leads], ["reversed", "random", "own"], trials["criterion"].astype(str)
-    )
-    trials = trials.assign(arm=kinds)
+    the column `arm`: "own" is the study's criterion, any other is called by its name. Of the
+    controls that are of one criterion, those of the study's."""
+    trials = arms(frames.trials[frames.trials["method"].isin(COLOURS)])
+    meant = trials[trials["arm"] == "own"]
+    leads = leading_criterion(meant) if len(meant) else ""
+    others_own = trials["arm"].isin(["within", "reversed"]) & (trials["scored"] != leads)
+    is_other = (trials["arm"] == "own") & (trials["criterion"] != leads)
+    trials = trials.assign(arm=trials["arm"].mask(is_other, trials["criterion"]))[~others_own]
     how = ["method", "schedule", "retraining"]
     is_control = trials["arm"].isin(_CONTROLS)
     beside = trials[~is_control].merge(trials.loc[is_control, how].drop_duplicates(), on=how)

@@ -23,6 +23,7 @@ from sweeps.report.style import (
     named,
     new_figure,
 )
+from sweeps.report.values import within_layers
 from trainables.config import METHODS
 
 _UNITS, _CONCEPTS = "dissection/interpretable", "dissection/unique"
@@ -30,7 +31,8 @@ _DENSITY = "density"
 # Colours and markers of categories, in the order of the alphabet.
 _LOOKS = [(COLOURS[n], MARKERS[n]) for n in METHODS]
 _CHANCE, _REVERSED = "pruned by chance", "most important first"
-_CONTROLS = {_CHANCE: ("#cc79a7", "v"), _REVERSED: (INK, "x")}
+_WITHIN = "by chance, as many per layer"
+_CONTROLS = {_CHANCE: ("#cc79a7", "v"), _WITHIN: ("#cc79a7", "P"), _REVERSED: (INK, "x")}
 _BASELINES = (
     ("dense, trained again", "dense", ("rewind_weights", "rewind_learning_rate", "finetune"), "--"),
     ("untrained", "untrained", ("recalibrate",), ":"),
@@ -87,6 +89,7 @@ def _levels(frames: SweepFrames) -> pd.DataFrame:
         # What the last round left is among the trial's final metrics.
         part = pd.concat([dense.head(1), rounds, trial], ignore_index=True)
         kind = _CHANCE if trial["criterion"].iloc[0] == "random" else _REVERSED
+        kind = _WITHIN if within_layers(trial).iloc[0] else kind
         parts.append(part.assign(key=key, kind=hues.get(key, kind)))
     if not parts:
         return pd.DataFrame()

@@ -1,7 +1,7 @@
 """A sweep as tidy frames: what every table and figure is made of."""
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import pandas as pd
@@ -13,7 +13,7 @@ from sweeps.report.recipe import recipes
 from sweeps.report.same_units import against_dense, with_dense
 from sweeps.report.tables import Source, read_tables
 from sweeps.tracking import OUTCOME, TRIAL_KEY, Tracker, Unavailable, experiments, has_store
-from trainables.results import DISSECTION, EPOCHS, UNITS
+from trainables.results import DISSECTION, EPOCHS, LAYERS, UNITS
 
 AXES = ("method", "rate", "schedule", "criterion", "retraining", "seed")
 _NOTE, _PURPOSE = "mlflow.note.content", "purpose"
@@ -32,16 +32,14 @@ class SweepFrames:
     seconds, stopped (when and why it was, "" for others); every param under its dotted name, as
     text; every final metric.
 
-    Beside the metrics that were logged: `mis/dense_same_units`, the mean score that the units
-    which are alive and counted here had in the dense network of the same seed, and `mis/change`,
-    the mean difference to it. Only that tells change from selection: pruning away the worst units
-    raises a mean, too.
+    Beside the metrics that were logged: `mis/dense_same_units`, the mean score in the dense network
+    of the same seed of the units that are alive and counted here; `mis/change`, the mean difference
+    to it. It alone tells change from selection: pruning away the worst units raises a mean, too.
     units: a row a unit of every trial, with its trial's key and label, `dense_mis` (its score in
     the dense network) and what the trial wrote: layer, channel, state, mis, counted, ….
-    epochs: a row an epoch of every trial that was trained, with its metrics.
-    dissected: a row a dissected unit. unfinished: a row a trial that failed or was broken off.
-    missing: number of planned trials that have no finished run.
-    gaps: sentences about what could not be read.
+    epochs: a row an epoch of training. dissected: a row a dissected unit. layers: a row a layer and
+    round of pruning. unfinished: a row a trial that failed or was broken off.
+    missing: number of planned trials without a finished run. gaps: what could not be read.
     """
 
     study: str
@@ -56,6 +54,7 @@ class SweepFrames:
     sweep_key: str = ""
     gaps: tuple[str, ...] = ()
     primary: str = ""  # the question that the study named beforehand (sweeps.primary)
+    layers: pd.DataFrame = field(default_factory=pd.DataFrame)
     address: str = ""  # of MLflow's page of the experiment; "" where no server is known
 
     def run_address(self, run_id: str) -> str:
@@ -109,6 +108,7 @@ def load_frames(tracker: Tracker, sweep_run: Run) -> SweepFrames:
         caption=_caption(runs),
         epochs=read_tables(tracker, sources, EPOCHS)[0],
         dissected=read_tables(tracker, sources, DISSECTION)[0],
+        layers=read_tables(tracker, sources, LAYERS)[0],
         unfinished=unfinished,
         purpose=sweep_run.data.tags.get(_PURPOSE, sweep_run.data.tags.get(_NOTE, "")),
         sweep_key=sweep_run.data.tags.get(SWEEP_KEY, ""),

@@ -9,8 +9,10 @@ from matplotlib.figure import Figure
 from sweeps.report import (
     control_figures,
     cost_figures,
+    criterion_figures,
     density_figures,
     dissection_figures,
+    layer_figures,
     paper_figures,
     unit_figures,
 )
@@ -149,8 +151,23 @@ PLATES = (
         "controls",
         "Controls of the criterion",
         "A criterion that means something lies above pruning by chance, and far above pruning the "
-        "most important first.",
+        "most important first. Over all layers at once it must lie above chance with as many per "
+        "layer, too: else it has found layers that bear pruning, and any of their groups would do.",
         control_figures.criterion_controls,
+    ),
+    Plate(
+        "criteria",
+        "Each criterion and its own controls",
+        "Where and which: above chance alone, a criterion knows how much each layer bears; above "
+        "chance with as many per layer, it knows which. Turned round it must be the worst.",
+        criterion_figures.beside_controls,
+    ),
+    Plate(
+        "share_kept",
+        "Share kept of each layer",
+        "Where a ranking over all layers prunes. Thin: chance, which takes the same share of each. "
+        "A layer at 0 has nothing left.",
+        layer_figures.share_kept,
     ),
     Plate(
         "score_controls",

@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import pandas as pd
 
-from sweeps.report.values import flag, is_pruned, is_retrained, number, text
+from sweeps.report.values import flag, is_pruned, is_retrained, number, text, within_layers
 from trainables.replicates import arms, trainings
 
 STRATA = {"all": "pruned", "retrained": "retrained", "not retrained": "pruned, not retrained"}
@@ -16,6 +16,7 @@ CONTROLS = (
     "pruned the most important first",
     "pruned by chance",
     "pruned by another criterion",
+    "pruned by chance with a criterion's numbers per layer",
 )
 """Why trials are left out of every figure and answer that compares pruned networks."""
 
@@ -118,6 +119,7 @@ def _not_compared(trials: pd.DataFrame) -> pd.Series:
         why[criterion != leading_criterion(meant)] = CONTROLS[3]
         why[criterion == "random"] = CONTROLS[2]
         why[flag(trials, "by_design")] = ""
+    why[within_layers(trials)] = CONTROLS[4]
     why[flag(trials, "most_important_first")] = CONTROLS[1]
     why[~is_pruned(trials)] = CONTROLS[0]
     return why

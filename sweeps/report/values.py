@@ -27,6 +27,11 @@ def flag(trials: pd.DataFrame, column: str) -> pd.Series:
     return text(trials, column).isin(["True", "1", "1.0"])
 
 
+def within_layers(trials: pd.DataFrame) -> pd.Series:
+    """Whether a trial is pruned by chance with a criterion's own numbers per layer."""
+    return ~text(trials, "prune.counts_of").isin(["", "None"])
+
+
 def is_pruned(trials: pd.DataFrame) -> pd.Series:
     """Whether a trial's network is pruned: not the dense or the untrained one."""
     return text(trials, "method").isin(METHODS)

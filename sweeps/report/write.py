@@ -100,6 +100,7 @@ def _write_tables(frames: SweepFrames, found: Findings, folder: Path) -> None:
         "validity": pd.DataFrame(found.checks, columns=list(Check.__annotations__)),
     }
     tables |= {"epochs": frames.epochs} if len(frames.epochs) else {}
+    tables |= {"layers": frames.layers} if len(frames.layers) else {}
     for name, table in tables.items():
         table.to_csv(folder / f"{name}.csv", index=False)
         table.to_parquet(folder / f"{name}.parquet", index=False)

@@ -17,9 +17,9 @@ Expected  Their finding: the number of units and of concepts holds until more th
 Asked     Does the MIS of the same units change with sparsity, in networks that were retrained? (One
           network at the last round: the report cannot say. Its figure over density is a
           description.)
-Cost      374 epochs of 1,200 images in all, and 36 dissections: two to three hours on two CPU cores
-          (`make plan STUDY=dissecting` says how long on yours), half of it with five rounds; on
-          ImageNet days of eight GPUs a level.
+Cost      495 epochs of 1,200 images in all, and 47 dissections: three to four hours on two CPU
+          cores (`make plan STUDY=dissecting` says how long on yours), half of it with five rounds;
+          on ImageNet days of eight GPUs a level.
 Command   make sweep STUDY=dissecting
           make sweep STUDY=dissecting SET="prune.rounds=5 prune.rate=0.67232"
           make sweep STUDY=dissecting DATA=/path/to/imagenet SET="dissection.path=/path/to/broden"

@@ -5,10 +5,11 @@ Purpose   Shows what the faults of the released code do to its conclusions: thei
           the zeros grew back and the networks were dense again; their structured pruning left the
           BatchNorm of a removed filter, so that it went on emitting a constant. Each such trial
           stands beside the same trial with its mask held and its BatchNorm removed. The methods
-          whose masks were held, and the runs in rounds, are there as they were. Structured pruning
-          is scored at their ranks, and once more as in their pipeline: units that are the same on
-          all images stay in (filters of zeros alone are left out), and as the order of files breaks
-          their ties, each of their extremes is of one class, which looks clear.
+          whose masks were held, and the runs in rounds, are there as they were; connection in
+          rounds, too, which their summary praises: zeroed again in each round, and held. Structured
+          pruning is scored at their ranks, and once more as in their pipeline: units that are the
+          same on all images stay in (filters of zeros alone are left out), and as the order of
+          files breaks their ties, each of their extremes is of one class, which looks clear.
 Source    Their released code (arXiv 2409.19727): `prune_channels` zeroes once and installs no hook;
           `ln_structured` masks the convolution alone. All share one recipe here: SGD, lr 0.01,
           momentum 0.9, weight decay 1e-4, x 0.9 an epoch, 50 epochs a round, batches of 128; but
@@ -48,6 +49,9 @@ ROUNDS = {
         "prune.rate": round(1 - 0.67**4, 4),
         "prune.rounds": 4,
     },
+}
+CONNECTION_ROUNDS = {  # as those of structured: no log of theirs is known
+    "connection 4": {**ROUNDS["structured 4"], **methods("connection")["connection"]}
 }
 
 STUDY = Sweep(
@@ -93,5 +97,12 @@ STUDY = Sweep(
             set=AS_RELEASED,
         ),
         Grid({"rounds": ROUNDS}, set={**AS_RELEASED, "prune.schedule": "iterative"}),
+        Grid(
+            {
+                "connection_rounds": CONNECTION_ROUNDS,
+                "held": axis("prune.held", (False, True)),
+            },
+            set={"prune.schedule": "iterative"},
+        ),
     ),
 )

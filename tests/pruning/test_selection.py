@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pruning_oracles import keep_lowest_pruned
 
-from pruning import keep_top, n_pruned
+from pruning import keep_numbers, keep_top, n_pruned
 
 small_scores = st.lists(
     st.lists(st.integers(-3, 3), min_size=1, max_size=12), min_size=1, max_size=4
@@ -128,3 +128,15 @@ def test_refuses_what_it_cannot_rank():
     with pytest.raises(ValueError, match="must nest"):
         sparser = {"a": torch.tensor([False, False, True])}
         keep_top({"a": torch.ones(3)}, 0.4, scope="layer", within=sparser)
+
+
+def test_so_many_of_each_layer_are_kept_the_highest_first():
+    scores = {"a": torch.tensor([3.0, 1.0, 2.0, 1.0]), "b": torch.tensor([[5.0], [4.0]])}
+    kept = keep_numbers(scores, {"a": 3, "b": 0})
+    assert kept["a"].tolist() == [True, True, True, False] and not kept["b"].any()
+    assert kept["b"].shape == (2, 1)
+    within = {"a": torch.tensor([False, True, True, True]), "b": torch.ones(2, 1).bool()}
+    kept = keep_numbers(scores, {"a": 2, "b": 1}, within)
+    assert kept["a"].tolist() == [False, True, True, False] and kept["b"].sum() == 1
+    with pytest.raises(ValueError, match="as it still has, a has 3, got 4"):
+        keep_numbers(scores, {"a": 4, "b": 1}, within)

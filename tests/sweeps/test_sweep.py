@@ -1,14 +1,17 @@
 import dataclasses
+from collections import defaultdict
 
 import pytest
 from small_studies import small_base, small_sweep
 
 from mis import PROTOCOLS
 from pruning import CRITERIA, DATA_CRITERIA, GRANULARITIES, SCHEDULES, SCOPES
+from sweeps.controls import DRAWS, setting
 from sweeps.labels import Names, unique_labels
 from sweeps.plan import axes_summary, make_plan, plan_summary
 from sweeps.studies import load_study, study_names
 from sweeps.sweep import Grid, Sweep, axis, methods
+from trainables.config import DissectionConfig
 
 
 def kinds(configs):
@@ -22,14 +25,14 @@ def test_a_sweep_is_its_grid_and_the_baselines():
         ("dense", 0, "none", "finetune", 0),
         ("untrained", 0, "none", "recalibrate", 0),
     ]
-    assert len(configs) == 3 + 4 + 2 + 2 * 3
+    assert len(configs) == 3 + 4 + 2 + 2 * 3 + DRAWS  # over all layers: of unstructured alone
     assert len({c.key for c in configs}) == len(configs)
     assert len({c.label for c in configs}) == len(configs)
 
 
 def test_chance_and_the_most_important_first_are_controls_at_the_least_cost():
     configs = small_sweep().expand()
-    chance = [c for c in configs if c.prune and c.prune.criterion == "random"]
+    chance = [c for c in configs if c.prune and is_uniform(c)]
     worst = [c for c in configs if c.prune and c.prune.most_important_first]
     for controls in (chance, worst):
         assert {(c.method, c.rate, c.retraining) for c in controls} == {
@@ -39,14 +42,87 @@ def test_chance_and_the_most_important_first_are_controls_at_the_least_cost():
         }
         assert {c.schedule for c in controls} == {"one_shot"}
     demo = load_study("demo").expand()
-    at = {(c.method, c.rate) for c in demo if c.prune and c.prune.criterion == "random"}
+    at = {(c.method, c.rate) for c in demo if c.prune and is_uniform(c)}
     assert at == {(c.method, c.rate) for c in demo if c.prune}
-    smallest = {
-        method: min(c.rate for c in demo if c.method == method)
-        for method in {c.method for c in demo if c.prune}
+    meant = [c for c in demo if c.prune and c.prune.criterion != "random"]
+    smallest = {}
+    for c in sorted(meant, key=lambda c: -c.rate):
+        smallest[c.method, c.prune.criterion] = c.rate
+    worst = [c for c in demo if c.prune and c.prune.most_important_first]
+    assert {(c.method, c.prune.criterion): c.rate for c in worst} == smallest
+    assert len(worst) == len(smallest) > 4
+
+
+def is_uniform(config):
+    return config.prune.criterion == "random" and config.prune.counts_of is None
+
+
+def numbers_of(configs):
+    """What each control within layers is beside: criterion, its choices, rate; and its draws."""
+    found = defaultdict(list)
+    for c in configs:
+        if c.prune and c.prune.counts_of:
+            p = c.prune
+            what = (p.counts_of, p.target, p.norm, p.method, p.rate, setting(c))
+            found[what].append(p.draw)
+    return found
+
+
+def test_over_all_layers_every_criterion_has_chance_with_its_own_numbers_per_layer():
+    criteria = {
+        "l1": {"prune.criterion": "l1"},
+        "taylor": {"prune.criterion": "taylor"},
+        "of the logit": {"prune.criterion": "taylor", "prune.target": "logit"},
+        "raw": {"prune.criterion": "taylor", "prune.normalise": "none"},
     }
-    worst = [(c.method, c.rate) for c in demo if c.prune and c.prune.most_important_first]
-    assert sorted(worst) == sorted(smallest.items())
+    axes = {
+        "method": methods("structured_global", "structured", "unstructured"),
+        "criterion": criteria,
+        "rate": axis("prune.rate", (0.2, 0.6)),
+    }
+    grid = Grid(axes, set={"finetune": None})
+    found = numbers_of(Sweep("x", "", small_base(), (grid,)).expand())
+    assert len(found) == 2 * 4 * 2 and all(sorted(d) == [0, 1, 2] for d in found.values())
+    trained = Sweep("x", "", small_base(), (dataclasses.replace(grid, set={}),)).expand()
+    assert all(draws == [0] for draws in numbers_of(trained).values())
+    assert sum(c.prune.most_important_first for c in trained if c.prune) == 3 * 2
+
+
+SETTINGS = {
+    "network.name": ("googlenet", "vgg16_bn"),
+    "data.seed": (0, 1),
+    "data.probe_images": (60, 61),
+    "score.similarity": ("efficientnet_lite0", "pixels"),
+    "score.n_tasks": (5, 6),
+    "dissection": (None, DissectionConfig(), DissectionConfig(iou=0.1)),
+    "seed": (0, 1),
+    "compute.precision": ("fp32", "bf16"),
+    "prune.exclude": ((), ("conv2",)),
+    "prune.batchnorm_follows": (True, False),
+}
+
+
+@pytest.mark.parametrize("field", SETTINGS)
+def test_every_setting_has_its_own_controls(field):
+    """An axis over what is not pruning: not the controls of its first value for all."""
+    grid = Grid({"x": axis(field, SETTINGS[field])}, set={"prune.rate": 0.3, "finetune": None})
+    configs = Sweep("x", "", small_base(), (grid,)).expand()
+    kinds_of = {
+        "chance": lambda c: c.prune and is_uniform(c),
+        "within layers": lambda c: c.prune and c.prune.counts_of and c.prune.draw == 0,
+        "reversed": lambda c: c.prune and c.prune.most_important_first,
+    }
+    for name, is_kind in kinds_of.items():
+        assert sum(map(bool, map(is_kind, configs))) == len(SETTINGS[field]), name
+
+
+def test_every_setting_has_its_own_retrained_network():
+    """Also where one network is pruned in rounds alone and another at once."""
+    rounds = {"prune.schedule": "iterative", "prune.rounds": 2}
+    points = {"once": {}, "rounds": {"network.name": "vgg16_bn", **rounds}}
+    configs = Sweep("x", "", small_base(), (Grid({"how": points}),), controls=False).expand()
+    retrained = {c.network.name: c.n_epochs for c in configs if c.label == "dense retrained"}
+    assert retrained == {"googlenet": 1, "vgg16_bn": 2}
 
 
 def test_labels_that_repeat_say_what_tells_them_apart():
@@ -128,10 +204,10 @@ def test_settings_reach_every_trial_that_has_the_field():
     configs = small_sweep().expand({"finetune.epochs": 3, "seed": 7})
     assert {c.finetune.epochs for c in configs if c.finetune} == {3}
     assert {c.seed for c in configs} == {7}
-    assert len(configs) == 15
+    assert len(configs) == 15 + DRAWS
     configs = small_sweep().expand({"recalibrate_images": 32})
     assert {c.recalibrate_images for c in configs} == {0, 32}
-    assert sum(c.recalibrate_images == 32 for c in configs) == 4
+    assert sum(c.recalibrate_images == 32 for c in configs) == 4 + DRAWS
     configs = small_sweep().expand({"network.recipe.epochs": 9})
     assert {c.network.recipe.epochs for c in configs if c.network.recipe} == {9}
 
@@ -259,11 +335,10 @@ def test_every_study_expands_and_says_what_it_is_for(name):
 def test_the_demo_is_the_grid_it_promises():
     found = kinds(load_study("demo").expand())
     for method in ("unstructured", "structured", "connection"):
-        rates = {rate for m, rate, _, retraining, _ in found if (m, retraining) == (method, "none")}
-        assert len(rates) == 3
-        for rate in rates:
-            for retraining in ("finetune", "none", "recalibrate"):
-                assert (method, rate, "one_shot", retraining, 0) in found
+        kinds_of = {"finetune": 3, "recalibrate": 3, "none": 3 if method == "unstructured" else 1}
+        for retraining, n in kinds_of.items():
+            rates = {r for m, r, *_, how, _ in found if (m, how) == (method, retraining)}
+            assert len(rates - {0.25}) == n
         assert (method, 0.75, "iterative", "finetune", 0) in found
 
 
@@ -327,4 +402,4 @@ def test_a_plan_counts_the_dense_network_and_tells_the_axes():
     assert "epochs of 600 images in all, after 7 of the dense network" in plan_summary(plan, ())
     axes = axes_summary(plan.sweep)
     assert "method (unstructured, structured, connection)" in axes
-    assert "criterion (l1, l2, gradient, taylor, lrp)" in axes and "rate (0.5, 0.75, 0.9" in axes
+    assert "criterion (l1, gradient, taylor, lrp)" in axes and "rate (0.5, 0.75, 0.9" in axes

@@ -71,6 +71,9 @@ def good():
             for rate in (0.5, 0.75):
                 rows.append(row(method, rate, seed=seed))
                 rows.append(row(method, rate, criterion="random", seed=seed))
+                if method == "unstructured":  # ranks all layers at once
+                    within = {"prune.counts_of": "l1"}
+                    rows.append(row(method, rate, criterion="random", seed=seed, **within))
             rows.append(row(method, 0.5, most_important_first=True, seed=seed))
     return pd.DataFrame(rows)
 
@@ -142,7 +145,16 @@ FAULTY = {
         "dense network retrained",
         "failed",
     ),
-    "no random": (drop(lambda t: t["criterion"] == "random"), "pruned by chance", "failed"),
+    "no random": (
+        drop(lambda t: (t["criterion"] == "random") & t["prune.counts_of"].isna()),
+        "pruned by chance",
+        "failed",
+    ),
+    "no random within layers": (
+        drop(lambda t: t["prune.counts_of"].notna()),
+        "by chance, as many per layer",
+        "failed",
+    ),
     "no random of one": (
         drop(lambda t: (t["criterion"] == "random") & (t["method"] == "structured")),
         "pruned by chance",
@@ -214,7 +226,7 @@ def test_missing_trials_are_counted_and_stopped_ones_are_no_fault():
     trials.loc[trials["outcome"] == "stopped", "prune/sparsity"] = 0.4
     found = statuses(trials)
     assert found["trials complete"] == "ok" and found["masks held"] == "ok"
-    assert "12 stopped early, and scored" in said(trials, "trials complete")
+    assert "14 stopped early, and scored" in said(trials, "trials complete")
 
 
 def test_layerwise_counts_are_floored():
@@ -258,6 +270,7 @@ def test_the_released_points_are_red_for_the_right_reasons():
         "dense network scored",
         "dense network retrained",
         "pruned by chance",
+        "by chance, as many per layer",
         "most important first",
         "dead units left out",
         "scores measured",

@@ -119,6 +119,8 @@ ALONE = {  # what cannot change alone, or has one value only
     "prune.samples_per_class": {"prune.criterion": "taylor", "prune.samples_per_class": 3},
     "prune.target": {"prune.criterion": "taylor", "prune.target": "logit"},
     "prune.normalise": {"prune.normalise": "l2"},
+    "prune.counts_of": {"prune.criterion": "random", "prune.counts_of": "l1"},
+    "prune.draw": {"prune.criterion": "random", "prune.draw": 1},
     "prune.lrp.rule": {**LRP, "prune.lrp.rule": "alpha2beta1"},
     "prune.lrp.head": {**LRP, "prune.lrp.head": "zplus"},
     "prune.lrp.bias": {**LRP, "prune.lrp.bias": "keep"},
@@ -348,6 +350,25 @@ def test_replace_refuses(overrides, message):
             r"samples_per_class must be left alone \(at 10\): only gradient, taylor, lrp look at "
             "images; got 5",
         ),
+        (
+            lambda: TrialConfig(prune=PruneConfig(counts_of="l2")),
+            "counts_of must be left alone .at None.: it is of criterion='random' over all layers",
+        ),
+        (
+            lambda: TrialConfig(
+                prune=PruneConfig(criterion="random", counts_of="l2", scope="layer")
+            ),
+            "in a layer all keep as many groups; got 'l2'",
+        ),
+        (
+            lambda: PruneConfig(criterion="random", counts_of="l1", most_important_first=True),
+            "counts_of must be None with most_important_first",
+        ),
+        (
+            lambda: TrialConfig(prune=PruneConfig(draw=1)),
+            "prune.draw must be left alone .at 0.: only criterion='random' draws; got 1",
+        ),
+        (lambda: PruneConfig(criterion="random", draw=-1), "draw must be at least 0, got -1"),
         (
             lambda: TrialConfig(prune=PruneConfig(criterion="lrp", target="logit")),
             "prune.target must be left alone .*: only gradient and taylor are .*; got 'logit'",

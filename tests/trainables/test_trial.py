@@ -11,7 +11,16 @@ from trainables.config import DissectionConfig
 from trainables.datasets.loading import load_data
 from trainables.dense import load_dense, train_dense
 from trainables.networks import load_compacted
-from trainables.results import CHECKPOINT, COMPACTED, EPOCHS, GALLERY, MASKS, NETWORK, UNITS
+from trainables.results import (
+    CHECKPOINT,
+    COMPACTED,
+    EPOCHS,
+    GALLERY,
+    LAYERS,
+    MASKS,
+    NETWORK,
+    UNITS,
+)
 from trainables.trial import Trial, run_trial
 from trainables.workspace import Workspace
 
@@ -44,7 +53,7 @@ def test_a_trial_ends_with_its_numbers_and_its_files(workspace):
     assert wanted <= set(result.metrics)
     files = {path.name for path in result.folder.iterdir()}
     assert files == {
-        *(CHECKPOINT, COMPACTED, EPOCHS, GALLERY, MASKS, NETWORK, UNITS, "config.json")
+        *(CHECKPOINT, COMPACTED, EPOCHS, GALLERY, LAYERS, MASKS, NETWORK, UNITS, "config.json")
     }
 
 
