@@ -90,7 +90,7 @@ def said(trials, name, **arguments):
 
 def test_a_sweep_as_it_should_be_passes_every_check():
     found = statuses(good())
-    assert len(found) == 16
+    assert len(found) == 17
     assert set(found.values()) == {"ok"}, found
 
 
@@ -226,7 +226,7 @@ def test_missing_trials_are_counted_and_stopped_ones_are_no_fault():
     trials.loc[trials["outcome"] == "stopped", "prune/sparsity"] = 0.4
     found = statuses(trials)
     assert found["trials complete"] == "ok" and found["masks held"] == "ok"
-    assert "14 stopped early, and scored" in said(trials, "trials complete")
+    assert "15 stopped early, and scored" in said(trials, "trials complete")
 
 
 def test_layerwise_counts_are_floored():
