@@ -48,15 +48,20 @@ def synthetic(
             *(_controls(methods, rates, run) if controls else []),
         ]
     ]
-    rows = [_trial(config, random) for config in configs]
+    beside = np.random.default_rng(seed + 1)  # the others draw what they drew without these
+
+    def drawn_by(row):
+        return beside if "prune.counts_of" in row else random
+
+    rows = [_trial(config, drawn_by(config)) for config in configs]
     if stopped:
         last = [row for row in rows if row["schedule"] == "iterative"][-1]
         last |= {"outcome": "stopped", "stopped": "stopped after epoch 1: not among the best"}
     trials = pd.DataFrame(rows)
-    units = pd.concat([_units(row, channels, random) for row in rows], ignore_index=True)
+    units = pd.concat([_units(row, channels, drawn_by(row)) for row in rows], ignore_index=True)
     trials = trials.assign(**_means(trials, units))
     curves = [_epochs(row, random) for row in rows if row["retraining"] == "finetune"]
-    found = [_dissected(row, channels, random) for row in rows]
+    found = [_dissected(row, channels, drawn_by(row)) for row in rows]
     return SweepFrames(
         study="synthetic",
         trials=trials,
@@ -66,7 +71,7 @@ def synthetic(
         "efficientnet_lite0, 20 tasks; a processor, fp32, torch 2",
         epochs=pd.concat(curves, ignore_index=True) if epochs and curves else _nothing(),
         dissected=pd.concat(found, ignore_index=True) if dissected else _nothing(),
-        layers=pd.concat([_layers(row) for row in rows if row["rate"]], ignore_index=True),
+        layers=pd.concat([_nothing(), *(_layers(row) for row in rows if row["rate"])]),
         unfinished=pd.DataFrame(columns=["label", "key", "status", "outcome", "error"]),
         purpose="A sweep that never ran.\n\nPurpose   Numbers to draw.\nSource    A generator.",
         sweep_key="0123456789ab",

@@ -3,7 +3,7 @@
 import pandas as pd
 
 from sweeps.report.population import HALVES
-from sweeps.report.values import is_pruned, number, within_layers
+from sweeps.report.values import flag, is_pruned, number, text, within_layers
 from trainables.config import METHODS
 
 
@@ -36,7 +36,8 @@ def optimism(trials: pd.DataFrame) -> float:
 
 
 def _best_by(trials: pd.DataFrame, top1: pd.Series) -> pd.DataFrame:
-    meant = trials["held"] & ~trials["most_important_first"] & ~within_layers(trials)
+    meant = (text(trials, "held") != "False") & ~within_layers(trials)
+    meant &= ~flag(trials, "most_important_first")
     meant &= top1.abs().lt(float("inf"))
     order = {name: place for place, name in enumerate(["dense", *METHODS])}
     keys = {"top1": -top1, "place": trials["method"].map(order)}
