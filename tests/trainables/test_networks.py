@@ -60,11 +60,10 @@ def hub(tmp_path, monkeypatch):
         raise urllib.error.URLError("no route to host")
 
     monkeypatch.setattr(torch.hub, "download_url_to_file", offline)
-    before = torch.hub.get_dir()
-    torch.hub.set_dir(tmp_path / "hub")
+    # Not by set_dir, after which the process would never look at TORCH_HOME again.
+    monkeypatch.setattr(torch.hub, "_hub_dir", str(tmp_path / "hub"))
     (tmp_path / "hub" / "checkpoints").mkdir(parents=True)
-    yield tmp_path / "hub" / "checkpoints"
-    torch.hub.set_dir(before)
+    return tmp_path / "hub" / "checkpoints"
 
 
 def test_units_of_57_convolutions_and_the_classifier_in_order_of_execution(dense):
