@@ -107,9 +107,9 @@ def test_make_plan_measures_or_takes_what_it_is_given(tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ("wrong", "sentence"),
     [
-        (("--speed", "5"), "must be TRAIN,EVALUATE in images a second, got '5'"),
-        (("--speed", "5,-1"), "must be a positive number, got '-1'"),
-        (("--gpus", "0"), "must be a positive number, got '0'"),
+        (("--speed", "5"), "must be TRAIN,EVALUATE in images per second, got '5'"),
+        (("--speed", "5,-1"), "must be a number from 0.001 to 1,000,000,000, got '-1'"),
+        (("--gpus", "0"), "must be a number from 0.01 to 100,000, got '0'"),
         (("--results", "s3://b/r"), "must be a folder that all nodes see, got 's3://b/r'"),
     ],
 )

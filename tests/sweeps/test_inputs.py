@@ -130,7 +130,6 @@ def test_the_start_says_classes_images_and_what_is_skipped(folder, tmp_path):
 @pytest.mark.parametrize(
     "changes",
     [
-        {"data.train_images": 1, "recalibrate_images": 0},
         {"network.recipe.batch_size": 1},
         {"finetune.batch_size": 1},
         {"finetune": None, "recalibrate_images": 1},
@@ -142,6 +141,8 @@ def test_a_batch_of_one_image_is_refused_in_our_words(changes, tmp_path):
     with pytest.raises(ValueError, match="BatchNorm cannot train on one image of 32 pixels") as e:
         check([config], tmp_path, Console(file=io.StringIO()))
     assert "\n" not in str(e.value) and "value per channel" not in str(e.value)
+    with pytest.raises(ValueError, match="train_images must be at least 2: BatchNorm needs more"):
+        small_base(**FEW_TASKS, **{"data.train_images": 1})
 
 
 def test_one_image_of_a_size_that_leaves_more_than_a_pixel_is_let_through(tmp_path):

@@ -230,7 +230,11 @@ def test_what_cannot_work_is_refused_before_anything_is_launched(swept, tmp_path
         wrong = with_settings(untold.configs, {name: value})
         with pytest.raises(ValueError, match=message):
             run(dataclasses.replace(untold, configs=tuple(wrong)), results)
-    monkeypatch.setattr("shutil.disk_usage", lambda _: SimpleNamespace(free=1_000_000))
+    full = str(results)  # and not the disk of Ray's own files
+    monkeypatch.setattr(
+        "shutil.disk_usage",
+        lambda folder: SimpleNamespace(free=10**6 if str(folder).startswith(full) else 10**12),
+    )
     with pytest.raises(OSError, match=r"needs \d.\d GB of free disk, it has 0.0 GB"):
         run(make_plan(small_sweep("refused")), results)
     assert Tracker("refused", results).runs("sweep") == []

@@ -144,9 +144,9 @@ REFUSED = {
     "variance": (changed("bn.running_var", -torch.ones(4)), "of at least 0, bn.running_var has"),
     "terminal codes": (
         saved({"\x1b[31mred": torch.zeros(1)}),
-        r"another network: 8 entries .* missing, 1 entries \('\\x1b\[31mred' …\) are unknown",
+        r"another network: 9 entries .* missing, 1 entries \('\\x1b\[31mred' …\) are unknown",
     ),
-    "other": (saved({"a": torch.zeros(1)}), "a checkpoint of another network: 8 entries"),
+    "other": (saved({"a": torch.zeros(1)}), "a checkpoint of another network: 9 entries"),
 }
 
 
