@@ -1,7 +1,7 @@
 """make bench [NAME=pruning]: a table of ratios. Lower is better; the goal stands beside it.
 
-make bench NAME=sweep, stopping, toy, harmless, loaders, load, reading or criteria: what has a table
-of its own, and takes minutes.
+make bench NAME=sweep, stopping, toy, harmless, loaders, load, reading, criteria or networks: what
+has a table of its own, and takes minutes.
 """
 
 import importlib
@@ -34,6 +34,7 @@ PROGRAMS = (
     "statistics",
     "reading",
     "criteria",
+    "networks",
 )  # modules with a main of their own, and its options
 
 

@@ -13,8 +13,7 @@ from torch import nn
 from torchvision.models import googlenet
 
 from benchmarks.timing import ratio
-from pruning import Held, choose_keep, compact, kept_entries, score_groups
-from trainables.networks import filter_sources
+from pruning import Held, choose_keep, compact, kept_entries, score_groups, structure_of
 
 BATCH, PIXELS, CLASSES = 64, 64, 20
 
@@ -30,7 +29,7 @@ def _compacted(device: torch.device, granularity: str, rate: float) -> nn.Module
     scores = score_groups(network, "l1", granularity, generator=torch.Generator())
     keep = choose_keep(network, rate, scores, granularity=granularity, scope="layer")
     Held(network, keep).apply()
-    return compact(network, kept_entries(network, keep, filter_sources(network)))
+    return compact(network, kept_entries(network, keep, structure_of(network)))
 
 
 def _images(device: torch.device) -> torch.Tensor:

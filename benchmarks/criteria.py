@@ -25,6 +25,7 @@ from pruning import (
     choose_keep,
     prunable_weights,
     score_groups,
+    structure_of,
 )
 from sweeps.studies import load_study
 from trainables.config import TrialConfig
@@ -34,7 +35,6 @@ from trainables.dense import load_dense, missing_dense, train_dense
 from trainables.evaluate import accuracy_metrics, predict
 from trainables.finetune import recalibrate
 from trainables.importance import samples
-from trainables.networks import filter_sources
 
 CPU = torch.device("cpu")
 DRAWS = 5  # of chance
@@ -44,20 +44,29 @@ Scores = Mapping[str, Tensor]
 
 def outgoing_l1(network: nn.Module) -> dict[str, Tensor]:
     """Sum of |w| over the weights that read a filter; [filter] of every prunable convolution."""
-    modules = dict(network.named_modules())
+    structure = structure_of(network)
     totals = {
-        name: torch.zeros(modules[name.removesuffix(".weight")].out_channels, dtype=torch.float64)
-        for name in prunable_weights(network)
+        i: torch.zeros(step.width, dtype=torch.float64)
+        for i, step in enumerate(structure.steps)
+        if step.width is not None
     }
-    for reader, spans in filter_sources(network).items():
-        weight = network.get_parameter(f"{reader}.weight").detach().double().abs()
-        columns = weight.flatten(2).sum((0, 2)) if weight.dim() == 4 else weight.sum(0)
-        widths = [modules[span[0]].out_channels for span in spans]
-        for span, part in zip(spans, columns.split(widths), strict=True):
-            for name in span:
-                if f"{name}.weight" in totals:
-                    totals[f"{name}.weight"] += part
-    return totals
+    for i in reversed(range(len(structure.steps))):  # from the readers to what they read
+        step, start = structure.steps[i], 0
+        for number in step.inputs:
+            if number not in totals:
+                continue
+            if step.op == "layer":
+                weight = network.get_parameter(f"{step.name}.weight").detach().double().abs()
+                columns = weight.flatten(2).sum((0, 2)) if weight.dim() == 4 else weight.sum(0)
+                totals[number] += columns.reshape(len(totals[number]), -1).sum(1)
+            elif i in totals:
+                width = len(totals[number])
+                totals[number] += totals[i][start : start + width]
+                start += width if step.op == "concat" else 0
+    layers = structure.layers
+    return {
+        name: totals[layers[name.removesuffix(".weight")]] for name in prunable_weights(network)
+    }
 
 
 def batchnorm_scale(network: nn.Module) -> dict[str, Tensor]:

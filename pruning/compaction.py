@@ -3,8 +3,7 @@
 Filters go with their BatchNorm and with the input channels that read them. A layer that reads
 only some of the channels that are left for it keeps the columns of the others as zeros, which are
 held: to gather its input first costs more than it saves (1.1 of the dense time instead of 0.7 at
-half of the input channels of GoogLeNet, channels last, on a CPU). What feeds what is told by the
-caller: this file knows no architecture.
+half of the input channels of GoogLeNet, channels last, on a CPU). This file knows no architecture.
 
 One mask for all readers of a concatenation ("tied" input channels) is filter pruning by the
 outgoing weights under another name.
@@ -16,15 +15,14 @@ for GoogLeNet, where this takes 0.15 s.
 """
 
 import copy
-from collections.abc import Sequence
-from itertools import accumulate
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
 
-from pruning.liveness import Sources, live_channels, split_columns
-from pruning.masks import KeepMask, batchnorm_of
+from pruning.liveness import live_sets
+from pruning.masks import KeepMask
+from pruning.structure import Structure, is_depthwise
 
 Network = TypeVar("Network", bound=nn.Module)
 
@@ -32,42 +30,43 @@ Kept = dict[str, tuple[Tensor, ...]]
 """Name of a parameter or buffer -> the kept indices along its first dimensions."""
 
 
-def kept_entries(network: nn.Module, keep: KeepMask, sources: Sources) -> Kept:
+def kept_entries(network: nn.Module, keep: KeepMask, structure: Structure) -> Kept:
     """What is left of each parameter and buffer when nothing stays that makes no difference.
 
-    keep: any masks of the network, which are applied already. sources: of every layer that reads
-    a convolution; see `live_channels` for what stays.
-    Raises ValueError when the sources do not fit the network.
+    keep: any masks of the network, which are applied already. See `live_sets` for what stays.
     """
-    live = live_channels(network, keep, sources)
-    left = {name: channels.nonzero().flatten() for name, channels in live.items()}
+    live = live_sets(network, keep, structure)
+    left = {i: live[sets].nonzero().flatten() for i, sets in structure.tied.items()}
     kept: Kept = {}
-    for name, module in network.named_modules():
-        if isinstance(module, (nn.Conv2d, nn.Linear)):
-            rows = left.get(name, torch.arange(len(module.weight)))
-            columns = torch.arange(module.weight.shape[1])
-            if name in sources:
-                columns = _live_columns(module, sources[name], live)
-            kept[f"{name}.weight"] = (rows, columns)
+    for i, step in enumerate(structure.steps):
+        if i not in left:
+            continue
+        if step.op == "layer":
+            module = network.get_submodule(step.name)
+            kept[f"{step.name}.weight"] = (left[i], _columns(network, structure, i, left))
             if module.bias is not None:
-                kept[f"{name}.bias"] = (rows,)
-    for convolution, batchnorm in batchnorm_of(network).items():
-        for part in ("weight", "bias", "running_mean", "running_var"):
-            kept[f"{batchnorm}.{part}"] = (left[convolution],)
+                kept[f"{step.name}.bias"] = (left[i],)
+        elif step.op == "norm":
+            module = network.get_submodule(step.name)
+            for name, tensor in [*module.named_parameters(), *module.named_buffers()]:
+                if tensor.dim() == 1:
+                    kept[f"{step.name}.{name}"] = (left[i],)
     return kept
 
 
-def _live_columns(
-    module: nn.Module, spans: Sequence[Sequence[str]], live: dict[str, Tensor]
-) -> Tensor:
-    """The columns of a layer that belong to channels which stay."""
-    widths = [len(live[span[0]]) for span in spans]
-    each = split_columns(module, widths)
-    starts = accumulate(widths, initial=0)
-    channels = torch.cat(
-        [live[span[0]].nonzero().flatten() + s for span, s in zip(spans, starts, strict=False)]
-    )
-    return (channels[:, None] * each + torch.arange(each)).flatten()
+def _columns(network: nn.Module, structure: Structure, i: int, left: dict[int, Tensor]) -> Tensor:
+    """The columns of a layer that are left: [column], or in groups [row, column]."""
+    step = structure.steps[i]
+    module: Any = network.get_submodule(step.name)
+    n_columns = module.weight.shape[1]
+    if is_depthwise(module) or not step.inputs or step.inputs[0] not in left:
+        return torch.arange(n_columns)
+    channels, groups = left[step.inputs[0]], getattr(module, "groups", 1)
+    if groups == 1:
+        each = n_columns // len(structure.tied[step.inputs[0]])  # of a flattened map: its positions
+        return (channels[:, None] * each + torch.arange(each)).flatten()
+    by_group = (channels % n_columns).reshape(groups, -1)
+    return by_group[left[i] // (len(module.weight) // groups)]
 
 
 def compact(network: Network, kept: Kept) -> Network:
@@ -85,10 +84,13 @@ def compact(network: Network, kept: Kept) -> Network:
             if f"{name}.{part}" in kept:
                 setattr(module, part, _chosen(tensor, kept[f"{name}.{part}"]).clone())
         if isinstance(module, nn.Conv2d):
-            module.out_channels, module.in_channels = module.weight.shape[:2]
+            if is_depthwise(module):
+                module.groups = len(module.weight) * module.groups // module.out_channels
+            module.out_channels = len(module.weight)
+            module.in_channels = module.weight.shape[1] * module.groups
         elif isinstance(module, nn.Linear):
             module.out_features, module.in_features = module.weight.shape
-        elif isinstance(module, nn.BatchNorm2d):
+        elif isinstance(module, (nn.BatchNorm1d, nn.BatchNorm2d)):
             module.num_features = len(module.weight)
     return smaller
 
@@ -119,6 +121,6 @@ def _chosen(tensor: Tensor, indices: tuple[Tensor, ...]) -> Tensor:
 
 
 def _grid(indices: tuple[Tensor, ...], device: torch.device) -> tuple[Tensor, ...]:
-    """Indices of a rectangle: rows x columns, or rows alone."""
+    """Indices of rows x columns (or the columns of each row), or of rows alone."""
     here = [index.to(device) for index in indices]
-    return (here[0][:, None], here[1][None, :]) if len(here) == 2 else (here[0],)
+    return (here[0][:, None], here[1]) if len(here) == 2 else (here[0],)

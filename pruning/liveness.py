@@ -1,120 +1,174 @@
-"""Which filters a masked network still needs: those that emit something that somebody reads."""
+"""Which channels a masked network still needs: those that are not zero, and that somebody reads."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from pruning.masks import KeepMask, batchnorm_of
+from pruning.masks import KeepMask
+from pruning.structure import Step, Structure, is_depthwise
 
-Sources = Mapping[str, Sequence[Sequence[str]]]
-"""Name of a reading Conv2d or Linear -> its input: channel spans end to end (a concatenation),
-each the convolutions whose outputs are summed into it (one, where nothing is summed)."""
+Channels = dict[int, Tensor]
+"""Step -> bool [channel], of the steps whose channels are followed; on the CPU."""
 
 
-def read_channels(network: nn.Module, keep: KeepMask, sources: Sources) -> dict[str, Tensor]:
-    """Convolution -> bool [filter], True where a path of kept weights leads on to an output.
+def zero_channels(network: nn.Module, keep: KeepMask, structure: Structure) -> Channels:
+    """True where a channel is zero whatever the image, as its masks say.
 
-    keep: masks by parameter name; what has none is kept. sources: of all readers of every
-    convolution asked about; one that nobody reads is an output, and all of it counts as read.
+    A layer's channel is zero where no weight of its filter is kept, nor its bias; a BatchNorm's
+    where neither its weight nor its bias is.
     """
-    columns = {reader: _kept_columns(network, keep, reader) for reader in sources}
-    width = {name: m.out_channels for name, m in _convolutions(network).items()}
-    somebody = {name for spans in sources.values() for span in spans for name in span}
-    read = {
-        name: torch.full((n,), name not in somebody, dtype=torch.bool) for name, n in width.items()
+    zero: Channels = {}
+    for i, step in enumerate(structure.steps):
+        if step.width is None:
+            continue
+        if step.op in ("layer", "norm"):
+            zero[i] = _emptied(network, keep, step)
+            continue
+        given = [zero[number] for number in step.inputs]
+        if step.op == "same":
+            zero[i] = given[0]
+        elif step.op == "add":
+            zero[i] = torch.stack(given).all(0)
+        elif step.op == "multiply":
+            zero[i] = torch.stack(given).any(0)
+        elif step.op == "concat":
+            zero[i] = torch.cat(given)
+        elif step.op == "select":
+            zero[i] = given[0][list(step.index)]
+        else:
+            zero[i] = torch.zeros(step.width, dtype=torch.bool)
+    return zero
+
+
+def needed_channels(
+    network: nn.Module,
+    keep: KeepMask,
+    structure: Structure,
+    zero: Channels,
+    *,
+    heads: bool = True,
+) -> Channels:
+    """True where a path of kept weights leads on to an output.
+
+    keep: masks by parameter name; what has none is kept. zero: as `zero_channels`; a channel that
+    is multiplied by zero is not needed. heads: whether outputs of auxiliary heads count, which
+    are there in training alone.
+    """
+    needed = {
+        i: torch.zeros(step.width, dtype=torch.bool)
+        for i, step in enumerate(structure.steps)
+        if step.width is not None
     }
-    changed = True
-    while changed:  # against the flow: two or three times, since the last readers come first
-        changed = False
-        for reader in reversed(list(sources)):
-            rows = read.get(reader)
-            used = columns[reader] if rows is None else columns[reader][rows]
-            reads = used.any(0)
-            for span, part in _spans(reads, sources[reader], width):
-                for name in span:
-                    if (part & ~read[name]).any():
-                        read[name] = read[name] | part
-                        changed = True
-    return read
+    for i in reversed(range(len(structure.steps))):
+        for number, wanted in _wants(network, keep, structure, i, needed, zero, heads):
+            needed[number] |= wanted
+    return needed
 
 
-def live_channels(network: nn.Module, keep: KeepMask, sources: Sources) -> dict[str, Tensor]:
-    """Convolution -> bool [filter], True where the filter must stay for equal outputs.
+def read_filters(
+    network: nn.Module, keep: KeepMask, structure: Structure, *, heads: bool = True
+) -> dict[str, Tensor]:
+    """Layer -> bool [filter], True where a path of kept weights leads on from it to an output.
 
-    A filter may go if its output is zero, or if nobody reads it. Convolutions that are summed
-    share their channels: one stays if it stays for any of them. A layer of which nothing is left
-    keeps its first filter, since there is no convolution without one.
+    The arguments are those of `needed_channels`.
     """
-    read, silent = read_channels(network, keep, sources), _silent(network, keep)
-    live: dict[str, Tensor] = {}
-    for group in _summed(read, sources):
-        alive = torch.stack([read[name] & ~silent[name] for name in group]).any(0)
-        if not alive.any():
-            alive[0] = True
-        live |= {name: alive for name in group}
+    zero = zero_channels(network, keep, structure)
+    needed = needed_channels(network, keep, structure, zero, heads=heads)
+    return {name: needed[i] for name, i in structure.layers.items()}
+
+
+def live_sets(network: nn.Module, keep: KeepMask, structure: Structure) -> Tensor:
+    """bool [set]: which sets of channels must stay for equal outputs and gradients.
+
+    A set may go if each of its channels is zero, or nobody reads it. Something of every layer
+    stays, since there is none without channels, and as many of each part as a grouped convolution
+    or a split needs.
+    """
+    zero = zero_channels(network, keep, structure)
+    needed = needed_channels(network, keep, structure, zero)
+    live = structure.fixed.clone()
+    for i, step in enumerate(structure.steps):
+        if step.op == "layer" and not is_depthwise(network.get_submodule(step.name)):
+            for number, wanted in _wants(network, keep, structure, i, needed, zero, True):
+                live[structure.tied[number][wanted & ~zero[number]]] = True
+    while _fill(structure, live):
+        pass
     return live
 
 
-def split_columns(reader: nn.Module, span_widths: Sequence[int]) -> int:
-    """How many columns of a reader belong to one channel: of a flattened map its positions."""
-    n_columns = reader.weight.shape[1]  # type: ignore[index]
-    total = sum(span_widths)
-    if total == 0 or n_columns % total:
-        raise ValueError(
-            f"the inputs of a layer must be a multiple of what feeds it, got {n_columns} columns "
-            f"for {total} channels"
-        )
-    return int(n_columns // total)
+def _fill(structure: Structure, live: Tensor) -> bool:
+    """Bring back what a step must have; whether that changed anything."""
+    before = int(live.sum())
+    for i, n_parts in (*((i, 1) for i in structure.tied), *structure.balanced):
+        parts = structure.tied[i].reshape(n_parts, -1)
+        counts = live[parts].sum(1)
+        target = max(int(counts.max()), 1)
+        if int(counts.min()) == target:
+            continue
+        for part, count in zip(parts, counts.tolist(), strict=True):
+            live[part[~live[part]][: target - count]] = True
+    return int(live.sum()) > before
 
 
-def _convolutions(network: nn.Module) -> dict[str, nn.Conv2d]:
-    return {n: m for n, m in network.named_modules() if isinstance(m, nn.Conv2d)}
+def _emptied(network: nn.Module, keep: KeepMask, step: Step) -> Tensor:
+    """bool [channel] of a layer or a BatchNorm: True where nothing of it is kept."""
+    module = network.get_submodule(step.name)
+    kept = torch.zeros(step.width or 0, dtype=torch.bool)
+    names = [f"{step.name}.{part}" for part, _ in module.named_parameters(recurse=False)]
+    if not names or any(name not in keep for name in names):
+        return kept
+    for name in names:
+        kept |= keep[name].cpu().flatten(1).any(1) if keep[name].dim() > 1 else keep[name].cpu()
+    return ~kept
 
 
-def _kept_columns(network: nn.Module, keep: KeepMask, reader: str) -> Tensor:
-    """bool [row, input column] of a layer, on the CPU: whether any weight of the pair is kept."""
-    weight = network.get_parameter(f"{reader}.weight")
-    mask = keep.get(f"{reader}.weight")
-    if mask is None:
-        return torch.ones(weight.shape[:2], dtype=torch.bool)
-    return mask.cpu() if mask.dim() == 2 else mask.amax((2, 3)).cpu()
-
-
-def _spans(
-    columns: Tensor, spans: Sequence[Sequence[str]], width: Mapping[str, int]
-) -> list[tuple[Sequence[str], Tensor]]:
-    """The spans of a reader's input, each with the bool [channel] of what it reads of them."""
-    widths = [width[span[0]] for span in spans]
-    per_channel = columns.reshape(sum(widths), -1).any(1)
-    return list(zip(spans, per_channel.split(widths), strict=True))
-
-
-def _silent(network: nn.Module, keep: KeepMask) -> dict[str, Tensor]:
-    """Convolution -> bool [filter], True where its output, after its BatchNorm, is always zero."""
-    norms = batchnorm_of(network)
-    silent = {}
-    for name, module in _convolutions(network).items():
-        none = torch.zeros(module.out_channels, dtype=torch.bool)
-        if name in norms:
-            parts = [keep.get(f"{norms[name]}.{part}") for part in ("weight", "bias")]
+def _wants(
+    network: nn.Module,
+    keep: KeepMask,
+    structure: Structure,
+    i: int,
+    needed: Channels,
+    zero: Channels,
+    heads: bool,
+) -> Iterator[tuple[int, Tensor]]:
+    """(step, bool [channel]): what step i needs of each of those that it reads."""
+    step, offset = structure.steps[i], 0
+    for number in step.inputs:
+        width = structure.steps[number].width
+        if width is None:
+            continue
+        if step.op == "head" and not heads:
+            wanted = torch.zeros(width, dtype=torch.bool)
+        elif i not in needed:  # an output, or where channels are not followed any further
+            wanted = torch.ones(width, dtype=torch.bool)
+        elif step.op == "layer":
+            wanted = _columns_read(network, keep, step.name, needed[i], width)
+        elif step.op == "multiply":
+            others = [zero[other] for other in step.inputs if other != number]
+            wanted = needed[i] & ~torch.stack([*others, torch.zeros_like(needed[i])]).any(0)
+        elif step.op == "concat":
+            wanted = needed[i][offset : offset + width]
+            offset += width
+        elif step.op == "select":
+            wanted = torch.zeros(width, dtype=torch.bool)
+            wanted[list(step.index)] = needed[i]
         else:
-            weight = keep.get(f"{name}.weight")
-            parts = [None if weight is None else weight.amax((1, 2, 3))]
-            if module.bias is not None:
-                parts.append(keep.get(f"{name}.bias"))
-        masked = [none if part is None else ~part.cpu() for part in parts]
-        silent[name] = torch.stack(masked).all(0)
-    return silent
+            wanted = needed[i]
+        yield number, wanted
 
 
-def _summed(names: Mapping[str, object], sources: Sources) -> list[set[str]]:
-    """The convolutions in groups that are summed with one another, each convolution once."""
-    group_of = {name: {name} for name in names}
-    for spans in sources.values():
-        for span in spans:
-            merged: set[str] = set().union(*(group_of[name] for name in span))
-            for name in merged:
-                group_of[name] = merged
-    unique = {id(group): group for group in group_of.values()}
-    return list(unique.values())
+def _columns_read(
+    network: nn.Module, keep: KeepMask, name: str, rows: Tensor, width: int
+) -> Tensor:
+    """bool [input channel]: which of them the needed rows of a layer read."""
+    layer: Any = network.get_submodule(name)
+    mask = keep.get(f"{name}.weight")
+    if mask is None:
+        pairs = torch.ones(layer.weight.shape[:2], dtype=torch.bool)
+    else:
+        pairs = mask.cpu() if mask.dim() == 2 else mask.flatten(2).any(2).cpu()
+    groups = getattr(layer, "groups", 1)
+    by_group = (pairs & rows[:, None]).reshape(groups, len(rows) // groups, -1).any(1)
+    return by_group.reshape(width, -1).any(1)  # of a flattened map: any of its positions

@@ -51,26 +51,6 @@ def batchnorm_of(network: nn.Module) -> dict[str, str]:
     return pairs
 
 
-def with_batchnorm(network: nn.Module, keep: KeepMask) -> KeepMask:
-    """`keep`, and the BatchNorm weight and bias of every filter that has no weight left.
-
-    The convolution's own bias goes likewise where it has one. Without them a removed filter still
-    emits the constant relu(bias - weight x mean / std), and in training mode its masked weights
-    get huge gradients (1 / sqrt(eps) of a zero variance).
-    """
-    batchnorms = batchnorm_of(network)
-    extended = dict(keep)
-    for name, mask in keep.items():
-        convolution, alive = name.removesuffix(".weight"), mask.amax((1, 2, 3))
-        batchnorm = batchnorms.get(convolution)
-        if batchnorm is not None:
-            extended[f"{batchnorm}.weight"] = alive
-            extended[f"{batchnorm}.bias"] = alive
-        if network.get_submodule(convolution).bias is not None:
-            extended[f"{convolution}.bias"] = alive
-    return extended
-
-
 class Held:
     """The masks of one network, ready to be applied in one fused multiply.
 

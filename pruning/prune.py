@@ -5,9 +5,11 @@ from collections.abc import Collection, Iterable, Mapping
 import torch
 from torch import Generator, Tensor, nn
 
+from pruning.following import with_followers
 from pruning.granularity import expand_groups, group_scores, kept_groups
-from pruning.masks import KeepMask, prunable_weights, with_batchnorm
+from pruning.masks import KeepMask, prunable_weights
 from pruning.selection import keep_numbers, keep_top, n_pruned
+from pruning.structure import Structure, structure_of
 
 
 def choose_keep(
@@ -21,6 +23,7 @@ def choose_keep(
     within: KeepMask | None = None,
     most_important_first: bool = False,
     batchnorm_follows: bool = True,
+    structure: Structure | None = None,
 ) -> KeepMask:
     """The mask of `network` with the fraction `rate` of its groups pruned; changes nothing.
 
@@ -31,6 +34,7 @@ def choose_keep(
         chance if the scores mean anything.
     batchnorm_follows: whether a filter without a weight left takes its BatchNorm weight and bias
         along (the released runs of von Rad & Seuffert left them).
+    structure: of the network; read anew where it is not at hand.
 
     Returns masks (on the network's device) of every prunable weight, and of the BatchNorms.
     Raises ValueError when `require_rate` does, and as `keep_top` does.
@@ -102,7 +106,9 @@ def _masks(
         name: expand_groups(kept[name], granularity, tuple(weight.shape)).to(weight.device)
         for name, weight in weights.items()
     }
-    return with_batchnorm(network, keep) if batchnorm_follows else keep
+    if not batchnorm_follows:
+        return keep
+    return with_followers(network, keep, structure or structure_of(network))
 
 
 def require_rate(

@@ -16,9 +16,9 @@ from pruning import (
     copy_back,
     kept_entries,
     kept_numbers,
+    structure_of,
 )
 from trainables.config import PruneConfig
-from trainables.networks import filter_sources
 
 
 class PrunedNetwork:
@@ -29,6 +29,7 @@ class PrunedNetwork:
 
     def __init__(self, network: nn.Module, config: PruneConfig | None) -> None:
         self.network, self.config = network, config
+        self.structure = structure_of(network)
         self.keep: KeepMask | None = None
         self.held: Held | None = None
         self.kept: Kept | None = None  # what is left where filters are gone for good
@@ -48,6 +49,7 @@ class PrunedNetwork:
             within=self.keep,
             most_important_first=prune.most_important_first,
             batchnorm_follows=prune.batchnorm_follows,
+            structure=self.structure,
         )
 
     def choose_by_chance(self, numbers: Mapping[str, int], generator: Generator) -> None:
@@ -95,7 +97,7 @@ class PrunedNetwork:
         self.kept = None
         # Single weights hardly ever empty a filter: there is nothing to gain.
         if self.config.held and self.config.granularity != "weight":
-            self.kept = kept_entries(self.network, self.keep, filter_sources(self.network))
+            self.kept = kept_entries(self.network, self.keep, self.structure)
 
     def without_removed(self) -> nn.Module:
         """A smaller network of the same outputs where filters are gone, else the network itself."""
@@ -108,7 +110,7 @@ class PrunedNetwork:
         """
         if self.keep is None or self.config is None or not self.config.held:
             return self.network, None
-        kept = self.kept or kept_entries(self.network, self.keep, filter_sources(self.network))
+        kept = self.kept or kept_entries(self.network, self.keep, self.structure)
         return compact(self.network, kept), kept
 
     def to_hold(self, trained: nn.Module) -> Held | None:

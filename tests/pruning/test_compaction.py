@@ -4,18 +4,7 @@ import pytest
 import torch
 from networks_for_tests import choose, tiny_inception
 
-from pruning import Held, compact, copy_back, kept_entries, prunable_weights
-
-# Of TinyInception: what reads what.
-SOURCES = {
-    "one.conv": [["stem.conv"]],
-    "three.0.conv": [["stem.conv"]],
-    "three.1.conv": [["three.0.conv"]],
-    "five.0.conv": [["stem.conv"]],
-    "five.1.conv": [["five.0.conv"]],
-    "last.conv": [["one.conv"], ["three.1.conv"], ["five.1.conv"]],
-    "fc": [["last.conv"]],
-}
+from pruning import Held, compact, copy_back, kept_entries, prunable_weights, structure_of
 
 
 def masked(rate=0.5, seed=0, batchnorm_follows=True):
@@ -31,7 +20,7 @@ def masked(rate=0.5, seed=0, batchnorm_follows=True):
         batchnorm_follows=batchnorm_follows,
     )
     Held(network, keep).apply()
-    return network, kept_entries(network, keep, SOURCES)
+    return network, kept_entries(network, keep, structure_of(network))
 
 
 @pytest.mark.parametrize("seed", range(5))

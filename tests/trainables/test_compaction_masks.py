@@ -6,14 +6,22 @@ import re
 
 import pytest
 import torch
+from hand_tables import filter_sources
 from hypothesis import Phase, example, given, settings
 from hypothesis import strategies as st
 from narrow_networks import NARROW, calibrate, images, narrow_network
 from torch import nn
 
-from pruning import Held, compact, compact_keep, copy_back, kept_entries, prunable_weights
-from pruning.masks import with_batchnorm
-from trainables.networks import filter_sources
+from pruning import (
+    Held,
+    compact,
+    compact_keep,
+    copy_back,
+    kept_entries,
+    prunable_weights,
+    structure_of,
+    with_followers,
+)
 
 KINDS = ("filter", "input_channel", "both", "weight", "collapsed", "any")
 
@@ -42,13 +50,13 @@ def draw_keep(network, kind, rate, seed):
             mask[:] = False
         if this != "none":
             keep[name] = mask
-    return with_batchnorm(network, keep)
+    return with_followers(network, keep, structure_of(network))
 
 
 def compacted(network, keep):
     Held(network, keep).apply()
     calibrate(network)
-    kept = kept_entries(network, keep, filter_sources(network))
+    kept = kept_entries(network, keep, structure_of(network))
     return compact(network, kept), kept
 
 
@@ -155,7 +163,9 @@ def test_collapsed_branches_that_the_network_survives(name, rate, seed):
     gone = torch.rand(len(spare), generator=torch.Generator().manual_seed(seed)) < rate
     for layer in itertools.compress(spare, gone):
         keep[layer] = torch.zeros_like(keep[layer])
-    want = require_equal(network, with_batchnorm(network, keep), images(seed, 33 + seed % 3))
+    want = require_equal(
+        network, with_followers(network, keep, structure_of(network)), images(seed, 33 + seed % 3)
+    )
     assert gone.any()
     require_apart(want)
 
@@ -191,7 +201,7 @@ def test_masks_of_convolutions_alone_leave_their_constants(name):
     keep = draw_keep(network, "filter", 0.5, 2)
     alone = {n: mask for n, mask in keep.items() if mask.dim() == 4}
     smaller, _ = compacted(network, alone)
-    dropped = compact(network, kept_entries(network, keep, filter_sources(network)))
+    dropped = compact(network, kept_entries(network, keep, structure_of(network)))
     x = images(2, 33)
     with torch.no_grad():
         want = network(x)
@@ -216,12 +226,12 @@ def test_summed_filters_go_together_or_not_at_all():
     for name in stream[:2]:
         keep[f"{name}.weight"] = torch.ones_like(network.get_parameter(f"{name}.weight")).bool()
         keep[f"{name}.weight"][:7] = False
-    _, kept = compacted(network, with_batchnorm(network, keep))
+    _, kept = compacted(network, with_followers(network, keep, structure_of(network)))
     assert all(len(kept[f"{name}.weight"][0]) == 256 for name in stream)
     third = f"{stream[2]}.weight"
     keep[third] = torch.ones_like(network.get_parameter(third)).bool()
     keep[third][5:9] = False
-    smaller, kept = compacted(network, with_batchnorm(network, keep))
+    smaller, kept = compacted(network, with_followers(network, keep, structure_of(network)))
     assert all(kept[f"{name}.weight"][0].tolist() == [*range(5), *range(7, 256)] for name in stream)
     assert smaller.layer2[0].conv1.in_channels == smaller.layer2[0].downsample[0].in_channels == 254
 

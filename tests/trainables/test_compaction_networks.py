@@ -9,12 +9,19 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 from torchvision.models import resnet18
 
-from pruning import Held, compact, compact_keep, kept_entries, prunable_weights, read_channels
+from pruning import (
+    Held,
+    compact,
+    compact_keep,
+    kept_entries,
+    prunable_weights,
+    read_filters,
+    structure_of,
+)
 from trainables.config import NetworkConfig
 from trainables.networks import (
     build_network,
     count_cost,
-    filter_sources,
     load_compacted,
     measure_latency,
     network_arguments,
@@ -35,7 +42,7 @@ def pruned(granularity, rate=0.5):
     network = network_of()
     keep = choose(network, rate, granularity=granularity, scope="layer", criterion="random")
     Held(network, keep).apply()
-    kept = kept_entries(network, keep, filter_sources(network))
+    kept = kept_entries(network, keep, structure_of(network))
     return network, keep, compact(network, kept), kept
 
 
@@ -75,7 +82,7 @@ def test_every_channel_of_a_concatenation_is_where_it_is_said_to_be():
     # What reads 3a: channels 64 … 191 are branch2's.
     for reader in ("branch1", "branch2.0", "branch3.0", "branch4.1"):
         keep[f"inception3b.{reader}.conv.weight"][:, 64 + 5] = False
-    read = read_channels(network, keep, filter_sources(network))
+    read = read_filters(network, keep, structure_of(network))
     assert (~read["inception3a.branch2.1.conv"]).nonzero().flatten().tolist() == [5]
     assert all(c.all() for n, c in read.items() if n != "inception3a.branch2.1.conv")
 
@@ -89,11 +96,9 @@ def test_a_network_is_rebuilt_from_its_arguments(name):
 
 
 def test_networks_that_are_not_known_are_refused():
-    for asked in (filter_sources, network_arguments):
+    for unknown in (nn.Sequential(nn.Conv2d(3, 4, 1)), resnet18()):
         with pytest.raises(ValueError, match="a network must be "):
-            asked(nn.Sequential(nn.Conv2d(3, 4, 1)))
-        with pytest.raises(ValueError, match="a network must be "):
-            asked(resnet18())
+            network_arguments(unknown)
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -9,13 +9,12 @@ from networks_for_tests import choose
 from torch import nn
 from torchvision.models import googlenet, resnet18
 
-from pruning import Held, compact, kept_entries
+from pruning import Held, compact, kept_entries, structure_of
 from trainables.config import NetworkConfig, TrainConfig
 from trainables.networks import (
     build_network,
     count_cost,
     file_digest,
-    filter_sources,
     load_checkpoint,
     logits_of,
     unit_layers,
@@ -324,7 +323,7 @@ def test_a_compacted_googlenet_equals_the_masked_one(aux_heads):
         exclude=("aux1", "aux2") if aux_heads else (),
     )
     Held(network, keep).apply()
-    smaller = compact(network, kept_entries(network, keep, filter_sources(network)))
+    smaller = compact(network, kept_entries(network, keep, structure_of(network)))
     n_weights = [sum(p.numel() for p in n.parameters()) for n in (smaller, network)]
     assert n_weights[0] < (0.7 if aux_heads else 0.35) * n_weights[1]
     # An odd size: pools that round up; 97 px is enough for the auxiliary heads.

@@ -2,12 +2,13 @@
 
 import pytest
 import torch
+from hand_tables import filter_sources
 from narrow_networks import calibrate, images, narrow_network
 from torch import nn
 
 from mis import UNIT_STATES, collect_extremes, unit_states
 from pruning import Held, prunable_weights
-from trainables.networks import filter_sources, unit_layers, unread_units, zero_filters
+from trainables.networks import unit_layers, unread_units, zero_filters
 
 NAMES = ("googlenet", "resnet", "vgg", "vgg_bn")
 # Readers with a pool between them and what they read.

@@ -5,7 +5,6 @@ from trainables.networks.centres import Centres, cell_centres
 from trainables.networks.checkpoints import file_digest, load_checkpoint, require_fit
 from trainables.networks.compacted import load_compacted, save_compacted
 from trainables.networks.cost import Cost, count_cost, measure_latency
-from trainables.networks.topology import filter_sources
 from trainables.networks.units import ReadAt, UnitLayer, unit_layers, unread_units, zero_filters
 
 __all__ = [
@@ -17,7 +16,6 @@ __all__ = [
     "cell_centres",
     "count_cost",
     "file_digest",
-    "filter_sources",
     "load_checkpoint",
     "load_compacted",
     "logits_of",

@@ -7,10 +7,11 @@ import torch
 from torch import Tensor, nn
 from torchvision.models import VGG, GoogLeNet, ResNet
 
-from pruning import batchnorm_of, read_channels
-from trainables.networks.topology import BLOCKS, filter_sources
+from pruning import batchnorm_of, read_filters, structure_of
 
 ReadAt = Literal["before_relu", "relu"]
+
+_BLOCKS = ("3a", "3b", "4a", "4b", "4c", "4d", "4e", "5a", "5b")  # of GoogLeNet
 
 
 @dataclass(frozen=True)
@@ -55,10 +56,10 @@ def _before_relu(network: nn.Module) -> list[UnitLayer]:
 
 def _after_relu(network: nn.Module) -> list[UnitLayer]:
     if isinstance(network, GoogLeNet):
-        blocks = [network.get_submodule(f"inception{block}") for block in BLOCKS]
+        blocks = [network.get_submodule(f"inception{block}") for block in _BLOCKS]
         inside = [
             f"inception{block}.{name.removesuffix('.conv')}"
-            for block, module in zip(BLOCKS, blocks, strict=True)
+            for block, module in zip(_BLOCKS, blocks, strict=True)
             for name, m in module.named_modules()
             if isinstance(m, nn.Conv2d)
         ]
@@ -102,13 +103,14 @@ def unread_units(network: nn.Module, layers: list[UnitLayer]) -> dict[str, Tenso
 
     Such a unit may look alive, and a score would rate it, but the network does not use it.
     """
-    sources = {
-        reader: spans
-        for reader, spans in filter_sources(network).items()
-        if not reader.startswith("aux")  # which do nothing in evaluation
+    structure = structure_of(network)
+    nonzero = {
+        f"{layer}.{part}": parameter != 0
+        for layer in (*structure.layers, *structure.norms)
+        for part, parameter in network.get_submodule(layer).named_parameters()
     }
-    nonzero = {f"{n}.weight": network.get_parameter(f"{n}.weight") != 0 for n in sources}
-    read = read_channels(network, nonzero, sources)
+    # Auxiliary heads do nothing in evaluation.
+    read = read_filters(network, nonzero, structure, heads=False)
     unread = {}
     for layer in layers:
         if layer.convolution is None:

@@ -1,4 +1,4 @@
-"""What feeds what in GoogLeNet, ResNet-50 and VGG-16, as torchvision builds them."""
+"""What feeds what in GoogLeNet, ResNet-50 and VGG-16, by hand: golden tables of the trace."""
 
 from torch import nn
 from torchvision.models import VGG, GoogLeNet, ResNet

@@ -1,0 +1,196 @@
+"""How channels run through a network: one symbolic trace, read as a list of steps.
+
+The layers with weights, who reads whom, which BatchNorm normalises what, what is tied together,
+which channels are outputs: everything that removing a channel for real must know.
+"""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+import numpy as np
+import torch
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
+from torch import Tensor, nn
+
+Op = Literal[
+    "input",  # of the network: channels that are not ours to remove
+    "layer",  # a Conv2d or Linear: makes channels of its own
+    "norm",  # a BatchNorm
+    "same",  # channel by channel, and zero stays zero: most activations, pooling, flattening
+    "shift",  # channel by channel, and zero becomes something else: a sigmoid
+    "add",
+    "multiply",
+    "concat",
+    "select",  # some channels, or all in another order
+    "end",  # anything else: channels cannot be followed through it
+    "output",
+    "head",  # an output of training alone: of an auxiliary head
+]
+
+
+@dataclass(frozen=True)
+class Step:
+    """One operation on the channels of a network.
+
+    name: of its module, or of its function. inputs: the steps it reads, by number. width: its
+    channels; None: they are not followed, and nothing can be said of them. index: of "select":
+    which channels of its input these are.
+    """
+
+    op: Op
+    name: str
+    inputs: tuple[int, ...] = ()
+    width: int | None = None
+    index: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True)
+class End:
+    """Where channels cannot be followed any further. name: of the module or function."""
+
+    name: str
+    why: str
+
+
+@dataclass(frozen=True)
+class Structure:
+    """A network's steps, from input to output.
+
+    tied: step -> int64 [channel], the set that the channel belongs to: channels of one set stay or
+        go together (summed, multiplied, or the two sides of a depthwise filter).
+    fixed: bool [set], True where a channel must stay: an output's, or one that was not followed.
+    balanced: (step, n): of each of the n equal parts of its channels equally many must stay, since
+        a grouped convolution or a split cuts there.
+    ends: where channels could not be followed; empty for most CNNs.
+    """
+
+    steps: tuple[Step, ...]
+    tied: Mapping[int, Tensor] = field(repr=False)
+    fixed: Tensor = field(repr=False)
+    balanced: tuple[tuple[int, int], ...]
+    ends: tuple[End, ...]
+
+    @property
+    def layers(self) -> dict[str, int]:
+        """Name of each layer with weights that was followed -> its step, in the order of the
+        forward pass."""
+        return {step.name: i for i, step in enumerate(self.steps) if step.op == "layer"}
+
+    @property
+    def norms(self) -> dict[str, int]:
+        """Name of each BatchNorm that was followed -> its step."""
+        return {step.name: i for i, step in enumerate(self.steps) if step.op == "norm"}
+
+    @property
+    def norm_of(self) -> dict[str, str]:
+        """Layer -> the BatchNorm that reads it, where one does and it alone."""
+        readers: dict[int, list[Step]] = {}
+        for step in self.steps:
+            for number in step.inputs:
+                readers.setdefault(number, []).append(step)
+        found = {}
+        for name, number in self.layers.items():
+            who = readers.get(number, [])
+            if len(who) == 1 and who[0].op == "norm":
+                found[name] = who[0].name
+        return found
+
+    @property
+    def outputs(self) -> frozenset[str]:
+        """Layers whose channels are outputs of the network, such as classes: these never go."""
+        return frozenset(
+            name
+            for name, number in self.layers.items()
+            if number in self.tied and self._is_output(number)
+        )
+
+    def _is_output(self, number: int) -> bool:
+        reached = {number}
+        for i, step in enumerate(self.steps):
+            if reached.isdisjoint(step.inputs):
+                continue
+            if step.op in ("output", "head"):
+                return True
+            if step.op != "layer":
+                reached.add(i)
+        return False
+
+
+def structure_of(network: nn.Module) -> Structure:
+    """The structure of a network, by one symbolic trace of its forward pass in training mode.
+
+    Works on any device, "meta" included, and changes nothing. What cannot be traced or followed
+    is no error: it is among `ends`, and there nothing is ever removed.
+    """
+    from pruning.tracing import trace  # which needs the steps from here
+
+    return tie(*trace(network), network)
+
+
+def is_depthwise(layer: nn.Module) -> bool:
+    """Whether each input channel of a convolution has filters of its own."""
+    return isinstance(layer, nn.Conv2d) and layer.groups == layer.in_channels > 1
+
+
+def tie(
+    steps: tuple[Step, ...],
+    balanced: tuple[tuple[int, int], ...],
+    pairs: tuple[tuple[int, int, int], ...],
+    ends: tuple[End, ...],
+    network: nn.Module,
+) -> Structure:
+    """Find the channels that stay or go together.
+
+    pairs: (step, channel, channel) that are tied besides.
+    """
+    widths = [step.width or 0 for step in steps]
+    start = np.cumsum([0, *widths])
+    fixed = np.zeros(start[-1], dtype=bool)
+    edges = [(start[i] + one, start[i] + other) for i, one, other in pairs]
+    ones, others = [np.array([e[k] for e in edges], dtype=np.int64) for k in (0, 1)]
+    joined = [np.stack([ones, others])]
+    for i, step in enumerate(steps):
+        for source, there, here in _links(steps, i, network):
+            joined.append(np.stack([start[source] + there, start[i] + here]))
+        is_reader = step.op == "layer"
+        if step.op in ("end", "output", "head") or (step.width is None and not is_reader):
+            for number in step.inputs:
+                fixed[start[number] : start[number + 1]] = True
+    row, column = np.concatenate(joined, axis=1)
+    graph = coo_array((np.ones(len(row), dtype=bool), (row, column)), shape=(start[-1],) * 2)
+    n_sets, labels = connected_components(graph, directed=False)
+    fixed_sets = np.zeros(n_sets, dtype=bool)
+    fixed_sets[labels[fixed]] = True
+    tied = {
+        i: torch.from_numpy(labels[start[i] : start[i + 1]].astype(np.int64))
+        for i, step in enumerate(steps)
+        if step.width is not None
+    }
+    return Structure(steps, tied, torch.from_numpy(fixed_sets), balanced, ends)
+
+
+def _links(
+    steps: tuple[Step, ...], i: int, network: nn.Module
+) -> Iterator[tuple[int, np.ndarray, np.ndarray]]:
+    """(a step that is read, channels of it, the channels of step i that are tied to these)."""
+    step = steps[i]
+    if step.width is None:
+        return
+    here, offset = np.arange(step.width), 0
+    for number in step.inputs:
+        width = steps[number].width
+        if width is None:
+            continue
+        if step.op == "layer":
+            layer = network.get_submodule(step.name)
+            if is_depthwise(layer):
+                yield number, here // (step.width // width), here
+        elif step.op == "concat":
+            yield number, np.arange(width), offset + np.arange(width)
+            offset += width
+        elif step.op == "select":
+            yield number, np.array(step.index, dtype=np.int64), here
+        else:
+            yield number, here, here
