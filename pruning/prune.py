@@ -44,7 +44,8 @@ def choose_keep(
     kept_before = None if within is None else _kept(within, weights, granularity)
     chosen = {name: -scores[name] if most_important_first else scores[name] for name in weights}
     kept = keep_top(chosen, rate, scope=scope, within=kept_before)
-    return _masks(network, weights, kept, granularity, batchnorm_follows)
+    structure = structure or structure_of(network)
+    return _masks(network, weights, kept, granularity, structure if batchnorm_follows else None)
 
 
 def choose_by_chance(
@@ -55,6 +56,7 @@ def choose_by_chance(
     granularity: str,
     within: KeepMask | None = None,
     batchnorm_follows: bool = True,
+    structure: Structure | None = None,
 ) -> KeepMask:
     """The mask that keeps so many groups of each layer, which of them by chance; changes nothing.
 
@@ -63,7 +65,7 @@ def choose_by_chance(
 
     numbers: name of a weight -> groups to keep, as `kept_numbers` counts them; of all the weights
         that may be pruned. generator: on the CPU, so that a seed prunes alike on every device.
-    within, batchnorm_follows, and what is returned: as in `choose_keep`.
+    within, batchnorm_follows, structure, and what is returned: as in `choose_keep`.
     Raises ValueError where `within` has fewer groups left.
     """
     weights = {name: network.get_parameter(name) for name in numbers}
@@ -77,7 +79,8 @@ def choose_by_chance(
     }
     kept_before = None if within is None else _kept(within, weights, granularity)
     kept = keep_numbers(noise, numbers, kept_before)
-    return _masks(network, weights, kept, granularity, batchnorm_follows)
+    structure = structure or structure_of(network)
+    return _masks(network, weights, kept, granularity, structure if batchnorm_follows else None)
 
 
 def kept_numbers(
@@ -100,15 +103,14 @@ def _masks(
     weights: Mapping[str, Tensor],
     kept: Mapping[str, Tensor],
     granularity: str,
-    batchnorm_follows: bool,
+    structure: Structure | None,
 ) -> KeepMask:
+    """structure: None where nothing follows a filter that is empty."""
     keep: KeepMask = {
         name: expand_groups(kept[name], granularity, tuple(weight.shape)).to(weight.device)
         for name, weight in weights.items()
     }
-    if not batchnorm_follows:
-        return keep
-    return with_followers(network, keep, structure or structure_of(network))
+    return keep if structure is None else with_followers(network, keep, structure)
 
 
 def require_rate(

@@ -64,6 +64,7 @@ class PrunedNetwork:
             granularity=prune.granularity,
             within=self.keep,
             batchnorm_follows=prune.batchnorm_follows,
+            structure=self.structure,
         )
 
     def restore(self, keep: object) -> None:
