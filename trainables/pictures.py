@@ -42,11 +42,17 @@ def gallery(measured: Measured, dense: Measured | None, images: ImageSet) -> dic
                 )
                 for title, network in networks
             ]
-            heading = f"{layer}, channel {channel}: {kind.replace('_', ' ')}"
+            heading = f"{layer}, channel {channel}: {_said(kind)}"
             shown = _Shown(images)
             name = f"{kind}_{place}_{layer}_{channel}"
             pictures[name] = Image.fromarray(draw_unit(shown, heading, panels))
     return pictures
+
+
+def _said(kind: str) -> str:
+    """What a picture says of its unit; of an extreme one, that it was picked for it."""
+    said = kind.replace("_", " ")
+    return said if kind == "median" else f"{said} (the most extreme of many: partly by chance)"
 
 
 class _Shown:
