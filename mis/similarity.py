@@ -150,8 +150,8 @@ def _dreamsim(device: Device) -> Similarity:
             "dreamsim is not installed: make dreamsim, or uv sync --extra dreamsim"
         ) from error
     # Beside torchvision's weights; by default it would write ./models.
-    hub = torch.hub.get_dir()
-    cache = Path(hub) / "dreamsim"
+    before = torch.hub._hub_dir  # None where the environment decides, as set_dir cannot say
+    cache = Path(torch.hub.get_dir()) / "dreamsim"
     cache.mkdir(parents=True, exist_ok=True)
     try:
         network, _ = dreamsim(
@@ -161,7 +161,7 @@ def _dreamsim(device: Device) -> Similarity:
         raise _no_weights("dreamsim", cache, error) from error
     finally:
         # The package moves the folder in which the whole process looks for weights.
-        torch.hub.set_dir(hub)
+        torch.hub._hub_dir = before
 
     @torch.no_grad()
     def embed(images: Tensor) -> Tensor:

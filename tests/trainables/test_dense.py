@@ -103,7 +103,7 @@ def test_rewound_to_its_beginning_and_not_pruned_it_becomes_itself(trained):
 def test_kept_weights_start_a_round_as_they_were_early_on(trained):
     config = config_of(**REWOUND, rewind_epoch=2, **{"prune.rate": 0.5})
     trial = Trial(config, trained[0])
-    trial._prune(0)
+    trial.begin_round()
     early, last = state(trained, 2), state(trained)
     for name, mask in trial.pruned.keep.items():
         now = trial.network.get_parameter(name)
@@ -118,7 +118,7 @@ def test_kept_weights_start_a_round_as_they_were_early_on(trained):
 def test_rewinding_the_learning_rate_keeps_the_weights_and_repeats_the_end_of_the_schedule(trained):
     config = config_of(finetune=None, rewind="learning_rate", rewind_epoch=1)
     trial = Trial(config, trained[0])
-    trial._prune(0)
+    trial.begin_round()
     last = state(trained)
     for name, mask in trial.pruned.keep.items():
         assert torch.equal(trial.network.get_parameter(name)[mask], last[name][mask])
