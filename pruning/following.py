@@ -4,7 +4,7 @@ import torch
 from torch import Tensor, nn
 
 from pruning.masks import KeepMask
-from pruning.structure import Structure, is_depthwise
+from pruning.structure import Structure, is_depthwise, zero_after
 
 
 def with_followers(network: nn.Module, keep: KeepMask, structure: Structure) -> KeepMask:
@@ -47,17 +47,9 @@ def _mask(network: nn.Module, keep: KeepMask, name: str, empty: Tensor) -> None:
 
 
 def _put_together(structure: Structure, i: int, empty: dict[int, Tensor]) -> Tensor:
-    """bool [channel] of a step: where what it reads is empty."""
+    """bool [channel] of a step: where what it reads is empty; what no mask has a say in is not."""
     step = structure.steps[i]
-    a_mask = next(empty[n] for n in step.inputs if n in empty)
-    given = [
-        empty.get(n, torch.zeros(structure.steps[n].width or 0, dtype=torch.bool)).to(a_mask.device)
-        for n in step.inputs
-    ]
-    if step.op == "add":
-        return torch.stack(given).all(0)
-    if step.op == "multiply":
-        return torch.stack(given).any(0)
-    if step.op == "concat":
-        return torch.cat(given)
-    return given[0][list(step.index)] if step.op == "select" else given[0]
+    device = next(empty[n] for n in step.inputs if n in empty).device
+    none = [torch.zeros(structure.steps[n].width or 0, dtype=torch.bool) for n in step.inputs]
+    given = [empty.get(n, no).to(device) for n, no in zip(step.inputs, none, strict=True)]
+    return zero_after(step, given)

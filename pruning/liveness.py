@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from pruning.masks import KeepMask
-from pruning.structure import Step, Structure, is_depthwise
+from pruning.structure import Step, Structure, is_depthwise, zero_after
 
 Channels = dict[int, Tensor]
 """Step -> bool [channel], of the steps whose channels are followed; on the CPU."""
@@ -25,20 +25,8 @@ def zero_channels(network: nn.Module, keep: KeepMask, structure: Structure) -> C
             continue
         if step.op in ("layer", "norm"):
             zero[i] = _emptied(network, keep, step)
-            continue
-        given = [zero[number] for number in step.inputs]
-        if step.op == "same":
-            zero[i] = given[0]
-        elif step.op == "add":
-            zero[i] = torch.stack(given).all(0)
-        elif step.op == "multiply":
-            zero[i] = torch.stack(given).any(0)
-        elif step.op == "concat":
-            zero[i] = torch.cat(given)
-        elif step.op == "select":
-            zero[i] = given[0][list(step.index)]
         else:
-            zero[i] = torch.zeros(step.width, dtype=torch.bool)
+            zero[i] = zero_after(step, [zero[number] for number in step.inputs])
     return zero
 
 

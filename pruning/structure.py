@@ -4,7 +4,7 @@ The layers with weights, who reads whom, which BatchNorm normalises what, what i
 which channels are outputs: everything that removing a channel for real must know.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -84,20 +84,6 @@ class Structure:
         return {step.name: i for i, step in enumerate(self.steps) if step.op == "norm"}
 
     @property
-    def norm_of(self) -> dict[str, str]:
-        """Layer -> the BatchNorm that reads it, where one does and it alone."""
-        readers: dict[int, list[Step]] = {}
-        for step in self.steps:
-            for number in step.inputs:
-                readers.setdefault(number, []).append(step)
-        found = {}
-        for name, number in self.layers.items():
-            who = readers.get(number, [])
-            if len(who) == 1 and who[0].op == "norm":
-                found[name] = who[0].name
-        return found
-
-    @property
     def outputs(self) -> frozenset[str]:
         """Layers whose channels are outputs of the network, such as classes: these never go."""
         return frozenset(
@@ -127,6 +113,23 @@ def structure_of(network: nn.Module) -> Structure:
     from pruning.tracing import trace  # which needs the steps from here
 
     return tie(*trace(network), network)
+
+
+def zero_after(step: Step, given: Sequence[Tensor]) -> Tensor:
+    """bool [channel]: where a step gives zero, of what it reads.
+
+    given: bool [channel] of each input, True where it is zero. For steps without weights of which
+    the channels are followed; those of a "shift" are never zero.
+    """
+    if step.op == "add":
+        return torch.stack([*given]).all(0)
+    if step.op == "multiply":
+        return torch.stack([*given]).any(0)
+    if step.op == "concat":
+        return torch.cat([*given])
+    if step.op == "select":
+        return given[0][list(step.index)]
+    return given[0] if step.op == "same" else torch.zeros_like(given[0])
 
 
 def is_depthwise(layer: nn.Module) -> bool:
