@@ -36,9 +36,7 @@ class PrunedNetwork:
 
     def choose(self, scores: Mapping[str, Tensor], rate: float) -> None:
         """Choose the masks of the next round by the scores of all groups; nothing is applied."""
-        prune = self.config
-        if prune is None:
-            raise ValueError("a dense network has no masks to choose: config is None")
+        prune = self._prunes()
         self.keep = choose_keep(
             self.network,
             rate,
@@ -54,9 +52,7 @@ class PrunedNetwork:
 
     def choose_by_chance(self, numbers: Mapping[str, int], generator: Generator) -> None:
         """Choose the masks of the next round: so many groups of each layer, which by chance."""
-        prune = self.config
-        if prune is None:
-            raise ValueError("a dense network has no masks to choose: config is None")
+        prune = self._prunes()
         self.keep = choose_by_chance(
             self.network,
             numbers,
@@ -66,6 +62,11 @@ class PrunedNetwork:
             batchnorm_follows=prune.batchnorm_follows,
             structure=self.structure,
         )
+
+    def _prunes(self) -> PruneConfig:
+        if self.config is None:
+            raise ValueError("a dense network has no masks to choose: config is None")
+        return self.config
 
     def restore(self, keep: object) -> None:
         """Take the masks of a state and hold them.

@@ -10,10 +10,9 @@ from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
-from scipy import stats
 
 from sweeps.report.population import HALVES, Population, choose, prepared
-from sweeps.report.slope import LEVEL, Slope, arm_range, robust
+from sweeps.report.slope import Slope, arm_range, robust
 from sweeps.report.trainings import MIN_TRAININGS, Estimate, over_trainings
 from sweeps.report.values import is_pruned, is_retrained, number, text
 
@@ -57,7 +56,6 @@ def fit_matched(population: Population) -> Slope | str:
         found = over_trainings(np.array([each.value for each in known.values()]))
     else:
         return "accuracy differs too little beyond what goes with it to be told from its own error"
-    half = float(stats.t.ppf((1 + LEVEL) / 2, found.df)) * found.error
     return Slope(
         over="trials" if len(trainings) == 1 else "trainings",
         n=len(points),
@@ -65,12 +63,7 @@ def fit_matched(population: Population) -> Slope | str:
         n_trainings=len(known),
         x_low=low,
         x_high=high,
-        change=found.value,
-        error=found.error,
-        low=found.value - half,
-        high=found.value + half,
-        p=found.p,
-        df=found.df,
+        found=found,
         p_arms=math.nan,
         changes={name: each.value for name, each in known.items()},
     )

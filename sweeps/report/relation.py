@@ -109,8 +109,7 @@ def _together(own: list[Correlation], n_trainings: int) -> list[Correlation]:
     if len(own) < MIN_TRAININGS:
         return []
     mean = over_trainings(np.array([_transformed(each.value) for each in own]))
-    half = float(stats.t.ppf(0.975, mean.df)) * mean.error
-    value, low, high = (math.tanh(mean.value + part) for part in (0.0, -half, half))
+    value, low, high = (math.tanh(end) for end in (mean.value, *mean.interval(0.95)))
     return [Correlation(own[0].kind, own[0].over, "", sum(c.n for c in own), value, low, high)]
 
 

@@ -27,9 +27,9 @@ class Slope:
     over: "trainings": a t test over the slopes of at least three trainings, of other trainings
     too; "trials": within one training, of that training alone.
     x_low, x_high: the widest range of x that one arm has, the same for all trainings. n_arms: arms
-    that have half of it or more; the others say nothing. low, high: 95 % interval of the change.
-    df: degrees of freedom of its t distribution. p_arms: of arms that all have one slope; NaN
-    where it cannot be tested. changes: of each training.
+    that have half of it or more; the others say nothing. found: the change. low, high: its 95 %
+    interval. p_arms: of arms that all have one slope; NaN where it cannot be tested. changes: of
+    each training.
     """
 
     over: Literal["trainings", "trials"]
@@ -38,14 +38,33 @@ class Slope:
     n_trainings: int
     x_low: float
     x_high: float
-    change: float
-    error: float
-    low: float
-    high: float
-    p: float
-    df: float
+    found: Estimate
     p_arms: float
     changes: dict[str, float]
+
+    @property
+    def change(self) -> float:
+        return self.found.value
+
+    @property
+    def error(self) -> float:
+        return self.found.error
+
+    @property
+    def df(self) -> float:
+        return self.found.df
+
+    @property
+    def p(self) -> float:
+        return self.found.p
+
+    @property
+    def low(self) -> float:
+        return self.found.interval(LEVEL)[0]
+
+    @property
+    def high(self) -> float:
+        return self.found.interval(LEVEL)[1]
 
 
 def fit_slope(population: Population, *, alike: bool = True) -> Slope | None:
@@ -85,7 +104,6 @@ def fit_slope(population: Population, *, alike: bool = True) -> Slope | None:
         return None  # two are not pooled: each is asked by itself
     if found is None:
         return None
-    half = float(stats.t.ppf((1 + LEVEL) / 2, found.df)) * found.error
     return Slope(
         over="trials" if len(trainings) == 1 else "trainings",
         n=len(x),
@@ -93,12 +111,7 @@ def fit_slope(population: Population, *, alike: bool = True) -> Slope | None:
         n_trainings=len(slopes),
         x_low=low,
         x_high=high,
-        change=found.value,
-        error=found.error,
-        low=found.value - half,
-        high=found.value + half,
-        p=found.p,
-        df=found.df,
+        found=found,
         p_arms=p_arms,
         changes=changes,
     )

@@ -24,6 +24,11 @@ class Estimate:
             return 0.0 if self.value else 1.0
         return float(2 * stats.t.sf(abs(self.value) / self.error, self.df))
 
+    def interval(self, level: float) -> tuple[float, float]:
+        """The two-sided interval of that level, in (0, 1)."""
+        half = float(stats.t.ppf((1 + level) / 2, self.df)) * self.error
+        return self.value - half, self.value + half
+
     def above(self, bound: float) -> float:
         """One-sided p of a value of `bound` or less."""
         if self.error == 0:
