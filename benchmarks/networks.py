@@ -23,7 +23,7 @@ from pruning import (
     structure_of,
     with_followers,
 )
-from pruning.compaction import Kept
+from pruning.compaction import Kept, chosen
 from pruning.structure import Structure, is_depthwise
 
 KINDS = ("filter", "input_channel", "weight")
@@ -144,10 +144,8 @@ def _gradients(
         if name in keep:
             whole = whole * keep[name]
         if name in kept:
-            indices = kept[name]
-            grid = (indices[0][:, None], indices[1]) if len(indices) == 2 else indices
-            whole = whole[grid]
-            gradient = gradient * keep[name][grid] if name in keep else gradient
+            whole = chosen(whole, kept[name])
+            gradient = gradient * chosen(keep[name], kept[name]) if name in keep else gradient
         elif name in keep:
             gradient = gradient * keep[name]
         want.append(whole), got.append(gradient)

@@ -78,11 +78,11 @@ def compact(network: Network, kept: Kept) -> Network:
     for name, module in smaller.named_modules():
         for part, tensor in [*module.named_parameters(recurse=False)]:
             if f"{name}.{part}" in kept:
-                small = _chosen(tensor.detach(), kept[f"{name}.{part}"]).clone()
+                small = chosen(tensor.detach(), kept[f"{name}.{part}"]).clone()
                 setattr(module, part, nn.Parameter(small, requires_grad=tensor.requires_grad))
         for part, tensor in [*module.named_buffers(recurse=False)]:
             if f"{name}.{part}" in kept:
-                setattr(module, part, _chosen(tensor, kept[f"{name}.{part}"]).clone())
+                setattr(module, part, chosen(tensor, kept[f"{name}.{part}"]).clone())
         if isinstance(module, nn.Conv2d):
             if is_depthwise(module):
                 module.groups = len(module.weight) * module.groups // module.out_channels
@@ -97,9 +97,7 @@ def compact(network: Network, kept: Kept) -> Network:
 
 def compact_keep(keep: KeepMask, kept: Kept) -> KeepMask:
     """The masks that must be held in the compacted network; those that keep all are left out."""
-    left = {
-        name: _chosen(mask, kept[name]) if name in kept else mask for name, mask in keep.items()
-    }
+    left = {name: chosen(mask, kept[name]) if name in kept else mask for name, mask in keep.items()}
     return {name: mask for name, mask in left.items() if not mask.all()}
 
 
@@ -114,7 +112,8 @@ def copy_back(smaller: nn.Module, network: nn.Module, kept: Kept) -> None:
             large[name].copy_(tensor)
 
 
-def _chosen(tensor: Tensor, indices: tuple[Tensor, ...]) -> Tensor:
+def chosen(tensor: Tensor, indices: tuple[Tensor, ...]) -> Tensor:
+    """What is kept of a parameter, its gradient or its mask; indices: of it, in a `Kept`."""
     return tensor[_grid(indices, tensor.device)].contiguous(
         memory_format=torch.channels_last if tensor.dim() == 4 else torch.contiguous_format
     )

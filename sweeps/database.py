@@ -1,10 +1,7 @@
 """The SQLite database of a results folder: made by one process, and right where the folder is."""
 
-import contextlib
-import fcntl
 import os
 import sqlite3
-import sys
 import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
@@ -12,6 +9,7 @@ from pathlib import Path
 from urllib.parse import quote, urlparse
 from urllib.request import url2pathname
 
+from trainables.locks import wait
 from trainables.workspace import open_own
 
 _PATIENCE, _SAY_AFTER = 300, 10  # seconds: a new database has 65 tables
@@ -46,23 +44,13 @@ def opening(results: Path) -> Iterator[None]:
 
 
 def _wait_for(lock: int, results: Path) -> None:
-    begun, said = time.monotonic(), False
-    while True:
-        with contextlib.suppress(BlockingIOError):
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            return
-        waited = time.monotonic() - begun
-        if waited > _PATIENCE:
-            raise ValueError(
-                f"the database in {results} must be free to be opened, another process has been at "
-                f"it for {waited:.0f} s"
-            )
-        if waited > _SAY_AFTER and not said:
-            said = True
-            print(
-                f"waiting for another process to open the database in {results} …", file=sys.stderr
-            )
-        time.sleep(0.1)
+    begun = time.monotonic()
+    word = f"waiting for another process to open the database in {results} …"
+    if not wait(lock, word, _SAY_AFTER, _PATIENCE):
+        raise ValueError(
+            f"the database in {results} must be free to be opened, another process has been at it "
+            f"for {time.monotonic() - begun:.0f} s"
+        )
 
 
 def move_to(results: Path) -> None:

@@ -1,6 +1,8 @@
 """Waiting for another process: with a word about what for, and until the first signal."""
 
+import contextlib
 import fcntl
+import math
 import os
 import sys
 import time
@@ -25,20 +27,26 @@ def locked(path: Path, why: str) -> Iterator[None]:
     except OSError as error:
         raise OSError(f"{path} must be a file that can be locked: {error.strerror}") from error
     try:
-        _wait(descriptor, path, why)
+        wait(descriptor, f"{why}: waiting for it to give back {path}", _QUIET_SECONDS)
         yield
     finally:
         os.close(descriptor)
 
 
-def _wait(descriptor: int, path: Path, why: str) -> None:
+def wait(descriptor: int, word: str, quiet: float, patience: float = math.inf) -> bool:
+    """Wait for the lock of an open file; False where it is not had within `patience` seconds.
+
+    word: said once, on the terminal, when that takes more than `quiet` seconds.
+    """
     started, told = time.monotonic(), False
     while True:
-        try:
+        with contextlib.suppress(BlockingIOError):
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            return
-        except BlockingIOError:
-            if not told and time.monotonic() - started > _QUIET_SECONDS:
-                print(f"{why}: waiting for it to give back {path}", file=sys.stderr, flush=True)
-                told = True
-            time.sleep(_PAUSE)
+            return True
+        waited = time.monotonic() - started
+        if waited > patience:
+            return False
+        if not told and waited > quiet:
+            print(word, file=sys.stderr, flush=True)
+            told = True
+        time.sleep(_PAUSE)

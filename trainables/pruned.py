@@ -1,6 +1,7 @@
 """A network and its masks: what is pruned, what of it is gone for good, and what must be held."""
 
 from collections.abc import Mapping
+from functools import cached_property
 
 import torch
 from torch import Generator, Tensor, nn
@@ -9,6 +10,7 @@ from pruning import (
     Held,
     KeepMask,
     Kept,
+    Structure,
     choose_by_chance,
     choose_keep,
     compact,
@@ -29,10 +31,14 @@ class PrunedNetwork:
 
     def __init__(self, network: nn.Module, config: PruneConfig | None) -> None:
         self.network, self.config = network, config
-        self.structure = structure_of(network)
         self.keep: KeepMask | None = None
         self.held: Held | None = None
         self.kept: Kept | None = None  # what is left where filters are gone for good
+
+    @cached_property
+    def structure(self) -> Structure:
+        """Read once, and not at all for a network that stays dense."""
+        return structure_of(self.network)
 
     def choose(self, scores: Mapping[str, Tensor], rate: float) -> None:
         """Choose the masks of the next round by the scores of all groups; nothing is applied."""

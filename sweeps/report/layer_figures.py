@@ -10,7 +10,16 @@ from matplotlib.lines import Line2D
 from sweeps.report.criterion_figures import arms
 from sweeps.report.frames import SweepFrames
 from sweeps.report.paper_figures import Points
-from sweeps.report.style import COLOURS, GREY, INK, in_order, legend, named, new_figure
+from sweeps.report.style import (
+    COLOURS,
+    GREY,
+    INK,
+    block_starts,
+    in_order,
+    legend,
+    named,
+    new_figure,
+)
 from trainables.config import METHODS
 
 _NAMES = 14  # of blocks along an axis: more would lie over each other
@@ -72,13 +81,8 @@ def _shares(frames: SweepFrames) -> pd.DataFrame:
 
 def _name_blocks(axes: Axes, layers: Sequence[str], last: bool) -> None:
     """A tick where a block begins, its name below the last panel."""
-    blocks = [layer.partition(".")[0].removeprefix("inception") for layer in layers]
-    starts: list[int] = []
-    for i in reversed(range(len(blocks))):  # short blocks stand at the beginning: these go unnamed
-        begins = i == 0 or blocks[i - 1] != blocks[i]
-        if begins and (not starts or starts[0] - i >= len(blocks) / _NAMES):
-            starts.insert(0, i)
-    axes.set_xticks(starts, [blocks[i] for i in starts] if last else [""] * len(starts))
+    blocks = block_starts(layers, _NAMES)
+    axes.set_xticks(list(blocks), list(blocks.values()) if last else [""] * len(blocks))
     axes.set_xlim(-0.5, len(layers) - 0.5)
     if last:
         axes.set_xlabel("layers, in the order of the network")

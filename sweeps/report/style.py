@@ -242,3 +242,18 @@ def _apart(wanted: Sequence[float], gap: float) -> list[float]:
     for total, size in blocks:
         places += list(total / size + gap * np.arange(size))
     return places
+
+
+def block_starts(layers: Sequence[str], most: int) -> dict[int, str]:
+    """Place along an axis of layers -> name of the block that begins there, for people.
+
+    A block is the name of a layer to its first dot. Only those that have room are named, at most
+    `most`; short blocks are the first of a network: of those the last is named.
+    """
+    blocks = [layer.partition(".")[0] for layer in layers]
+    starts = [i for i, block in enumerate(blocks) if i == 0 or block != blocks[i - 1]]
+    apart = [starts.pop()]
+    for i in reversed(starts):
+        if apart[-1] - i >= len(layers) / most:
+            apart.append(i)
+    return {i: blocks[i].removeprefix("inception") for i in reversed(apart)}

@@ -18,6 +18,7 @@ from sweeps.report.style import (
     COLOURS,
     GREY,
     INK,
+    block_starts,
     label_ends,
     legend,
     named,
@@ -137,16 +138,10 @@ def _layer_means(units: pd.DataFrame, layers: Sequence[str], value: str = "mis")
 
 
 def _name_blocks(axes: Axes, layers: Sequence[str], *, last: bool) -> None:
-    """Names of blocks, where a new one begins and there is room: of the layer, to its first dot."""
-    blocks = [layer.partition(".")[0] for layer in layers]
-    starts = [i for i, block in enumerate(blocks) if i == 0 or block != blocks[i - 1]]
-    apart = [starts.pop()]
-    for i in reversed(starts):  # the short blocks are the first: of those the last is named
-        if apart[-1] - i >= len(layers) / _NAMES:
-            apart.append(i)
-    apart.reverse()
-    names = [blocks[i].removeprefix("inception") for i in apart]
-    axes.set_xticks(apart, names if last else [""] * len(names), rotation=45, ha="right")
+    """Names of blocks, where a new one begins and there is room."""
+    blocks = block_starts(layers, _NAMES)
+    names = list(blocks.values()) if last else [""] * len(blocks)
+    axes.set_xticks(list(blocks), names, rotation=45, ha="right")
     axes.set_xlim(-0.5, len(layers) - 0.5)
     if last:
         axes.set_xlabel("layer, in the order of the network")
