@@ -34,16 +34,20 @@ class TinyInception(nn.Module):
         return self.fc(self.last(x).mean((2, 3)))
 
 
-def tiny_inception(seed=0, dtype=torch.float32):
-    """BatchNorm away from its defaults: 1, 0, 0, 1 would hide every BatchNorm bug."""
-    torch.manual_seed(seed)
-    network = TinyInception()
+def draw_batchnorms(network):
+    """Away from their defaults: 1, 0, 0, 1 would hide every BatchNorm bug."""
     for module in network.modules():
         if isinstance(module, nn.BatchNorm2d):
             nn.init.uniform_(module.weight, 0.5, 1.5)
             nn.init.normal_(module.bias, 0.3)
             nn.init.normal_(module.running_mean, 0, 0.2)
             nn.init.uniform_(module.running_var, 0.5, 1.5)
+
+
+def tiny_inception(seed=0, dtype=torch.float32):
+    torch.manual_seed(seed)
+    network = TinyInception()
+    draw_batchnorms(network)
     return network.to(dtype).eval()
 
 

@@ -8,7 +8,7 @@ raw scores, before anything normalises them, in a network whose maps differ in s
 import pytest
 import torch
 import torch.nn.functional as F
-from networks_for_tests import TinyConv
+from networks_for_tests import TinyConv, draw_batchnorms
 from torch import nn
 
 from pruning import gradient_scores, prunable_weights
@@ -36,12 +36,7 @@ class Narrowing(nn.Module):
 def setting():
     torch.manual_seed(3)
     network = Narrowing().double().eval()
-    for module in network.modules():
-        if isinstance(module, nn.BatchNorm2d):
-            nn.init.uniform_(module.weight, 0.5, 1.5)
-            nn.init.normal_(module.bias, 0.3)
-            nn.init.normal_(module.running_mean, 0, 0.2)
-            nn.init.uniform_(module.running_var, 0.5, 1.5)
+    draw_batchnorms(network)
     return network, torch.randn(5, 3, 8, 8, dtype=torch.float64), torch.tensor([0, 1, 2, 1, 0])
 
 

@@ -20,14 +20,6 @@ from sweeps.tracking import Tracker
 from trainables.workspace import Workspace
 
 
-@pytest.fixture(scope="module")
-def database(tmp_path_factory):
-    """One for all: making one, and opening one, takes seconds."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.delenv("MLFLOW_TRACKING_URI", raising=False)
-        return Tracker("made", tmp_path_factory.mktemp("results")).uri
-
-
 @pytest.fixture
 def results(database, tmp_path, monkeypatch):
     monkeypatch.setenv("MLFLOW_TRACKING_URI", database)

@@ -18,13 +18,6 @@ from sweeps.sync import outbox_path
 from sweeps.tracking import Tracker, experiments
 
 
-@pytest.fixture(scope="module")
-def database(tmp_path_factory):
-    with pytest.MonkeyPatch.context() as patch:
-        patch.delenv("MLFLOW_TRACKING_URI", raising=False)
-        return Tracker("made", tmp_path_factory.mktemp("results")).uri
-
-
 @pytest.fixture
 def server(database, monkeypatch):
     """A database that two results folders share stands for a server."""
