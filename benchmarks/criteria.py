@@ -1,32 +1,35 @@
 """Which filters can go? Criteria on fresh trainings of the demo's dense network, beside chance.
 
-A quarter of the filters of every layer is pruned, BatchNorm is recalibrated, nothing is trained:
-top-1 of every criterion and network. A criterion may be called better than another only by
-networks that did not choose it, so name seeds that were not looked at before.
-
 python -m benchmarks criteria --seeds 10 11 12 [--rate 0.25] [--results results/criteria]
+    the demo's dense networks of these seeds, trained where the results do not hold them
+python -m benchmarks criteria --module net.py --weights state.pt --images FOLDER [--rate 0.05]
+    another network (see benchmarks/given.py), whose class i is the i-th folder of photographs
+
+A part of the filters of every layer is pruned, BatchNorm is recalibrated where there is any,
+nothing is trained: top-1 of every criterion. A criterion may be called better than another only by
+networks that did not choose it, so name seeds that were not looked at before: three or more are
+compared, training by training.
 """
 
 import argparse
 import copy
 import statistics
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import torch
+from PIL import Image
 from rich.console import Console
 from rich.table import Table
 from torch import Tensor, nn
 
-from pruning import (
-    Held,
-    KeepMask,
-    batchnorm_of,
-    choose_keep,
-    prunable_weights,
-    score_groups,
-    structure_of,
-)
+from benchmarks.candidates import batchnorm_scale, outgoing_l1
+from benchmarks.given import add_options, class_of, given
+from pruning import Held, KeepMask, choose_keep, score_groups
+from sweeps.report.statistics import holm
+from sweeps.report.trainings import MIN_TRAININGS, Estimate, over_trainings
 from sweeps.studies import load_study
 from trainables.config import TrialConfig
 from trainables.datasets.images import Data, normalise
@@ -39,143 +42,215 @@ from trainables.importance import samples
 CPU = torch.device("cpu")
 DRAWS = 5  # of chance
 ROUNDS = 5
+FITTED = 200  # photographs that criteria of another network see; its top-1 is of the others
+CHANCE = tuple(f"chance {draw}" for draw in range(DRAWS))
+CRITERIA = (
+    *("L1", "L2", "outgoing L1", "BatchNorm scale", "LRP"),
+    *("Taylor", "Taylor of the logit", f"Taylor, {ROUNDS} rounds"),
+    *("gradient", "gradient of the logit", f"gradient, {ROUNDS} rounds"),
+)
 Scores = Mapping[str, Tensor]
+Found = dict[str, float]  # name of a row -> top-1
 
 
-def outgoing_l1(network: nn.Module) -> dict[str, Tensor]:
-    """Sum of |w| over the weights that read a filter; [filter] of every prunable convolution."""
-    structure = structure_of(network)
-    totals = {
-        i: torch.zeros(step.width, dtype=torch.float64)
-        for i, step in enumerate(structure.steps)
-        if step.width is not None
-    }
-    for i in reversed(range(len(structure.steps))):  # from the readers to what they read
-        step, start = structure.steps[i], 0
-        for number in step.inputs:
-            if number not in totals:
-                continue
-            if step.op == "layer":
-                weight = network.get_parameter(f"{step.name}.weight").detach().double().abs()
-                columns = weight.flatten(2).sum((0, 2)) if weight.dim() == 4 else weight.sum(0)
-                totals[number] += columns.reshape(len(totals[number]), -1).sum(1)
-            elif i in totals:
-                width = len(totals[number])
-                totals[number] += totals[i][start : start + width]
-                start += width if step.op == "concat" else 0
-    layers = structure.layers
-    return {
-        name: totals[layers[name.removesuffix(".weight")]] for name in prunable_weights(network)
-    }
+@dataclass(frozen=True)
+class Case:
+    """A network to prune, and what there is to prune it by.
+
+    samples: images and labels for the criteria that need them. mend: what follows pruning.
+    top1: in [0, 1]. seed: of chance.
+    """
+
+    network: nn.Module
+    samples: Callable[[], Iterator[tuple[Tensor, Tensor]]]
+    mend: Callable[[nn.Module], None]
+    top1: Callable[[nn.Module], float]
+    seed: int
 
 
-def batchnorm_scale(network: nn.Module) -> dict[str, Tensor]:
-    """|weight of the BatchNorm that follows| (Liu et al. 2017, network slimming)."""
-    follows = batchnorm_of(network)
-    return {
-        name: network.get_parameter(f"{follows[name.removesuffix('.weight')]}.weight")
-        .detach()
-        .double()
-        .abs()
-        for name in prunable_weights(network)
-    }
-
-
-def by_images(network: nn.Module, data: Data, seed: int, criterion: str, target: str) -> Scores:
-    """Ten images per class, as the demo's trials take them."""
-    ids = samples(data.train, 10, seed)
-    batches = ((normalise(x), y) for _, x, y in data.train.batches(ids, 32))
-    generator = torch.Generator()
-    more = {"target": target} if criterion != "lrp" else {}
-    return score_groups(network, criterion, "filter", generator=generator, batches=batches, **more)
-
-
-def scores_of(name: str, network: nn.Module, data: Data, seed: int) -> Scores:
-    """By the name of a row of the table."""
+def scores_of(name: str, case: Case, network: nn.Module) -> Scores:
+    """By the name of a row of the table; ValueError where the network does not allow it."""
     if name == "outgoing L1":
         return outgoing_l1(network)
     if name == "BatchNorm scale":
         return batchnorm_scale(network)
     if name.startswith("chance"):
-        generator = torch.Generator().manual_seed(1_000 * seed + int(name.split()[1]))
+        generator = torch.Generator().manual_seed(1_000 * case.seed + int(name.split()[1]))
         return score_groups(network, "random", "filter", generator=generator)
     if name in ("L1", "L2"):
         return score_groups(network, name.lower(), "filter", generator=torch.Generator())
     criterion, _, target = name.removesuffix(f", {ROUNDS} rounds").lower().partition(" of the ")
-    return by_images(network, data, seed, criterion, target or "loss")
+    more = {"target": target or "loss"} if criterion != "lrp" else {}
+    generator, batches = torch.Generator(), case.samples()
+    return score_groups(network, criterion, "filter", generator=generator, batches=batches, **more)
 
 
-NAMES = (
-    *(f"chance {draw}" for draw in range(DRAWS)),
-    *("L1", "L2", "outgoing L1", "BatchNorm scale", "LRP"),
-    *("Taylor", "Taylor of the logit", f"Taylor, {ROUNDS} rounds"),
-    *("gradient", "gradient of the logit", f"gradient, {ROUNDS} rounds"),
-)
-
-
-def top1(dense: nn.Module, data: Data, name: str, rate: float, seed: int) -> float:
+def pruned_top1(case: Case, name: str, rate: float) -> float:
     """Accuracy after the fraction `rate` of every layer's filters went; scored anew in each round,
-    and recalibrated, but never trained."""
-    network = copy.deepcopy(dense)
+    and mended, but never trained. NaN where the criterion does not know such a network.
+    """
+    network = copy.deepcopy(case.network)
     n_rounds = ROUNDS if name.endswith("rounds") else 1
     keep: KeepMask | None = None
     for round_ in range(1, n_rounds + 1):
-        scores = scores_of(name, network.eval(), data, seed)
+        try:
+            scores = scores_of(name, case, network.eval())
+        except ValueError as error:
+            print(f"{name}: {error}", flush=True)
+            return float("nan")
         where = {"granularity": "filter", "scope": "layer"}
         keep = choose_keep(network, rate * round_ / n_rounds, scores, within=keep, **where)
         Held(network, keep).apply()
+        case.mend(network)
+    return case.top1(network)
+
+
+def of_demo(config: TrialConfig, cache: Path) -> Case:
+    """The demo's dense network of that seed, trained where it is not there yet, which takes
+    minutes; ten images per class, as the demo's trials take them."""
+    data = load_data(config.data, cache)
+    if missing_dense(config, data, cache):
+        train_dense(config, data, cache)
+    seed = config.seed
+
+    def batches() -> Iterator[tuple[Tensor, Tensor]]:
+        of_images = data.train.batches(samples(data.train, 10, seed), 32)
+        return ((normalise(x), y) for _, x, y in of_images)
+
+    def mend(network: nn.Module) -> None:
         recalibrate(network, data.train, 512, torch.Generator().manual_seed(seed))
+
+    network = load_dense(config, data, cache).eval()
+    return Case(network, batches, mend, lambda network: _top1_on(data, network), seed)
+
+
+def _top1_on(data: Data, network: nn.Module) -> float:
     logits = predict(network, data.val, CPU, "fp32", 64)
     return accuracy_metrics(logits, data.val.labels)["val/top1"]
 
 
-def dense_network(config: TrialConfig, data: Data, cache: Path) -> nn.Module:
-    """Trained where it is not there yet, which takes minutes."""
-    if missing_dense(config, data, cache):
-        train_dense(config, data, cache)
-    return load_dense(config, data, cache).eval()
+def of_given(module: Path, weights: Path, folder: Path, evaluated: int | None) -> Case:
+    """Criteria see FITTED photographs drawn at random; top-1 is of the rest, or so many of it."""
+    theirs = given(module, weights, folder)
+    order = torch.randperm(len(theirs.files), generator=torch.Generator().manual_seed(0)).tolist()
+    files = [theirs.files[i] for i in order][: None if evaluated is None else FITTED + evaluated]
+    inputs = torch.stack([theirs.prepare(Image.open(path).convert("RGB")) for path in files])
+    labels = class_of(files, theirs.files)
+
+    def batches() -> Iterator[tuple[Tensor, Tensor]]:
+        return zip(inputs[:FITTED].split(25), labels[:FITTED].split(25), strict=True)
+
+    @torch.inference_mode()
+    def top1(network: nn.Module) -> float:
+        pairs = zip(inputs[FITTED:].split(50), labels[FITTED:].split(50), strict=True)
+        return torch.cat([network(x).argmax(1) == y for x, y in pairs]).double().mean().item()
+
+    return Case(theirs.network, batches, lambda network: None, top1, seed=0)
+
+
+@dataclass(frozen=True)
+class Apart:
+    """A criterion's top-1 less that of chance, or of L1, over trainings. p: by Holm's correction
+    for all that one table compares."""
+
+    name: str
+    against: str
+    less: Estimate
+    p: float
+
+
+def compared(found: Sequence[Found]) -> list[Apart]:
+    """Every criterion against the mean of chance, and against L1; paired by training.
+
+    found: of every training.
+    """
+    values = {name: np.array([rows[name] for rows in found]) for name in CRITERIA}
+    draws = [[rows[name] for name in CHANCE] for rows in found]
+    references = {"chance": np.mean(draws, axis=1), "L1": values["L1"]}
+    pairs = [
+        (name, against, over_trainings(values[name] - reference))
+        for against, reference in references.items()
+        for name in values
+        if name != against
+    ]
+    adjusted = holm([less.p for *_, less in pairs])
+    return [Apart(*pair, p) for pair, p in zip(pairs, adjusted, strict=True)]
+
+
+def measure(case: Case, rate: float) -> dict[str, float]:
+    """Top-1 of the network as it is, and of every row of the table; told as each one is there."""
+    rows = {"dense": case.top1(case.network)}
+    for name in (*CHANCE, *CRITERIA):
+        rows[name] = pruned_top1(case, name, rate)
+        print(f"{name}, {rate:g}: {rows[name]:.4f}", flush=True)
+    return rows
 
 
 def main(arguments: Sequence[str]) -> None:
-    """Run it and print what came out, a column per network."""
+    """Run it and print what came out, a column per network and rate."""
     parser = argparse.ArgumentParser(
-        prog="benchmarks criteria", description=__doc__.splitlines()[0]
+        prog="benchmarks criteria",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("--seeds", type=int, nargs="+", required=True)
-    parser.add_argument("--rate", type=float, default=0.25)
+    parser.add_argument("--seeds", type=int, nargs="+", default=[])
+    parser.add_argument("--rate", type=float, nargs="+", default=[0.25])
     parser.add_argument("--results", type=Path, default=Path("results/criteria"))
+    add_options(parser)
+    parser.add_argument("--evaluated", type=int, help="photographs that top-1 is of, at most")
     asked = parser.parse_args(arguments)
+    paths = [asked.module, asked.weights, asked.images]
+    if bool(asked.seeds) == any(paths) or any(paths) != all(paths):
+        parser.error("either --seeds, or --module, --weights and --images, all three")
+    found: dict[str, Found] = {}
+    for column, case in _cases(asked):
+        for rate in asked.rate:
+            found[f"{column}, {rate:g}"] = measure(case, rate)
+    console = Console(width=110)
+    console.print(table_of(found))
+    if len(asked.seeds) >= MIN_TRAININGS and len(asked.rate) == 1:
+        console.print(comparison(compared(list(found.values()))))
+
+
+def _cases(asked: argparse.Namespace) -> Iterator[tuple[str, Case]]:
+    """Heading of a column, and what it is of."""
+    if asked.module:
+        yield (
+            asked.module.stem,
+            of_given(asked.module, asked.weights, asked.images, asked.evaluated),
+        )
+        return
     settings = {"prune": None, "finetune": None, "compute.device": "cpu"}
-    settings |= {"compute.precision": "fp32"}
-    base = load_study("demo").base.replace(settings)
+    base = load_study("demo").base.replace(settings | {"compute.precision": "fp32"})
     asked.results.mkdir(parents=True, exist_ok=True)
-    data = load_data(base.data, asked.results)
-    found: dict[str, list[float]] = {name: [] for name in ("dense", *NAMES)}
     for seed in asked.seeds:
-        network = dense_network(base.replace({"seed": seed}), data, asked.results)
-        logits = predict(network, data.val, CPU, "fp32", 64)
-        found["dense"].append(accuracy_metrics(logits, data.val.labels)["val/top1"])
-        for name in NAMES:
-            found[name].append(top1(network, data, name, asked.rate, seed))
-    Console(width=110).print(_table(found, asked.seeds, asked.rate))
+        yield f"seed {seed}", of_demo(base.replace({"seed": seed}), asked.results)
 
 
-def _table(found: Mapping[str, Sequence[float]], seeds: Sequence[int], rate: float) -> Table:
-    chance = [
-        statistics.fmean(each) for each in zip(*(found[n] for n in NAMES[:DRAWS]), strict=True)
-    ]
-    spread = [
-        statistics.stdev(each) for each in zip(*(found[n] for n in NAMES[:DRAWS]), strict=True)
-    ]
-    table = Table(title=f"top-1, {rate:g} of the filters of every layer pruned, recalibrated")
-    for heading in ("criterion", *(f"seed {seed}" for seed in seeds), "less chance, mean"):
+def table_of(found: Mapping[str, Found]) -> Table:
+    """found: of every column."""
+    table = Table(title="top-1, that part of the filters of every layer pruned, nothing trained")
+    for heading in ("criterion", *found, "less chance, mean"):
         table.add_column(heading)
-    rows = {"dense": found["dense"], "chance, mean": chance, f"chance, sd of {DRAWS}": spread}
-    rows |= {name: found[name] for name in NAMES[DRAWS:]}
-    for name, values in rows.items():
+    chance = [statistics.fmean(rows[name] for name in CHANCE) for rows in found.values()]
+    spread = [statistics.stdev(rows[name] for name in CHANCE) for rows in found.values()]
+    shown = {name: [rows[name] for rows in found.values()] for name in ("dense", *CRITERIA)}
+    shown["chance, mean"], shown[f"chance, sd of {DRAWS}"] = chance, spread
+    for name, values in shown.items():
         apart = statistics.fmean(v - c for v, c in zip(values, chance, strict=True))
         more = "" if name.startswith("chance") else f"{apart:+.3f}"
         table.add_row(name, *(f"{value:.3f}" for value in values), more)
+    return table
+
+
+def comparison(found: Sequence[Apart]) -> Table:
+    table = Table(title="differences over the trainings, paired; 95 % intervals are not corrected")
+    for heading in ("criterion", "less", "mean", "95 % interval", f"p, of {len(found)} (Holm)"):
+        table.add_column(heading)
+    for each in found:
+        low, high = each.less.interval(0.95)
+        name, mean = each.name, f"{each.less.value:+.3f}"
+        table.add_row(name, each.against, mean, f"{low:+.3f} to {high:+.3f}", f"{each.p:.3f}")
     return table
 
 

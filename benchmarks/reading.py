@@ -3,8 +3,7 @@
 python -m benchmarks reading [--networks N] [--results FOLDER]
     the demo's dense networks of seeds 0 … N - 1, trained where the results do not hold them
 python -m benchmarks reading --module net.py --weights state.pt --images FOLDER
-    another network: net.py defines load(path) -> network and prepare(picture) -> [3, h, w], and
-    every file in or below the folder is a photograph
+    another network (see benchmarks/given.py)
 
 Ties: how many of a unit's 200 least activating images a lot chose among equals. Reliability: every
 unit is scored on each half of its images, or over each half of its tasks, and the two scores are
@@ -14,7 +13,6 @@ higher mean MIS says nothing here.
 """
 
 import argparse
-import runpy
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -26,6 +24,7 @@ from rich.console import Console
 from rich.table import Table
 from torch import Tensor, nn
 
+from benchmarks.given import add_options, given
 from mis import ExtremesCollector, Margins, build_tasks, calibrate_slope, load_similarity
 from mis.score import CONSTANT_RANGE
 from mis.tasks import images_needed
@@ -200,16 +199,12 @@ def of_module(
     module: Path, weights: Path, folder: Path, limit: int | None = None
 ) -> tuple[nn.Module, list[Tensor], Tensor, float]:
     """A network, its inputs [3, h, w], and the vectors and slope of the pictures."""
-    theirs = runpy.run_path(str(module))
-    files = sorted(path for path in folder.rglob("*") if path.is_file())
-    if limit is not None:
-        order = torch.randperm(len(files), generator=torch.Generator().manual_seed(0))
-        files = [files[i] for i in order[:limit].tolist()]
+    theirs = given(module, weights, folder, limit)
     embed = load_similarity("efficientnet_lite0").embed
     inputs, small, vectors = [], [], []
-    for path in files:
+    for path in theirs.files:
         picture = Image.open(path).convert("RGB")
-        inputs.append(theirs["prepare"](picture))
+        inputs.append(theirs.prepare(picture))
         side = min(picture.size)
         left, top = (picture.width - side) // 2, (picture.height - side) // 2
         square = picture.crop((left, top, left + side, top + side)).resize((96, 96))
@@ -219,16 +214,14 @@ def of_module(
         vectors.append(embed(torch.stack(small[i : i + BATCH])))
     space = torch.cat(vectors)
     slope = calibrate_slope(space, k=K, generator=torch.Generator().manual_seed(0))
-    return theirs["load"](str(weights)).eval(), inputs, space, slope
+    return theirs.network, inputs, space, slope
 
 
 def main(argv: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--networks", type=int, default=3)
     parser.add_argument("--results", type=Path, default=Path("results"))
-    parser.add_argument("--module", type=Path)
-    parser.add_argument("--weights", type=Path)
-    parser.add_argument("--images", type=Path)
+    add_options(parser)
     chosen = parser.parse_args(argv)
     table = Table()
     lots = "of the 200 least activating images by lot"
