@@ -1,7 +1,7 @@
 """make bench [NAME=pruning]: a table of ratios. Lower is better; the goal stands beside it.
 
-make bench NAME=sweep, stopping, toy, harmless, loaders, load, reading, criteria or networks: what
-has a table of its own, and takes minutes.
+make bench NAME=sweep, stopping, toy, harmless, loaders, load, reading, protocols, criteria or
+networks: what has a table of its own, and takes minutes.
 """
 
 import importlib
@@ -33,6 +33,7 @@ PROGRAMS = (
     "load",
     "statistics",
     "reading",
+    "protocols",
     "criteria",
     "networks",
 )  # modules with a main of their own, and its options
