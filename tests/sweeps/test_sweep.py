@@ -383,6 +383,30 @@ def test_the_released_scores_stand_beside_scores_that_differ_by_their_faults_alo
         assert config.replace({"score.protocol": "von_rad2024"}).key in others
 
 
+def test_what_the_papers_ran_is_in_a_study():
+    """Connection sparsity in rounds, retrained after each; and relevance of single weights."""
+    for name in ("paper", "released"):
+        rounds = {
+            (c.prune.held, c.prune.criterion)
+            for c in load_study(name).expand()
+            if c.method == "connection" and c.prune.schedule == "iterative" and c.finetune
+        }
+        assert (True, "l1") in rounds, name
+    assert (False, "l1") in rounds  # released: as it was, and held
+    scarce = [c.prune for c in load_study("scarce").expand() if c.prune]
+    of_weights = {p.criterion for p in scarce if p.granularity == "weight"}
+    assert {"lrp", "l1", "random"} <= of_weights
+
+
+def test_first_order_criteria_stand_in_the_demo_as_published_and_of_the_logit():
+    shown = [c.prune for c in load_study("demo").expand() if c.prune and c.method == "structured"]
+    shown = {
+        (p.criterion, p.target) for p in shown if p.rate == 0.25 and not p.most_important_first
+    }
+    both = {(c, t) for c in ("taylor", "gradient") for t in ("loss", "logit")}
+    assert both <= shown and {"l1", "lrp", "random"} <= {criterion for criterion, _ in shown}
+
+
 def test_too_few_images_are_refused_when_the_study_is_planned():
     with pytest.raises(ValueError, match="needs at least 400 probe images, there are 300"):
         make_plan(load_study("demo"), settings={"data.probe_images": 300})

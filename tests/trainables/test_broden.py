@@ -1,12 +1,17 @@
 """A small folder in Broden's layout, written by hand, read back against loops."""
 
 import csv
+import shutil
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
+from small_studies import small_base
 
+from sweeps.inputs import look_at_inputs
+from trainables.config import DissectionConfig
+from trainables.contents import with_contents
 from trainables.datasets.broden import broden_digest, broden_folder
 
 CATEGORIES = ["object", "part", "material", "scene"]
@@ -220,6 +225,20 @@ def test_new_maps_and_images_of_old_names_and_sizes_are_seen(folder, name):
     )
     with pytest.raises(ValueError, match="must stay as they were when the sweep was planned"):
         broden_folder(folder, 8, None, before)
+
+
+def test_two_folders_are_two_trials_wherever_they_lie(folder, tmp_path_factory):
+    """Of a plan, and in a notebook; a copy in another place is the same one."""
+    copy, other = (tmp_path_factory.mktemp(name) / "concepts" for name in ("copy", "other"))
+    for place in (copy, other):
+        shutil.copytree(folder, place)
+    write_map(other / "images" / "ade" / "a_object.png", np.full((6, 8), 2))
+    paths = [str(place) for place in (folder, copy, other)]
+    concepts = [DissectionConfig(concepts="broden", path=path, n_images=3) for path in paths]
+    trials = [small_base(dissection=of_folder) for of_folder in concepts]
+    planned = [look_at_inputs([trial])[0][0] for trial in trials]
+    assert planned[0].key == planned[1].key != planned[2].key
+    assert [with_contents(trial).key for trial in trials] == [trial.key for trial in planned]
 
 
 def test_odd_images_and_damaged_maps(folder):
