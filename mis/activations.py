@@ -6,8 +6,9 @@ at both ends are kept, so memory does not grow with images x units.
 """
 
 import difflib
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
+from types import MappingProxyType
 
 import torch
 from torch import Tensor, nn
@@ -22,7 +23,7 @@ def collect_extremes(
     *,
     depth: int,
     priority: Tensor,
-    rectified: Collection[str] = (),
+    through: Mapping[str, Callable[[Tensor], Tensor]] = MappingProxyType({}),
     before_relu: Collection[str] = (),
     collector: ExtremesCollector | None = None,
     progress: Callable[[int, int], None] | None = None,
@@ -35,7 +36,8 @@ def collect_extremes(
     batches: yields (ids int64 [batch], images float [batch, 3, h, w]), on the network's device.
         Every id comes once; the ranks depend on neither the batch size nor the order.
     depth, priority: see `ExtremesCollector`.
-    rectified: those of the layers that are read after a ReLU which is no module of its own.
+    through: layer -> what its outputs, a float32 copy of them, go through before they are read: an
+        activation that is no module of its own, or another order of dimensions.
     before_relu: those that a ReLU reads next: which units it silences is noted.
     collector: of these layers, depth and priority; the images it has met must not come again. To
         go on after an interruption, load its state and let `batches` be of its `remaining()`.
@@ -44,14 +46,14 @@ def collect_extremes(
 
     Raises ValueError for a network in training mode, unknown or repeated layer names, a layer that
     does not run exactly once a pass, outputs of other ranks, ids out of range or met twice, a
-    priority that is no permutation, rectified or before_relu names that are no layers, fewer than
+    priority that is no permutation, through or before_relu names that are no layers, fewer than
     2 x depth images, and a collector of other settings; FloatingPointError, naming layer and
     channel, for an activation that is NaN or infinite.
     """
     if collector is None:
         collector = ExtremesCollector(layers, depth, priority)
     collector.require(layers, depth, priority)
-    with _reading(network, layers, rectified, before_relu) as read:
+    with _reading(network, layers, through, before_relu) as read:
         for ids, images in batches:
             collector.add(ids, *read(images))
             if progress is not None:
@@ -63,14 +65,14 @@ def collect_extremes(
 def _reading(
     network: nn.Module,
     layers: Sequence[str],
-    rectified: Collection[str],
+    through: Mapping[str, Callable[[Tensor], Tensor]],
     before_relu: Collection[str],
 ) -> Iterator[Callable[[Tensor], tuple[list[Tensor], list[Tensor]]]]:
     """Within it, a function from images to each layer's means, float32 [batch, channel], and
     which channels a ReLU silences, bool [channel]: in none of the images so far above 0."""
     modules = find_modules(network, layers)
-    for what, names in (("rectified", rectified), ("before_relu", before_relu)):
-        others = sorted(set(names) - set(layers))
+    for what, named in (("through", set(through)), ("before_relu", set(before_relu))):
+        others = sorted(named - set(layers))
         if others:
             raise ValueError(f"{what} must name layers that are read, {others} are not")
     means: dict[str, Tensor] = {}
@@ -90,13 +92,16 @@ def _reading(
     with ExitStack() as hooks:
         for layer, module in modules.items():
             look = silent if layer in before_relu else None
-            hook = _mean_hook(layer, means, layer in rectified, look)
+            hook = _mean_hook(layer, means, through.get(layer), look)
             hooks.callback(module.register_forward_hook(hook).remove)
         yield read
 
 
 def _mean_hook(
-    layer: str, means: dict[str, Tensor], rectify: bool, silent: dict[str, Tensor] | None
+    layer: str,
+    means: dict[str, Tensor],
+    through: Callable[[Tensor], Tensor] | None,
+    silent: dict[str, Tensor] | None,
 ) -> Callable[..., None]:
     def hook(_module: nn.Module, _inputs: tuple[object, ...], output: object) -> None:
         if layer in means:
@@ -109,9 +114,10 @@ def _mean_hook(
                 f"layer {layer!r} must give [batch, channel, h, w] or [batch, channel], got {got}"
             )
         # A copy even of two-dimensional outputs: the original may be overwritten in place.
-        values = output.to(torch.float32, copy=True) if output.ndim == 2 else output.float()
-        if rectify:
-            values = values.relu()
+        needs_copy = output.ndim == 2 or through is not None
+        values = output.to(torch.float32, copy=True) if needs_copy else output.float()
+        if through is not None:
+            values = through(values)
         means[layer] = values.mean((2, 3)) if values.ndim == 4 else values
         if silent is not None:
             silent[layer] = _still_silent(values, means[layer], silent.get(layer))

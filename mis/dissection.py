@@ -23,6 +23,7 @@ Conventions, of which each changes the counts; compare only counts with equal on
 import math
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 
 import torch
 from torch import Tensor, nn
@@ -71,7 +72,7 @@ def dissect(
     n_images: int,
     quantile: float = 0.005,
     iou: float = 0.04,
-    rectified: Collection[str] = (),
+    through: Mapping[str, Callable[[Tensor], Tensor]] = MappingProxyType({}),
     places: Mapping[str, Place] | None = None,
     engine: Engine = "sparse",
 ) -> Dissection:
@@ -84,7 +85,8 @@ def dissect(
         float32 before anything downstream can overwrite it.
     batches: called twice, and must yield the same n_images images in the same batches both times.
     quantile: of a unit's values are above its threshold, in (0, 1). iou: in (0, 1].
-    rectified: those of the layers that are read after a ReLU which is no module of its own.
+    through: layer -> what its maps, a copy of them, go through before they are read: an activation
+        that is no module of its own.
     places: where the cells of each layer's maps lie in the picture; None: a map's cells share the
         picture's sides equally.
     engine: two ways to the same counts; "sparse" looks only where masks can be.
@@ -94,7 +96,7 @@ def dissect(
     for the quantile, and passes that differ from n_images; FloatingPointError, naming layer and
     channel, for an activation that is NaN or infinite.
     """
-    _require_settings(layers, quantile, iou, rectified, places)
+    _require_settings(layers, quantile, iou, through, places)
     ranges: dict[str, Range] = {}
     kept, sizes = KeptCells(KEPT_BYTES if engine == "sparse" else 0), []
 
@@ -107,7 +109,7 @@ def dissect(
         rows = maps.permute(0, 2, 3, 1).contiguous()
         kept.add(layer, rows, ranges[layer].add(rows.flatten(0, 2)), lower_bounds)
 
-    with watching(network, layers, rectified, note_range) as run:
+    with watching(network, layers, through, note_range) as run:
         for batch in _exactly(n_images, batches(), spec):
             sizes.append(len(batch.images))
             kept.begin()
@@ -119,7 +121,7 @@ def dissect(
     def see(layer: str, maps: Tensor) -> None:
         tally.see(layers.index(layer), maps, segments)
 
-    with watching(network, layers, rectified, see) as run:
+    with watching(network, layers, through, see) as run:
         for number, batch in enumerate(_exactly(n_images, batches(), spec)):
             _require_size(batch, sizes, number)
             segments = segment(batch, spec)
@@ -175,16 +177,16 @@ def _require_settings(
     layers: Sequence[str],
     quantile: float,
     iou: float,
-    rectified: Collection[str],
+    through: Collection[str],
     places: Mapping[str, Place] | None,
 ) -> None:
     if not 0 < quantile < 1 or not 0 < iou <= 1:
         raise ValueError(
             f"quantile must lie in (0, 1) and iou in (0, 1], got {quantile:g} and {iou:g}"
         )
-    others = sorted(set(rectified) - set(layers))
+    others = sorted(set(through) - set(layers))
     if others:
-        raise ValueError(f"rectified must name layers that are dissected, {others} are not")
+        raise ValueError(f"through must name layers that are dissected, {others} are not")
     if places is not None and not set(layers) <= set(places):
         lacking = sorted(set(layers) - set(places))
         raise ValueError(f"places must have every layer that is dissected, {lacking} are not there")

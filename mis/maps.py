@@ -1,6 +1,6 @@
 """Seeing the activation maps of layers while the network runs, keeping none."""
 
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 
 import torch
@@ -13,14 +13,14 @@ from mis.activations import find_modules
 def watching(
     network: nn.Module,
     layers: Sequence[str],
-    rectified: Collection[str],
+    through: Mapping[str, Callable[[Tensor], Tensor]],
     see: Callable[[str, Tensor], None],
 ) -> Iterator[Callable[[Tensor], None]]:
     """Within it, a function that runs images through the network and shows `see` every layer.
 
     see: called in each pass with every layer's name and its maps, float32 [batch, channel, h, w],
         while nothing downstream can have overwritten them; it must not keep them.
-    rectified: layers whose maps are shown after a ReLU.
+    through: layer -> what its maps, a copy of them, go through before they are shown.
     Raises ValueError for a network in training mode, and layers that it lacks, that come twice, do
     not run exactly once a pass or give no maps.
     """
@@ -35,8 +35,10 @@ def watching(
             if not isinstance(output, Tensor) or output.ndim != 4:
                 got = tuple(output.shape) if isinstance(output, Tensor) else type(output).__name__
                 raise ValueError(f"layer {layer!r} must give [batch, channel, h, w], got {got}")
-            maps = output.float()
-            see(layer, maps.relu() if layer in rectified else maps)
+            if layer in through:
+                see(layer, through[layer](output.to(torch.float32, copy=True)))
+            else:
+                see(layer, output.float())
 
         return hook
 

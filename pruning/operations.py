@@ -2,11 +2,13 @@
 
 import operator
 from collections import Counter
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import torch
 import torch.nn.functional as F
-from torch import fx, nn
+from torch import Tensor, fx, nn
 
 from pruning.structure import Op
 
@@ -15,6 +17,8 @@ _SAME_MODULES = (
     *(nn.ReLU, nn.ReLU6, nn.LeakyReLU, nn.SiLU, nn.Hardswish, nn.GELU, nn.ELU, nn.CELU, nn.SELU),
     *(nn.Mish, nn.Tanh, nn.Hardtanh, nn.Softsign, nn.Identity, nn.Dropout),
 )
+# What follows a layer and makes it one of a network: none of these is a gate or a dropout.
+_ACTIVATION_MODULES = tuple(kind for kind in _SAME_MODULES if kind not in (nn.Identity, nn.Dropout))
 _MAP_MODULES = (  # of maps alone
     *(nn.MaxPool2d, nn.AvgPool2d, nn.AdaptiveAvgPool2d, nn.AdaptiveMaxPool2d),
     *(nn.Dropout2d, nn.Upsample, nn.ZeroPad2d),
@@ -28,6 +32,8 @@ _MAP_FUNCTIONS = (
     *(F.max_pool2d, F.avg_pool2d, F.adaptive_avg_pool2d, F.adaptive_max_pool2d),
     *(F.dropout2d, F.interpolate),
 )
+_ACTIVATION_FUNCTIONS = tuple(f for f in _SAME_FUNCTIONS if f is not F.dropout)
+_ACTIVATION_METHODS = ("relu", "relu_", "tanh")
 _SAME_METHODS = ("relu", "relu_", "tanh", "contiguous", "clone", "float")
 _SHIFT_MODULES = (nn.Sigmoid, nn.Hardsigmoid, nn.Softplus, nn.LogSigmoid)
 _SHIFT_FUNCTIONS = (torch.sigmoid, F.sigmoid, F.hardsigmoid, F.softplus)
@@ -56,6 +62,23 @@ def channelwise(node: fx.Node, module: nn.Module | None, is_map: bool) -> Op | N
         return "same"
     shift = _SHIFT_METHODS if node.op == "call_method" else _SHIFT_FUNCTIONS
     return "shift" if node.target in shift else None
+
+
+def activation(node: fx.Node, module: nn.Module | None) -> Callable[[Tensor], Tensor] | None:
+    """What an activation computes; None of anything else. It may write into what it is given."""
+    if module is not None:
+        return module if type(module) in _ACTIVATION_MODULES else None
+    others = (node.args[1:], dict(node.kwargs))
+    if node.op == "call_method" and node.target in _ACTIVATION_METHODS:
+        method = getattr(Tensor, str(node.target))
+        return partial(_with, method, *others)
+    if node.op == "call_function" and node.target in _ACTIVATION_FUNCTIONS:
+        return partial(_with, node.target, *others)
+    return None
+
+
+def _with(function: Any, args: tuple[Any, ...], kwargs: dict[str, Any], values: Tensor) -> Tensor:
+    return function(values, *args, **{n: v for n, v in kwargs.items() if n != "input"})
 
 
 def flattens(node: fx.Node, module: nn.Module | None) -> bool:

@@ -4,8 +4,9 @@ The layers with weights, who reads whom, which BatchNorm normalises what, what i
 which channels are outputs: everything that removing a channel for real must know.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Literal
 
 import numpy as np
@@ -36,7 +37,9 @@ class Step:
 
     name: of its module, or of its function. inputs: the steps it reads, by number. width: its
     channels; None: they are not followed, and nothing can be said of them. index: of "select":
-    which channels of its input these are.
+    which channels of its input these are. read_at: a module that runs once a pass and returns
+    what the step gives; None where there is none. activation: of an activation, what it computes,
+    maybe in place.
     """
 
     op: Op
@@ -44,6 +47,8 @@ class Step:
     inputs: tuple[int, ...] = ()
     width: int | None = None
     index: tuple[int, ...] = ()
+    read_at: str | None = None
+    activation: Callable[[Tensor], Tensor] | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True)
@@ -93,15 +98,53 @@ class Structure:
         )
 
     def _is_output(self, number: int) -> bool:
-        reached = {number}
+        return not {"output", "head"}.isdisjoint(self.steps[i].op for i in self._after(number))
+
+    @property
+    def first(self) -> frozenset[str]:
+        """Layers that read the image: no other layer comes before them."""
+        later = {i for number in self.layers.values() for i in self._after(number)}
+        return frozenset(name for name, number in self.layers.items() if number not in later)
+
+    @property
+    def heads(self) -> frozenset[str]:
+        """Layers of auxiliary heads: no path leads from them to the network's own output."""
+        leads = {i for i, step in enumerate(self.steps) if step.op == "output"}
+        for i in reversed(range(len(self.steps))):
+            if i in leads:
+                leads.update(self.steps[i].inputs)
+        return frozenset(name for name, number in self.layers.items() if number not in leads)
+
+    @cached_property
+    def readers(self) -> Mapping[int, tuple[int, ...]]:
+        """Step -> the steps that read it."""
+        found: dict[int, list[int]] = {i: [] for i in range(len(self.steps))}
         for i, step in enumerate(self.steps):
-            if reached.isdisjoint(step.inputs):
-                continue
-            if step.op in ("output", "head"):
-                return True
-            if step.op != "layer":
-                reached.add(i)
-        return False
+            for number in dict.fromkeys(step.inputs):
+                found[number].append(i)
+        return {i: tuple(steps) for i, steps in found.items()}
+
+    @property
+    def norm_of(self) -> dict[str, str]:
+        """Layer -> the BatchNorm that normalises what it gives, and nothing else reads that."""
+        pairs = {}
+        for name, number in self.layers.items():
+            readers = self.readers[number]
+            if len(readers) == 1 and self.steps[readers[0]].op == "norm":
+                pairs[name] = self.steps[readers[0]].name
+        return pairs
+
+    def _after(self, number: int) -> set[int]:
+        """The steps that read what a step gives, up to the next layers, these included."""
+        after: set[int] = set()
+        new = [number]
+        while new:
+            for reader in self.readers[new.pop()]:
+                if reader not in after:
+                    after.add(reader)
+                    if self.steps[reader].op != "layer":
+                        new.append(reader)
+        return after
 
 
 def structure_of(network: nn.Module) -> Structure:

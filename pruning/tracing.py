@@ -1,8 +1,7 @@
 """From a network's forward pass to its steps: which operations pass channels through, and how."""
 
 import operator
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
@@ -10,10 +9,12 @@ import torch
 import torch.nn.functional as F
 from torch import fx, nn
 
+from pruning.graph import graph_of
 from pruning.operations import (
     ADD,
     MULTIPLY,
     NORMS,
+    activation,
     argument,
     channelwise,
     flattens,
@@ -38,13 +39,6 @@ class _Value:
 
 
 _SHARED = "its weights are used more than once in a pass"
-
-
-class _Tracer(fx.Tracer):
-    def is_leaf_module(self, module: nn.Module, name: str) -> bool:
-        if any(True for _ in module.children()):
-            return False
-        return type(module).__module__.startswith(("torch.nn", "torchvision.ops"))
 
 
 class _Reading:
@@ -85,31 +79,26 @@ Traced = tuple[
 def trace(network: nn.Module) -> Traced:
     """Steps, balanced, tied pairs and ends of a network, as `structure.tie` wants them."""
     try:
-        with _training_alone(network):
-            graph = _Tracer().trace(network)
+        graph, returned = graph_of(network)
     except Exception as error:
         # Whatever a forward pass does with what is no tensor: control flow, shapes, numpy.
         first = (str(error).strip() or type(error).__name__).splitlines()[0]
         return (), (), (), (End(type(network).__name__, f"cannot be traced: {first}"),)
     reading = _Reading(network, graph)
     for node in graph.nodes:
-        reading.values[node] = _read(reading, node)
+        before = len(reading.steps)
+        value = reading.values[node] = _read(reading, node)
+        is_new = len(reading.steps) == before + 1
+        if isinstance(value, _Value) and value.step is not None and node in returned:
+            step = reading.steps[value.step]
+            if is_new or step.read_at is None:  # an Identity says where to read what it got
+                reading.steps[value.step] = replace(step, read_at=returned[node])
     return (
         tuple(reading.steps),
         tuple(reading.balanced),
         tuple(reading.pairs),
         tuple(reading.ends),
     )
-
-
-@contextmanager
-def _training_alone(network: nn.Module) -> Iterator[None]:
-    """The network's own flag alone: auxiliary heads run, and no dropout is asked to."""
-    before, network.training = network.training, True
-    try:
-        yield
-    finally:
-        network.training = before
 
 
 def _read(reading: _Reading, node: fx.Node) -> Any:
@@ -244,10 +233,13 @@ def _alone(reading: _Reading, node: fx.Node, module: nn.Module | None, value: _V
     """An operation on one map."""
     name = _name(node)
     width, is_map = reading.width(value), value.kind == "map" and not value.folded
+    if type(module) is nn.Identity:
+        return value
     if width is None:
         return replace(value, step=reading.add("same", name, [_step(value)], None))
     if op := channelwise(node, module, is_map):
-        return replace(value, step=reading.add(op, name, [_step(value)], width))
+        number = reading.add(op, name, [_step(value)], width, activation=activation(node, module))
+        return replace(value, step=number)
     if is_map and flattens(node, module):
         return _Value(reading.add("same", name, [_step(value)], width), "flat")
     if is_map and node.target in ("mean", torch.mean):

@@ -3,7 +3,7 @@
 import difflib
 import warnings
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pandas as pd
@@ -25,7 +25,7 @@ from trainables.config import DissectionConfig, TrialConfig
 from trainables.datasets.broden import broden_folder
 from trainables.datasets.concept_maps import ConceptSource, LabelledBatch, generated_concepts
 from trainables.datasets.images import normalise
-from trainables.networks import UnitLayer, cell_centres, unit_layers
+from trainables.networks import UnitLayer, cell_centres, through, unit_layers
 
 _MANY_LAYERS = 12  # of more than these the counts a layer are in the table alone
 
@@ -82,10 +82,10 @@ def dissected_layers(network: nn.Module, config: DissectionConfig) -> list[UnitL
 
     Raises ValueError for a name that is no layer with maps, telling those that are nearest.
     """
-    maps = [layer for layer in unit_layers(network, "relu") if layer.convolution is not None]
+    maps = [layer for layer in unit_layers(network, "relu") if not layer.rows]
     if not config.layers:
         return maps
-    known = {layer.name: layer for layer in maps}
+    known = {layer.title: layer for layer in maps}
     for name in config.layers:
         if name not in known:
             raise ValueError(
@@ -107,7 +107,7 @@ def check_dissection(network: nn.Module, config: TrialConfig, cache: Path) -> No
         require_images(len(source), wanted.quantile, layer, maps)
 
     device, pixels = next(network.parameters()).device, config.data.pixels
-    with watching(network.eval(), [layer.name for layer in layers], (), see) as run:
+    with watching(network.eval(), [layer.name for layer in layers], {}, see) as run:
         run(torch.zeros(1, 3, pixels, pixels, device=device))
 
 
@@ -140,21 +140,28 @@ def dissect_network(
             n_images=len(source),
             quantile=wanted.quantile,
             iou=wanted.iou,
-            rectified=[layer.name for layer in layers if layer.rectified],
+            through=through(layers),
             places=_places(network, layers, config.data.pixels) if wanted.aligned else None,
         )
+    dissection = _titled(dissection, layers)
     _tell_empty(dissection)
     metrics = summarize_dissection(dissection)
     if len(layers) > _MANY_LAYERS:
-        names = {f"dissection/{layer.name}/" for layer in layers}
+        names = {f"dissection/{layer.title}/" for layer in layers}
         metrics = {n: v for n, v in metrics.items() if n.rpartition("/")[0] + "/" not in names}
     return metrics, _table(dissection)
 
 
 def _places(network: nn.Module, layers: list[UnitLayer], pixels: int) -> dict[str, Place]:
     centres = cell_centres(network)
-    found = {layer.name: centres[layer.convolution or ""] for layer in layers}
+    found = {layer.name: centres[layer.layer] for layer in layers}
     return {name: Place(at.first / pixels, at.step / pixels) for name, at in found.items()}
+
+
+def _titled(found: Dissection, layers: list[UnitLayer]) -> Dissection:
+    """With the layers' names for people, for those of the modules at which they were read."""
+    iou = {layer.title: found.iou[layer.name] for layer in layers}
+    return replace(found, layers=tuple(iou), iou=iou)
 
 
 def _tell_empty(found: Dissection) -> None:

@@ -26,6 +26,7 @@ from mis import (
     unit_scores,
     unit_states,
 )
+from pruning import Structure, structure_of
 from trainables.compute import autocast, place, resolve_device, resolve_precision
 from trainables.config import ScoreConfig, TrialConfig
 from trainables.datasets.images import Data, ImageSet, Progress
@@ -35,7 +36,7 @@ from trainables.embeddings import ProbeVectors, probe_vectors
 from trainables.evaluate import network_inputs
 from trainables.fields import digest_of, identity
 from trainables.kept import load_whole, read_kept
-from trainables.networks import UnitLayer, unit_layers, unread_units, zero_filters
+from trainables.networks import UnitLayer, through, unit_layers, unread_units, zero_filters
 from trainables.randomness import generator
 from trainables.workspace import whole_file
 
@@ -102,7 +103,8 @@ def measure(
     score, n_images = config.score, len(data.probe)
     depth, draw = depth_of(score, n_images), generator(config.seed, "tasks")
     rank = query_rank(score.protocol, n_images, score.n_tasks, score.n_explanations)
-    layers = unit_layers(network, score.read_at)
+    structure = structure_of(network)
+    layers = unit_layers(network, score.read_at, structure)
     priority = _priority(score.protocol, data.probe, draw)
     names = [layer.name for layer in layers]
     collector = ExtremesCollector(names, deeper(depth, n_images), priority)
@@ -112,7 +114,7 @@ def measure(
         extremes.top, extremes.bottom, n_tasks=n_tasks, k=k, generator=draw, query_rank=rank
     )
     perceptual = _vectors(data.probe, score, cache, config)
-    state = _states(network, layers, extremes, score.protocol)
+    state = _states(network, layers, extremes, score.protocol, structure)
     scores, margins = _scores(extremes, tasks, perceptual, state)
     pixels = _vectors(data.probe, replace(score, similarity="pixels"), cache, config)
     by_pixels, _ = _scores(extremes, tasks, pixels, state)
@@ -199,8 +201,8 @@ def _pass(
             batches,
             depth=collector.depth,
             priority=collector.priority,
-            rectified=[layer.name for layer in layers if layer.rectified],
-            before_relu=[layer.name for layer in layers if layer.before_relu],
+            through=through(layers),
+            before_relu=[layer.name for layer in layers if layer.silenced],
             collector=collector,
             progress=_saving(collector, path, progress),
         )
@@ -255,13 +257,17 @@ def _priority(protocol: str, images: ImageSet, draw: torch.Generator) -> Tensor:
 
 
 def _states(
-    network: nn.Module, layers: list[UnitLayer], extremes: Extremes, protocol: str
+    network: nn.Module,
+    layers: list[UnitLayer],
+    extremes: Extremes,
+    protocol: str,
+    structure: Structure,
 ) -> Tensor:
     """int8 [unit]: which units have a score, and which of these count."""
     if PROTOCOLS[protocol].left_out == "zero_filters":
         zero = torch.cat(list(zero_filters(network, layers).values()))
         return torch.where(zero, _DEAD, _ALIVE).to(torch.int8).cpu()
-    unread = torch.cat(list(unread_units(network, layers).values()))
+    unread = torch.cat(list(unread_units(network, layers, structure).values()))
     return unit_states(extremes, unread=unread)
 
 

@@ -88,9 +88,9 @@ def test_extremes_equal_a_plain_sort():
     assert found.minimum.dtype == torch.float32 and found.top.dtype == torch.int64
 
 
-def test_rectified_layers_are_read_after_a_relu_and_the_network_goes_on_with_what_it_had():
+def test_layers_are_read_after_what_they_go_through_and_the_network_goes_on_with_what_it_had():
     images, priority = pictures(), permutation()
-    found = collect(images, priority=priority, rectified=["conv"])
+    found = collect(images, priority=priority, through={"conv": torch.relu_})
     with torch.no_grad():
         maps = network().conv(images)
     assert (maps < 0).any(dim=0).any()  # else a ReLU would change nothing
@@ -101,8 +101,8 @@ def test_rectified_layers_are_read_after_a_relu_and_the_network_goes_on_with_wha
         ranked = ranked_images(means[:, unit], priority)
         assert found.bottom[unit].tolist() == ranked[:20]
         assert found.top[unit].tolist() == ranked[::-1][:20]
-    with pytest.raises(ValueError, match=r"rectified must name layers .* \['relu'\] are not$"):
-        collect(images, rectified=["fc", "relu"])
+    with pytest.raises(ValueError, match=r"through must name layers .* \['relu'\] are not$"):
+        collect(images, through={"fc": abs, "relu": abs})
 
 
 @pytest.mark.parametrize("size", [1, 7, 60])

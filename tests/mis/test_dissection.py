@@ -244,11 +244,11 @@ def test_a_concept_without_a_pixel_is_empty_and_no_label():
     assert (found.iou["layers.0"][:, 1] == 0).all() and not (found.concept == 1).any()
 
 
-def test_rectified_layers_are_read_after_a_relu():
+def test_layers_are_read_after_what_they_go_through():
     maps, labels, scenes = random_data(0)
     signed = torch.where(maps > 0, maps, -1 - maps)
     plain = dissect_given(maps, labels, scenes)
-    rectified = dissect_given(signed, labels, scenes, rectified=["layers.0"])
+    rectified = dissect_given(signed, labels, scenes, through={"layers.0": torch.relu_})
     assert torch.equal(plain.threshold[3:], rectified.threshold[3:])
     assert torch.equal(plain.iou["layers.0"][3:], rectified.iou["layers.0"][3:])
 
@@ -374,7 +374,7 @@ def test_activations_that_are_not_finite_are_named(value):
 def test_settings_are_refused():
     refused(r"quantile must lie in \(0, 1\) and iou in \(0, 1\], got 1 and 0.04", quantile=1.0)
     refused(r"got 0.1 and 0$", iou=0.0)
-    refused(r"rectified must name layers that are dissected, \['x'\] are not", rectified=["x"])
+    refused(r"through must name layers that are dissected, \['x'\] are not", through={"x": abs})
     refused("engine must be 'sparse' or 'dense', got 'fast'", engine="fast")
 
 

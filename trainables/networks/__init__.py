@@ -5,7 +5,14 @@ from trainables.networks.centres import Centres, cell_centres
 from trainables.networks.checkpoints import file_digest, load_checkpoint, require_fit
 from trainables.networks.compacted import load_compacted, save_compacted
 from trainables.networks.cost import Cost, count_cost, measure_latency
-from trainables.networks.units import ReadAt, UnitLayer, unit_layers, unread_units, zero_filters
+from trainables.networks.units import (
+    ReadAt,
+    UnitLayer,
+    through,
+    unit_layers,
+    unread_units,
+    zero_filters,
+)
 
 __all__ = [
     "Centres",
@@ -24,6 +31,7 @@ __all__ = [
     "rebuild",
     "require_fit",
     "save_compacted",
+    "through",
     "unit_layers",
     "unread_units",
     "zero_filters",

@@ -1,138 +1,181 @@
 """The units of a network: where their activations are read, and which of them nobody reads."""
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 import torch
 from torch import Tensor, nn
-from torchvision.models import VGG, GoogLeNet, ResNet
 
-from pruning import batchnorm_of, read_filters, structure_of
+from pruning import Structure, read_filters, structure_of
 
 ReadAt = Literal["before_relu", "relu"]
-
-_BLOCKS = ("3a", "3b", "4a", "4b", "4c", "4d", "4e", "5a", "5b")  # of GoogLeNet
 
 
 @dataclass(frozen=True)
 class UnitLayer:
-    """A layer whose output channels are units."""
+    """A layer whose output channels are units, and where they are read.
 
-    name: str  # of a module
-    convolution: str | None = None  # whose filters the units are; the last summand of a sum
-    rectified: bool = False  # to be read after a ReLU that is no module of its own
-    before_relu: bool = False  # a ReLU reads it next, and nothing else does
-
-    @property
-    def title(self) -> str:
-        """Its name for people, and in metrics: GoogLeNet's blocks are named alike wherever read."""
-        return self.name.removesuffix(".bn")
-
-
-def unit_layers(network: nn.Module, read_at: ReadAt = "relu") -> list[UnitLayer]:
-    """The layers whose units are scored, from input to output; auxiliary heads are left out.
-
-    read_at: "relu": what later layers see: every convolution after its BatchNorm and ReLU, in
-    ResNet-50 every block after its sum; linear layers after their ReLU. "before_relu": every
-    convolution after its BatchNorm, where it has one, and linear layers as they are; ResNet-50's
-    sums are no layers there, its downsampling convolutions are.
+    name: of the module whose output is read. layer: the convolution or Linear layer whose filters
+    the units are. title: its name for people, in tables and in metrics.
+    activation: still to be applied to what is read; None: nothing.
+    rows: a Linear layer's channels are its last dimension, where a convolution's are the second.
+    silenced: units that are nowhere above 0 are 0 for all that comes after: a ReLU reads them next,
+    and nothing else does.
     """
-    return _after_relu(network) if read_at == "relu" else _before_relu(network)
+
+    name: str
+    layer: str
+    title: str
+    activation: Callable[[Tensor], Tensor] | None = field(default=None, compare=False)
+    rows: bool = False
+    silenced: bool = False
+
+    def through(self, outputs: Tensor) -> Tensor:
+        """The units' activations, [image, unit, ...], of what the module gives; maybe in place."""
+        values = outputs if self.activation is None else self.activation(outputs)
+        return values.movedim(-1, 1) if self.rows else values
 
 
-def _before_relu(network: nn.Module) -> list[UnitLayer]:
-    # MIS does not change under a positive scale, a shift, or a swap of both ends, so that a
-    # convolution and its BatchNorm have the same; the latter tells which units the ReLU silences.
-    norms = batchnorm_of(network)
-    layers = []
-    for name, module in network.named_modules():
-        if isinstance(module, nn.Conv2d) and not name.startswith("aux"):
-            read = norms.get(name, name)
-            added = isinstance(network, ResNet) and not read.endswith(("bn1", "bn2"))
-            layers.append(UnitLayer(read, name, before_relu=not added))
-    linear = _linear(network)
-    return layers + [UnitLayer(name, before_relu=name != linear[-1]) for name in linear]
+def unit_layers(
+    network: nn.Module, read_at: ReadAt = "relu", structure: Structure | None = None
+) -> list[UnitLayer]:
+    """The layers whose units are scored, in the order of the forward pass; no auxiliary heads.
 
-
-def _after_relu(network: nn.Module) -> list[UnitLayer]:
-    if isinstance(network, GoogLeNet):
-        blocks = [network.get_submodule(f"inception{block}") for block in _BLOCKS]
-        inside = [
-            f"inception{block}.{name.removesuffix('.conv')}"
-            for block, module in zip(_BLOCKS, blocks, strict=True)
-            for name, m in module.named_modules()
-            if isinstance(m, nn.Conv2d)
-        ]
-        names = ["conv1", "conv2", "conv3", *inside]
-        return [UnitLayer(n, f"{n}.conv") for n in names] + [UnitLayer("fc")]
-    if isinstance(network, ResNet):
-        layers = [UnitLayer("bn1", "conv1", rectified=True)]
-        for stage in ("layer1", "layer2", "layer3", "layer4"):
-            for block, _ in network.get_submodule(stage).named_children():
-                here = f"{stage}.{block}"
-                layers += [
-                    UnitLayer(f"{here}.bn1", f"{here}.conv1", rectified=True),
-                    UnitLayer(f"{here}.bn2", f"{here}.conv2", rectified=True),
-                    UnitLayer(here, f"{here}.conv3"),
-                ]
-        return [*layers, UnitLayer("fc")]
-    if isinstance(network, VGG):
-        layers, convolution = [], None
-        for i, module in enumerate(network.features):
-            if isinstance(module, nn.Conv2d):
-                convolution = f"features.{i}"
-            elif isinstance(module, nn.ReLU):
-                layers.append(UnitLayer(f"features.{i}", convolution))
-        linear = ("classifier.1", "classifier.4", "classifier.6")  # two after their ReLU
-        return layers + [UnitLayer(name) for name in linear]
-    raise ValueError(
-        f"a network must be a GoogLeNet, a ResNet or a VGG, got a {type(network).__name__}"
-    )
-
-
-def _linear(network: nn.Module) -> list[str]:
+    read_at: "before_relu": every layer after its BatchNorm, where it has one of its own. "relu":
+    what later layers see, so also after the activation that follows, whichever that is; where
+    several layers are summed before it (in a ResNet), the sum, whose units are those of the last
+    of the longest path, and the other summands are no layers there.
+    structure: of the network; read anew where it is not at hand. Of a network that cannot be traced
+    every layer is read at itself.
+    """
+    structure = structure or structure_of(network)
+    if not structure.layers:
+        names = [n for n, m in network.named_modules() if isinstance(m, (nn.Conv2d, nn.Linear))]
+        return [UnitLayer(name, name, name, rows=_is_linear(network, name)) for name in names]
+    places = [
+        _Place(structure, name, _is_linear(network, name))
+        for name in structure.layers
+        if name not in structure.heads
+    ]
+    if read_at == "before_relu":
+        return [place.before() for place in places]
+    owners = _owners(structure, places)
     return [
-        name
-        for name, module in network.named_modules()
-        if isinstance(module, nn.Linear) and not name.startswith("aux")
+        place.after() for place in places if place.activation is None or place in owners.values()
     ]
 
 
-def unread_units(network: nn.Module, layers: list[UnitLayer]) -> dict[str, Tensor]:
-    """Layer -> bool [unit], True where no path of nonzero weights leads on to the classes.
+class _Place:
+    """Where one layer's units are."""
 
-    Such a unit may look alive, and a score would rate it, but the network does not use it.
+    def __init__(self, structure: Structure, layer: str, is_linear: bool) -> None:
+        self.steps, self.layer, self.is_linear = structure.steps, layer, is_linear
+        self.number = structure.layers[layer]
+        self.point = self.number  # the step that gives its units
+        if layer in structure.norm_of:
+            self.point = structure.readers[self.number][0]
+        last = self.point
+        while len(structure.readers[last]) == 1:
+            reader = structure.readers[last][0]
+            if self.steps[reader].op != "add":
+                break
+            last = reader
+        self.is_summed = last != self.point
+        readers = structure.readers[last]
+        is_activated = len(readers) == 1 and self.steps[readers[0]].activation is not None
+        # A sum that nothing rectifies is what its summands are, put together.
+        self.activation = readers[0] if is_activated else None
+        self.before_activation = last
+
+    def before(self) -> UnitLayer:
+        name = self.steps[self.point].read_at or self.layer
+        title = self.steps[self.point].name.removesuffix(".bn")
+        silenced = False
+        if self.activation is not None and not self.is_summed:
+            silenced = _is_zero_below_zero(self.steps[self.activation].activation)
+        return UnitLayer(name, self.layer, title, rows=self.is_linear, silenced=silenced)
+
+    def after(self) -> UnitLayer:
+        before = replace(self.before(), silenced=False)
+        if self.activation is None:
+            return before
+        step, source = self.steps[self.activation], self.steps[self.before_activation]
+        title = before.title
+        if self.is_summed and step.read_at is not None:  # the block's
+            is_module = step.read_at == step.name
+            title = step.read_at.rpartition(".")[0] if is_module else step.read_at
+        if step.read_at is not None:
+            return replace(before, name=step.read_at, title=title or before.title)
+        if source.read_at is None:  # neither can be read
+            return before
+        return replace(before, name=source.read_at, activation=step.activation)
+
+
+def _owners(structure: Structure, places: list[_Place]) -> dict[int, _Place]:
+    """Activation -> the layer whose units it gives: of summands that of the longest path."""
+    depth: dict[int, int] = {}
+    for i, step in enumerate(structure.steps):
+        depth[i] = max((depth[n] for n in step.inputs), default=0) + (step.op == "layer")
+    owners: dict[int, _Place] = {}
+    for place in places:
+        if place.activation is not None:
+            other = owners.get(place.activation)
+            if other is None or depth[other.number] < depth[place.number]:
+                owners[place.activation] = place
+    return owners
+
+
+def _is_linear(network: nn.Module, layer: str) -> bool:
+    return isinstance(network.get_submodule(layer), nn.Linear)
+
+
+def _is_zero_below_zero(activation: Callable[[Tensor], Tensor] | None) -> bool:
+    values = torch.tensor([-1e-3, -1.0, -1e3])
+    return activation is not None and not bool(activation(values).any())
+
+
+def through(layers: list[UnitLayer]) -> dict[str, Callable[[Tensor], Tensor]]:
+    """Name of the module that is read -> what its outputs go through, where they do."""
+    return {
+        layer.name: layer.through for layer in layers if layer.rows or layer.activation is not None
+    }
+
+
+def unread_units(
+    network: nn.Module, layers: list[UnitLayer], structure: Structure | None = None
+) -> dict[str, Tensor]:
+    """Title of a layer -> bool [unit], True where no path of nonzero weights leads to the classes.
+
+    Such a unit may look alive, and a score would rate it, but the network does not use it. Of a
+    network that cannot be traced nobody knows: all are False.
     """
-    structure = structure_of(network)
+    structure = structure or structure_of(network)
     nonzero = {
         f"{layer}.{part}": parameter != 0
         for layer in (*structure.layers, *structure.norms)
-        for part, parameter in network.get_submodule(layer).named_parameters()
+        for part, parameter in network.get_submodule(layer).named_parameters(recurse=False)
     }
     # Auxiliary heads do nothing in evaluation.
     read = read_filters(network, nonzero, structure, heads=False)
-    unread = {}
-    for layer in layers:
-        if layer.convolution is None:
-            unread[layer.name] = _no_unit(network, layer)
-        else:
-            unread[layer.name] = ~read[layer.convolution]
-    return unread
+    return {
+        layer.title: ~read[layer.layer] if layer.layer in read else _none(network, layer)
+        for layer in layers
+    }
 
 
 def zero_filters(network: nn.Module, layers: list[UnitLayer]) -> dict[str, Tensor]:
-    """Layer -> bool [unit], True for filters whose weights are all 0; linear layers have none."""
+    """Title of a layer -> bool [unit], True for filters whose weights are all 0; of Linear layers
+    none are."""
     zero = {}
     for layer in layers:
-        if layer.convolution is None:
-            zero[layer.name] = _no_unit(network, layer)
-        else:
-            weight = network.get_parameter(f"{layer.convolution}.weight")
-            zero[layer.name] = (weight == 0).flatten(1).all(1)
+        module = network.get_submodule(layer.layer)
+        zero[layer.title] = _none(network, layer)
+        if isinstance(module, nn.Conv2d):
+            zero[layer.title] = (module.weight == 0).flatten(1).all(1).cpu()
     return zero
 
 
-def _no_unit(network: nn.Module, layer: UnitLayer) -> Tensor:
-    module = network.get_submodule(layer.name)
-    width = module.out_features if isinstance(module, nn.Linear) else 4096  # VGG's ReLUs
-    return torch.zeros(int(width), dtype=torch.bool)
+def _none(network: nn.Module, layer: UnitLayer) -> Tensor:
+    weight = network.get_parameter(f"{layer.layer}.weight")
+    return torch.zeros(len(weight), dtype=torch.bool)
