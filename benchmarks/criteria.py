@@ -1,6 +1,6 @@
 """Which filters can go? Criteria on fresh trainings of the demo's dense network, beside chance.
 
-python -m benchmarks criteria --seeds 10 11 12 [--rate 0.25] [--results results/criteria]
+python -m benchmarks criteria --seeds 10 11 12 [--rate 0.25] [--criteria L1 "outgoing L1"]
     the demo's dense networks of these seeds, trained where the results do not hold them
 python -m benchmarks criteria --module net.py --weights state.pt --images FOLDER [--rate 0.05]
     another network (see benchmarks/given.py), whose class i is the i-th folder of photographs
@@ -85,19 +85,16 @@ def scores_of(name: str, case: Case, network: nn.Module) -> Scores:
     return score_groups(network, criterion, "filter", generator=generator, batches=batches, **more)
 
 
-def pruned_top1(case: Case, name: str, rate: float) -> float:
-    """Accuracy after the fraction `rate` of every layer's filters went; scored anew in each round,
-    and mended, but never trained. NaN where the criterion does not know such a network.
+def pruned_top1(case: Case, name: str, rate: float, scores: Scores) -> float:
+    """Accuracy after the fraction `rate` of every layer's filters went; scored anew in each round
+    after the first, and mended, but never trained. scores: of the network as it is.
     """
     network = copy.deepcopy(case.network)
     n_rounds = ROUNDS if name.endswith("rounds") else 1
     keep: KeepMask | None = None
     for round_ in range(1, n_rounds + 1):
-        try:
+        if round_ > 1:
             scores = scores_of(name, case, network.eval())
-        except ValueError as error:
-            print(f"{name}: {error}", flush=True)
-            return float("nan")
         where = {"granularity": "filter", "scope": "layer"}
         keep = choose_keep(network, rate * round_ / n_rounds, scores, within=keep, **where)
         Held(network, keep).apply()
@@ -164,9 +161,11 @@ def compared(found: Sequence[Found]) -> list[Apart]:
 
     found: of every training.
     """
-    values = {name: np.array([rows[name] for rows in found]) for name in CRITERIA}
+    names = [name for name in CRITERIA if name in found[0]]
+    values = {name: np.array([rows[name] for rows in found]) for name in names}
     draws = [[rows[name] for name in CHANCE] for rows in found]
-    references = {"chance": np.mean(draws, axis=1), "L1": values["L1"]}
+    references = {"chance": np.mean(draws, axis=1)}
+    references |= {"L1": values["L1"]} if "L1" in values else {}
     pairs = [
         (name, against, over_trainings(values[name] - reference))
         for against, reference in references.items()
@@ -177,13 +176,23 @@ def compared(found: Sequence[Found]) -> list[Apart]:
     return [Apart(*pair, p) for pair, p in zip(pairs, adjusted, strict=True)]
 
 
-def measure(case: Case, rate: float) -> dict[str, float]:
-    """Top-1 of the network as it is, and of every row of the table; told as each one is there."""
-    rows = {"dense": case.top1(case.network)}
-    for name in (*CHANCE, *CRITERIA):
-        rows[name] = pruned_top1(case, name, rate)
-        print(f"{name}, {rate:g}: {rows[name]:.4f}", flush=True)
-    return rows
+def measure(case: Case, rates: Sequence[float], criteria: Sequence[str]) -> list[Found]:
+    """Every row of the table, for each rate; told as each one is there. NaN where a criterion
+    does not know such a network."""
+    dense = case.top1(case.network)
+    found: list[Found] = [{"dense": dense} for _ in rates]
+    for name in (*CHANCE, *criteria):
+        try:
+            scores = scores_of(name, case, case.network)
+        except ValueError as error:
+            print(f"{name}: {error}", flush=True)
+            for rows in found:
+                rows[name] = float("nan")
+            continue
+        for rate, rows in zip(rates, found, strict=True):
+            rows[name] = pruned_top1(case, name, rate, scores)
+            print(f"{name}, {rate:g}: {rows[name]:.4f}", flush=True)
+    return found
 
 
 def main(arguments: Sequence[str]) -> None:
@@ -195,6 +204,7 @@ def main(arguments: Sequence[str]) -> None:
     )
     parser.add_argument("--seeds", type=int, nargs="+", default=[])
     parser.add_argument("--rate", type=float, nargs="+", default=[0.25])
+    parser.add_argument("--criteria", nargs="+", choices=CRITERIA, default=CRITERIA, metavar="NAME")
     parser.add_argument("--results", type=Path, default=Path("results/criteria"))
     add_options(parser)
     parser.add_argument("--evaluated", type=int, help="photographs that top-1 is of, at most")
@@ -204,8 +214,8 @@ def main(arguments: Sequence[str]) -> None:
         parser.error("either --seeds, or --module, --weights and --images, all three")
     found: dict[str, Found] = {}
     for column, case in _cases(asked):
-        for rate in asked.rate:
-            found[f"{column}, {rate:g}"] = measure(case, rate)
+        for rate, rows in zip(asked.rate, measure(case, asked.rate, asked.criteria), strict=True):
+            found[f"{column}, {rate:g}"] = rows
     console = Console(width=110)
     console.print(table_of(found))
     if len(asked.seeds) >= MIN_TRAININGS and len(asked.rate) == 1:
@@ -234,8 +244,9 @@ def table_of(found: Mapping[str, Found]) -> Table:
         table.add_column(heading)
     chance = [statistics.fmean(rows[name] for name in CHANCE) for rows in found.values()]
     spread = [statistics.stdev(rows[name] for name in CHANCE) for rows in found.values()]
-    shown = {name: [rows[name] for rows in found.values()] for name in ("dense", *CRITERIA)}
-    shown["chance, mean"], shown[f"chance, sd of {DRAWS}"] = chance, spread
+    names = [name for name in next(iter(found.values())) if name not in CHANCE]
+    shown = {"chance, mean": chance, f"chance, sd of {DRAWS}": spread}
+    shown |= {name: [rows[name] for rows in found.values()] for name in names}
     for name, values in shown.items():
         apart = statistics.fmean(v - c for v, c in zip(values, chance, strict=True))
         more = "" if name.startswith("chance") else f"{apart:+.3f}"

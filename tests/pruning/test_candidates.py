@@ -102,6 +102,7 @@ def test_a_given_network_is_judged_by_photographs_that_no_criterion_saw(tmp_path
     assert case.top1(Spy()) == 1
     together = torch.cat([seen, *judged]).flatten(1)
     assert len(together) == len(together.unique(dim=0)) == 16
-    rows = measure(case, 0.5)
-    assert rows["LRP"] != rows["LRP"]  # no rule for LocalResponseNorm: no number
-    assert 0 <= rows["outgoing L1"] <= 1
+    little, half = measure(case, [0.2, 0.5], CRITERIA)
+    assert half["LRP"] != half["LRP"]  # no rule for LocalResponseNorm: no number
+    assert all(0 <= rows["outgoing L1"] <= 1 for rows in (little, half))
+    assert little.keys() == half.keys() == {"dense", *CHANCE, *CRITERIA}
