@@ -132,6 +132,7 @@ def of_given(module: Path, weights: Path, folder: Path, evaluated: int | None) -
     order = torch.randperm(len(theirs.files), generator=torch.Generator().manual_seed(0)).tolist()
     files = [theirs.files[i] for i in order][: None if evaluated is None else FITTED + evaluated]
     inputs = torch.stack([theirs.prepare(Image.open(path).convert("RGB")) for path in files])
+    inputs = inputs.contiguous(memory_format=torch.channels_last)
     labels = class_of(files, theirs.files)
 
     def batches() -> Iterator[tuple[Tensor, Tensor]]:
@@ -142,7 +143,8 @@ def of_given(module: Path, weights: Path, folder: Path, evaluated: int | None) -
         pairs = zip(inputs[FITTED:].split(50), labels[FITTED:].split(50), strict=True)
         return torch.cat([network(x).argmax(1) == y for x, y in pairs]).double().mean().item()
 
-    return Case(theirs.network, batches, lambda network: None, top1, seed=0)
+    network = theirs.network.to(memory_format=torch.channels_last)
+    return Case(network, batches, lambda network: None, top1, seed=0)
 
 
 @dataclass(frozen=True)
