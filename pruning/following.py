@@ -19,6 +19,7 @@ def with_followers(network: nn.Module, keep: KeepMask, structure: Structure) -> 
     device; what is masked in `keep` stays so.
     """
     extended = dict(keep)
+    outputs = structure.outputs
     empty: dict[int, Tensor] = {}  # step -> bool [channel], where a masked filter has a say
     for i, step in enumerate(structure.steps):
         given = [empty[n] for n in step.inputs if n in empty]
@@ -27,7 +28,8 @@ def with_followers(network: nn.Module, keep: KeepMask, structure: Structure) -> 
             if is_depthwise(module) and given:
                 each = len(module.weight) // len(given[0])  # type: ignore[arg-type]
                 _mask(network, extended, step.name, given[0].repeat_interleave(each))
-            if f"{step.name}.weight" in extended:
+            # The bias of a class is a prior of its own.
+            if f"{step.name}.weight" in extended and step.name not in outputs:
                 empty[i] = ~extended[f"{step.name}.weight"].flatten(1).any(1)
                 _mask(network, extended, step.name, empty[i])
         elif step.op == "norm" and given:

@@ -1,0 +1,86 @@
+"""Which weights of a network may be pruned."""
+
+from collections.abc import Collection, Mapping
+from typing import Literal
+
+from torch import Tensor, nn
+
+from pruning.structure import Structure, is_depthwise, structure_of
+
+Layers = Literal["conv", "conv+linear"]
+
+
+def prunable_weights(
+    network: nn.Module,
+    exclude: Collection[str] = (),
+    *,
+    granularity: str = "weight",
+    layers: Layers = "conv",
+    biases: bool = False,
+    structure: Structure | None = None,
+) -> dict[str, Tensor]:
+    """The weights that compete with each other when a network is pruned.
+
+    exclude: prefixes of names of modules that are left alone, such as "conv2" or "aux1".
+    granularity: of what is pruned as one. layers: "conv", convolutions, or "conv+linear", Linear
+        layers besides. biases: whether the biases of these layers are in the pool of single
+        weights, as in the unstructured pruning of von Rad & Seuffert (2024, released code).
+    structure: of the network; read anew where it is not at hand.
+
+    Left alone besides: the first layer; depthwise convolutions, whose filters stay or go with the
+    channels that they read; where filters go, the layer whose filters are the network's classes;
+    where input channels go, grouped convolutions, of which each group reads others.
+    Returns parameter name -> parameter, in the order of the network's modules.
+    Raises ValueError when an excluded name matches none of these layers, when nothing is left, and
+    for biases of another granularity than "weight".
+    """
+    if biases and granularity != "weight":
+        raise ValueError(
+            "biases are single weights: they are pruned by granularity 'weight' alone, got "
+            f"{granularity!r}"
+        )
+    kinds = (nn.Conv2d, nn.Linear) if layers == "conv+linear" else (nn.Conv2d,)
+    there = {name: m for name, m in network.named_modules() if isinstance(m, kinds)}
+    for prefix in exclude:
+        if not any(_is_in(name, prefix) for name in there):
+            raise ValueError(
+                f"an excluded layer must hold a {_called(layers)}, {prefix!r} does not; there are "
+                f"{', '.join(there)}"
+            )
+    alone = _left_alone(there, structure or structure_of(network), granularity)
+    names = [
+        name
+        for name in there
+        if name not in alone and not any(_is_in(name, prefix) for prefix in exclude)
+    ]
+    if not names:
+        raise ValueError(
+            f"nothing is left to prune: each {_called(layers)} of {len(there)} is excluded, or "
+            "left alone anyway"
+        )
+    parts = ("weight", "bias") if biases else ("weight",)
+    return {
+        f"{name}.{part}": parameter
+        for name in names
+        for part, parameter in there[name].named_parameters(recurse=False)
+        if part in parts
+    }
+
+
+def _left_alone(there: Mapping[str, nn.Module], structure: Structure, granularity: str) -> set[str]:
+    alone = {name for name, module in there.items() if is_depthwise(module)}
+    # Of a network that cannot be traced the order of its modules is the best guess.
+    alone |= structure.first or set(list(there)[:1])
+    if granularity == "filter":
+        alone |= structure.outputs or set(list(there)[-1:])
+    if granularity == "input_channel":
+        alone |= {name for name, module in there.items() if getattr(module, "groups", 1) > 1}
+    return alone
+
+
+def _called(layers: Layers) -> str:
+    return "convolution or Linear layer" if layers == "conv+linear" else "convolution"
+
+
+def _is_in(name: str, prefix: str) -> bool:
+    return name == prefix or name.startswith(prefix + ".")
