@@ -11,8 +11,8 @@ from torchvision.models import googlenet, resnet50
 from torchvision.models.googlenet import BasicConv2d
 
 from benchmarks.timing import ratio
-from mis.concepts import ConceptBatch, ConceptSpec
-from mis.dissection import dissect
+from mis.dissection.concepts import ConceptBatch, ConceptSpec
+from mis.dissection.detectors import dissect
 from trainables.datasets import concepts
 from trainables.datasets.images import normalise
 

@@ -16,8 +16,8 @@ from types import ModuleType
 import torch.nn.functional as F
 from torch import Tensor
 
-from mis.score import Scores, score_tasks
-from mis.tasks import Tasks
+from mis.score.tasks import Tasks
+from mis.score.units import Scores, score_tasks
 
 VARIABLE = "MACHINTERP"
 

@@ -14,10 +14,10 @@ from torchvision.models import googlenet
 from benchmarks import machinterp
 from benchmarks.timing import ratio
 from mis import collect_extremes
-from mis.extremes import Extremes
-from mis.score import score_units
-from mis.tasks import images_needed
-from mis.uncertainty import deeper, draw_groups, replicate_mis
+from mis.score.extremes import Extremes
+from mis.score.tasks import images_needed
+from mis.score.uncertainty import deeper, draw_groups, replicate_mis
+from mis.score.units import score_units
 from trainables.compute import autocast, resolve_precision
 from trainables.config import ComputeConfig
 from trainables.networks import unit_layers

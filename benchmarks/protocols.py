@@ -19,9 +19,9 @@ from torch import Tensor
 from benchmarks.given import add_options
 from benchmarks.reading import BATCH, TASKS, K, of_module, read_both
 from mis import ExtremesCollector, Margins, build_tasks, query_rank
-from mis.score import score_tasks
-from mis.tasks import images_needed
-from mis.uncertainty import unit_error
+from mis.score.tasks import images_needed
+from mis.score.uncertainty import unit_error
+from mis.score.units import score_tasks
 
 PROTOCOLS = ("zimmermann2024", "zimmermann2024_hard")
 

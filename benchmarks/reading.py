@@ -26,8 +26,8 @@ from torch import Tensor, nn
 
 from benchmarks.given import add_options, given
 from mis import ExtremesCollector, Margins, build_tasks, calibrate_slope, load_similarity
-from mis.score import CONSTANT_RANGE
-from mis.tasks import images_needed
+from mis.score.tasks import images_needed
+from mis.score.units import CONSTANT_RANGE
 from pruning import batchnorm_of
 from sweeps.studies import load_study
 from trainables.compute import autocast, resolve_precision

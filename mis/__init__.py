@@ -6,18 +6,30 @@ The Machine Interpretability Score of Zimmermann, Klindt, Brendel 2024 (arXiv 24
 of pruning, of trials, of Ray or MLflow.
 """
 
-from mis.activations import collect_extremes
-from mis.concepts import ConceptBatch, ConceptSpec
-from mis.dissection import Dissection, dissect
-from mis.dissection import summarize as summarize_dissection
-from mis.extremes import Extremes, ExtremesCollector
-from mis.gallery import Panel, choose_units, draw_unit, panel_of
-from mis.maps import watching
-from mis.margins import METRICS, Margins, Metric, task_margins
-from mis.places import Place
-from mis.protocols import PROTOCOLS, Protocol, query_rank
-from mis.ranges import require_images
-from mis.score import (
+from mis.dissection.concepts import ConceptBatch, ConceptSpec
+from mis.dissection.detectors import Dissection, dissect
+from mis.dissection.detectors import summarize as summarize_dissection
+from mis.dissection.places import Place
+from mis.dissection.ranges import require_images
+from mis.reading import watching
+from mis.score.collect import collect_extremes
+from mis.score.extremes import Extremes, ExtremesCollector
+from mis.score.gallery import Panel, choose_units, draw_unit, panel_of
+from mis.score.margins import METRICS, Margins, Metric, task_margins
+from mis.score.protocols import PROTOCOLS, Protocol, query_rank
+from mis.score.similarity import SIMILARITIES, Similarity, calibrate_slope, load_similarity
+from mis.score.tasks import Tasks, build_tasks, images_needed
+from mis.score.uncertainty import (
+    Change,
+    can_leave_out,
+    deeper,
+    draw_groups,
+    image_error,
+    paired_change,
+    replicate_mis,
+    unit_error,
+)
+from mis.score.units import (
     CONSTANT_RANGE,
     UNIT_STATES,
     Scores,
@@ -28,18 +40,6 @@ from mis.score import (
     summarize,
     unit_scores,
     unit_states,
-)
-from mis.similarity import SIMILARITIES, Similarity, calibrate_slope, load_similarity
-from mis.tasks import Tasks, build_tasks, images_needed
-from mis.uncertainty import (
-    Change,
-    can_leave_out,
-    deeper,
-    draw_groups,
-    image_error,
-    paired_change,
-    replicate_mis,
-    unit_error,
 )
 
 __all__ = [

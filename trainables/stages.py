@@ -213,7 +213,7 @@ class ScoreConfig(Checked):
     n_explanations: int = 9  # K, on each side of a task
     protocol: Literal[
         "zimmermann2024", "zimmermann2024_hard", "von_rad2024", "von_rad2024_released"
-    ] = "zimmermann2024"  # see mis/protocols.py
+    ] = "zimmermann2024"  # see mis/score/protocols.py
     # Where a unit's activation is taken. Keys are older than reading before the ReLU.
     read_at: Literal["before_relu", "relu"] = field(
         default="before_relu", metadata={UNSAID: "relu"}

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from mis.cells import KeptCells, cells_at
+from mis.dissection.cells import KeptCells, cells_at
 
 BYTES = 44  # position and nine values
 

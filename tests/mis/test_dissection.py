@@ -9,10 +9,10 @@ import torch
 from torch import nn
 
 from mis import Place
-from mis.concepts import ConceptBatch, ConceptSpec, segment
-from mis.dissection import dissect, summarize
-from mis.quantiles import values_above
-from mis.tallies import Tally
+from mis.dissection.concepts import ConceptBatch, ConceptSpec, segment
+from mis.dissection.detectors import dissect, summarize
+from mis.dissection.quantiles import values_above
+from mis.dissection.tallies import Tally
 
 ENGINES = ["sparse", "dense"]
 SPEC = ConceptSpec(("a", "b", "c", "d", "e"), ("pixel", "pixel", "other", "other", "scene"))
@@ -198,7 +198,7 @@ def test_a_network_runs_again_only_for_what_memory_does_not_hold(monkeypatch, se
     other = random_data(seed + 9, n=600, units=7, cells=(2, 2))[0]
     found, runs = [], []
     for limit in (0, 40_000, 200_000, 2**31):
-        monkeypatch.setattr("mis.dissection.KEPT_BYTES", limit)
+        monkeypatch.setattr("mis.dissection.detectors.KEPT_BYTES", limit)
         network = given(maps, other)
         seen = []
         network.register_forward_hook(lambda *_, seen=seen: seen.append(1))
@@ -374,7 +374,7 @@ def test_activations_that_are_not_finite_are_named(value):
 def test_settings_are_refused():
     refused(r"quantile must lie in \(0, 1\) and iou in \(0, 1\], got 1 and 0.04", quantile=1.0)
     refused(r"got 0.1 and 0$", iou=0.0)
-    refused(r"through must name layers that are dissected, \['x'\] are not", through={"x": abs})
+    refused(r"through must name layers that are read, \['x'\] are not", through={"x": abs})
     refused("engine must be 'sparse' or 'dense', got 'fast'", engine="fast")
 
 

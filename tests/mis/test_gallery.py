@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from mis.gallery import MINUS, PLUS, choose_units, draw_unit, panel_of
-from mis.tasks import build_tasks
+from mis.score.gallery import MINUS, PLUS, choose_units, draw_unit, panel_of
+from mis.score.tasks import build_tasks
 
 TILE = 24
 

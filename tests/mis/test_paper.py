@@ -13,12 +13,12 @@ from mis_oracles import rank_blocks, ranked_images, unit_score
 from torch import nn
 
 from mis import UNIT_STATES, collect_extremes
-from mis.extremes import ExtremesCollector
-from mis.margins import Margins
-from mis.protocols import query_rank
-from mis.score import score_tasks, score_units, unit_scores
-from mis.similarity import DREAMSIM_SLOPE
-from mis.tasks import Deal, build_tasks, deal_tasks, draw_deal, images_needed
+from mis.score.extremes import ExtremesCollector
+from mis.score.margins import Margins
+from mis.score.protocols import query_rank
+from mis.score.similarity import DREAMSIM_SLOPE
+from mis.score.tasks import Deal, build_tasks, deal_tasks, draw_deal, images_needed
+from mis.score.units import score_tasks, score_units, unit_scores
 
 N_TASKS, K = 5, 3
 ALIVE, DEAD, CONSTANT, RARE = 0, 3, 4, 2  # units

@@ -6,7 +6,7 @@ import torch.nn.functional as F
 from mis_oracles import rank_blocks, ranked_images, unit_score
 
 from benchmarks import protocols
-from mis.tasks import draw_deal
+from mis.score.tasks import draw_deal
 
 N_IMAGES, N_TASKS, K, SLOPE = 40, 3, 2, 2.0
 

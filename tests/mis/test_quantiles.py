@@ -4,7 +4,7 @@ import pytest
 import torch
 from dissection_oracles import threshold
 
-from mis.quantiles import UpperQuantile, values_above, values_needed
+from mis.dissection.quantiles import UpperQuantile, values_above, values_needed
 
 
 def draw(kind, n, units, seed=0):

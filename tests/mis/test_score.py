@@ -8,10 +8,11 @@ import torch
 import torch.nn.functional as F
 from mis_oracles import rank_blocks, ranked_images, task_margin, unit_score
 
-from mis import margins
-from mis.activations import Extremes
-from mis.margins import METRICS, task_margins
-from mis.score import (
+from mis.score import margins
+from mis.score.collect import Extremes
+from mis.score.margins import METRICS, task_margins
+from mis.score.tasks import Tasks, build_tasks
+from mis.score.units import (
     UNIT_STATES,
     UnitScores,
     score_tasks,
@@ -20,7 +21,6 @@ from mis.score import (
     summarize,
     unit_states,
 )
-from mis.tasks import Tasks, build_tasks
 
 N_TASKS, K, SLOPE = 4, 3, 2.5
 DEPTH = N_TASKS * (K + 1)

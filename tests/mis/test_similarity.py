@@ -9,11 +9,11 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from mis import similarity
-from mis.efficientnet import load_efficientnet_lite0
-from mis.margins import task_margins
-from mis.similarity import SIMILARITIES, calibrate_slope, load_similarity, lpips_vectors
-from mis.tasks import Tasks
+from mis.score import similarity
+from mis.score.efficientnet import load_efficientnet_lite0
+from mis.score.margins import task_margins
+from mis.score.similarity import SIMILARITIES, calibrate_slope, load_similarity, lpips_vectors
+from mis.score.tasks import Tasks
 
 
 def generator(seed=0):

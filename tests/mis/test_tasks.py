@@ -5,8 +5,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mis.protocols import PROTOCOLS, query_rank
-from mis.tasks import build_tasks, deal_tasks, draw_deal, images_needed
+from mis.score.protocols import PROTOCOLS, query_rank
+from mis.score.tasks import build_tasks, deal_tasks, draw_deal, images_needed
 
 
 def generator(seed=0):

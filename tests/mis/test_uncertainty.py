@@ -8,12 +8,11 @@ import torch
 import torch.nn.functional as F
 from mis_oracles import ranked_images
 
-from mis import margins
-from mis.extremes import ExtremesCollector
-from mis.margins import Margins
-from mis.score import score_tasks, score_units
-from mis.tasks import build_tasks, images_needed
-from mis.uncertainty import (
+from mis.score import margins
+from mis.score.extremes import ExtremesCollector
+from mis.score.margins import Margins
+from mis.score.tasks import build_tasks, images_needed
+from mis.score.uncertainty import (
     can_leave_out,
     deeper,
     draw_groups,
@@ -22,6 +21,7 @@ from mis.uncertainty import (
     replicate_mis,
     unit_error,
 )
+from mis.score.units import score_tasks, score_units
 
 N_TASKS, K, SLOPE = 3, 2, 3.0
 DEPTH = images_needed(N_TASKS, K) // 2

@@ -7,8 +7,8 @@ import torch.nn.functional as F
 from torch import nn
 
 from mis import collect_extremes, load_similarity, score_units
-from mis.concepts import ConceptBatch
-from mis.dissection import dissect
+from mis.dissection.concepts import ConceptBatch
+from mis.dissection.detectors import dissect
 from trainables.config import DataConfig
 from trainables.datasets import concepts
 from trainables.datasets.concept_maps import generated_concepts

@@ -8,8 +8,8 @@ from typing import Literal, get_args, get_origin, get_type_hints
 
 import pytest
 
-from mis.protocols import PROTOCOLS
-from mis.similarity import SIMILARITIES
+from mis.score.protocols import PROTOCOLS
+from mis.score.similarity import SIMILARITIES
 from pruning import (
     CRITERIA,
     DATA_CRITERIA,

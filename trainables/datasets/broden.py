@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from PIL import Image
 
-from mis.concepts import ConceptSpec
+from mis.dissection.concepts import ConceptSpec
 from trainables.datasets.concept_maps import LabelledBatch
 from trainables.datasets.decoding import read_channels, read_picture
 from trainables.datasets.names import shown

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from mis.concepts import ConceptSpec
+from mis.dissection.concepts import ConceptSpec
 from trainables.config import DataConfig
 from trainables.datasets import concepts
 from trainables.datasets.images import Progress

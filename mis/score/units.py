@@ -10,9 +10,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from mis.extremes import Extremes
-from mis.margins import Margins, Metric, count_reads
-from mis.tasks import Tasks, build_tasks, images_needed
+from mis.score.extremes import Extremes
+from mis.score.margins import Margins, Metric, count_reads
+from mis.score.tasks import Tasks, build_tasks, images_needed
 
 UNIT_STATES = ("alive", "unread", "constant", "dead")
 # Zimmermann, Klindt, Brendel 2024, Sec. 4: units of a smaller range have no extremes.

@@ -21,19 +21,19 @@ Conventions, of which each changes the counts; compare only counts with equal on
 """
 
 import math
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
 
 import torch
 from torch import Tensor, nn
 
-from mis.cells import KEPT_BYTES, KeptCells
-from mis.concepts import ConceptBatch, ConceptSpec, check_batch, segment
-from mis.maps import watching
-from mis.places import Place
-from mis.ranges import Range, Units
-from mis.tallies import Engine, Tally
+from mis.dissection.cells import KEPT_BYTES, KeptCells
+from mis.dissection.concepts import ConceptBatch, ConceptSpec, check_batch, segment
+from mis.dissection.places import Place
+from mis.dissection.ranges import Range, Units
+from mis.dissection.tallies import Engine, Tally
+from mis.reading import Through, watching
 
 Batches = Callable[[], Iterator[ConceptBatch]]
 
@@ -72,21 +72,20 @@ def dissect(
     n_images: int,
     quantile: float = 0.005,
     iou: float = 0.04,
-    through: Mapping[str, Callable[[Tensor], Tensor]] = MappingProxyType({}),
+    through: Through = MappingProxyType({}),
     places: Mapping[str, Place] | None = None,
     engine: Engine = "sparse",
 ) -> Dissection:
     """Find each unit's best concept: thresholds first, then the pixels above them.
 
     The network runs once where memory holds the cells that may be above the thresholds
-    (`mis.cells.KEPT_BYTES`), and a second time for batches of which it does not.
+    (`mis.dissection.cells.KEPT_BYTES`), and a second time for batches of which it does not.
 
     layers: names as in `network.named_modules()`; each gives [batch, channel, h, w], read in
         float32 before anything downstream can overwrite it.
     batches: called twice, and must yield the same n_images images in the same batches both times.
     quantile: of a unit's values are above its threshold, in (0, 1). iou: in (0, 1].
-    through: layer -> what its maps, a copy of them, go through before they are read: an activation
-        that is no module of its own.
+    through: what maps go through before they are read, see `Through`.
     places: where the cells of each layer's maps lie in the picture; None: a map's cells share the
         picture's sides equally.
     engine: two ways to the same counts; "sparse" looks only where masks can be.
@@ -96,7 +95,7 @@ def dissect(
     for the quantile, and passes that differ from n_images; FloatingPointError, naming layer and
     channel, for an activation that is NaN or infinite.
     """
-    _require_settings(layers, quantile, iou, through, places)
+    _require_settings(layers, quantile, iou, places)
     ranges: dict[str, Range] = {}
     kept, sizes = KeptCells(KEPT_BYTES if engine == "sparse" else 0), []
 
@@ -177,16 +176,12 @@ def _require_settings(
     layers: Sequence[str],
     quantile: float,
     iou: float,
-    through: Collection[str],
     places: Mapping[str, Place] | None,
 ) -> None:
     if not 0 < quantile < 1 or not 0 < iou <= 1:
         raise ValueError(
             f"quantile must lie in (0, 1) and iou in (0, 1], got {quantile:g} and {iou:g}"
         )
-    others = sorted(set(through) - set(layers))
-    if others:
-        raise ValueError(f"through must name layers that are dissected, {others} are not")
     if places is not None and not set(layers) <= set(places):
         lacking = sorted(set(layers) - set(places))
         raise ValueError(f"places must have every layer that is dissected, {lacking} are not there")

@@ -7,9 +7,9 @@ from hypothesis import strategies as st
 from mis_oracles import ranked_images
 from torch import nn
 
-from mis import extremes
-from mis.activations import collect_extremes
-from mis.extremes import ExtremesCollector, key_values, sort_keys
+from mis.score import extremes
+from mis.score.collect import collect_extremes
+from mis.score.extremes import ExtremesCollector, key_values, sort_keys
 
 
 class Whole(nn.Module):
@@ -298,7 +298,7 @@ class Odd(Whole):
 @pytest.mark.parametrize(
     ("layer", "message"),
     [
-        ("relu", "'relu' runs more than once"),
+        ("relu", "'relu' runs more often"),
         ("fc", r"\['fc'\] did not"),
         ("flat", r"'flat' must give .* got \(16, 6, 16\)"),
     ],

@@ -8,7 +8,7 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
-from mis.tasks import Tasks
+from mis.score.tasks import Tasks
 
 PLUS, MINUS = (35, 110, 190), (205, 105, 30)  # blue and orange: told apart by all readers
 _INK, _FAINT, _PAPER = (35, 38, 45), (115, 120, 130), (255, 255, 255)

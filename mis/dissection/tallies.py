@@ -12,10 +12,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from mis.cells import Cells, cells_at
-from mis.concepts import ConceptSpec, Segments
-from mis.places import Axis, Place, axis_of, position_of
-from mis.rare import above, true_positions
+from mis.dissection.cells import Cells, cells_at
+from mis.dissection.concepts import ConceptSpec, Segments
+from mis.dissection.places import Axis, Place, axis_of, position_of
+from mis.picking import above, true_positions
 
 Engine = Literal["sparse", "dense"]
 

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from mis.rare import both_ends, not_finite
+from mis.picking import both_ends, not_finite
 
 # Images whose unit means are held before they are merged into the extremes; at least the depth,
 # so that what is kept is not sorted again for every few images.

@@ -13,9 +13,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from mis.extremes import Extremes
-from mis.margins import Margins, Metric
-from mis.tasks import deal_tasks, draw_deal, images_needed, join_tasks
+from mis.score.extremes import Extremes
+from mis.score.margins import Margins, Metric
+from mis.score.tasks import deal_tasks, draw_deal, images_needed, join_tasks
 
 N_GROUPS = 10
 # A group must hold more of one side of one unit than the depth allows for so rarely that it never

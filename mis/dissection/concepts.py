@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from mis.rare import true_positions
+from mis.picking import true_positions
 
 
 @dataclass(frozen=True)

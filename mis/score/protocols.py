@@ -4,7 +4,7 @@ import math
 from dataclasses import dataclass
 from typing import Literal
 
-from mis.tasks import images_needed
+from mis.score.tasks import images_needed
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from mis.tasks import Tasks
+from mis.score.tasks import Tasks
 
 Metric = Literal["cosine", "neg_sq_distance"]
 # Both similarities are this many dot products, plus terms that cancel in D+ - D-: with explanations

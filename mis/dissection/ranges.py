@@ -6,9 +6,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from mis.quantiles import UpperQuantile, values_above, values_needed
-from mis.rare import not_finite
-from mis.score import CONSTANT_RANGE
+from mis.dissection.quantiles import UpperQuantile, values_above, values_needed
+from mis.picking import not_finite
+from mis.score.units import CONSTANT_RANGE
 
 
 def require_images(n_images: int, quantile: float, layer: str, maps: Tensor) -> None:

@@ -15,9 +15,9 @@ from torch import Tensor
 from torchvision.transforms.v2 import InterpolationMode
 from torchvision.transforms.v2.functional import resize
 
-from mis.efficientnet import load_efficientnet_lite0
-from mis.margins import Metric, task_margins
-from mis.tasks import Tasks
+from mis.score.efficientnet import load_efficientnet_lite0
+from mis.score.margins import Metric, task_margins
+from mis.score.tasks import Tasks
 
 Device = torch.device | str
 # Zimmermann, Klindt, Brendel 2024, Sec. 3: alpha = 0.16, there printed as a factor; their own

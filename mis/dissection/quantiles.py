@@ -6,7 +6,7 @@ from fractions import Fraction
 import torch
 from torch import Tensor
 
-from mis.rare import above, grouping, largest, true_positions
+from mis.picking import above, grouping, largest, true_positions
 
 
 def values_above(n_values: int, quantile: float) -> int:

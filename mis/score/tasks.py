@@ -66,7 +66,7 @@ def build_tasks(
     top, bottom: int64 [unit, >= query_rank + n_tasks], image ids, the most extreme first.
     generator: on any device; its state moves on.
     query_rank: of the most extreme query, counted from 0; None: n_tasks x k, just below the
-        explanations (see `mis.protocols` for others).
+        explanations (see `mis.score.protocols` for others).
 
     The n_tasks x k most extreme images of a side are explanations, the n_tasks from query_rank on
     are queries. Explanations are cut into k bins of n_tasks consecutive ranks and each task gets

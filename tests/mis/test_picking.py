@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from mis.rare import above, grouping, largest, true_positions
+from mis.picking import above, grouping, largest, true_positions
 
 
 def generator(seed=0):

@@ -1,0 +1,1 @@
+"""Network Dissection: what concepts units detect (Bau et al. 2017)."""

@@ -1,0 +1,1 @@
+"""The Machine Interpretability Score of units (Zimmermann, Klindt, Brendel 2024)."""
