@@ -15,7 +15,7 @@ from pruning.relevance import LrpRules, lrp_scores, require_rules
 from pruning.schedules import SCHEDULES, cumulative_rates
 from pruning.scores import DATA_CRITERIA, NORMS, normalise_scores, score_groups
 from pruning.selection import SCOPES, keep_numbers, keep_top, n_pruned
-from pruning.structure import End, Structure, structure_of
+from pruning.structure import End, Structure, structure_of, what_is_lost
 
 __all__ = [
     "CRITERIA",
@@ -57,5 +57,6 @@ __all__ = [
     "score_groups",
     "score_weights",
     "structure_of",
+    "what_is_lost",
     "with_followers",
 ]

@@ -158,6 +158,24 @@ def structure_of(network: nn.Module) -> Structure:
     return tie(*trace(network), network)
 
 
+def what_is_lost(structure: Structure) -> str:
+    """What pruning a network cannot do where its channels are not followed, in one sentence; ""
+    where they are followed from end to end."""
+    if not structure.ends:
+        return ""
+    first, others = structure.ends[0], len(structure.ends) - 1
+    if not structure.layers:
+        return (
+            f"the network {first.name} {first.why}: it is pruned by masks, nothing of it is "
+            "removed for real, and units that nobody reads are not told from others"
+        )
+    more = f" and {others} more" if others else ""
+    return (
+        f"channels cannot be followed through {first.name} ({first.why}){more}: filters that are "
+        "read there are held at zero and not removed for real"
+    )
+
+
 def zero_after(step: Step, given: Sequence[Tensor]) -> Tensor:
     """bool [channel]: where a step gives zero, of what it reads.
 

@@ -8,7 +8,7 @@ from torch import nn
 from torchvision.models import get_model
 
 from benchmarks.networks import coverage
-from pruning import Held, compact, kept_entries, structure_of, with_followers
+from pruning import Held, compact, kept_entries, structure_of, what_is_lost, with_followers
 
 LAYERS = (nn.Conv2d, nn.Linear)
 FURTHER = (
@@ -198,9 +198,21 @@ def test_a_network_that_cannot_be_traced_says_so_and_keeps_everything():
     network = Odd(TwoNumbers()).double().eval()
     structure = structure_of(network)
     assert structure.layers == {} and len(structure.ends) == 1
+    assert what_is_lost(structure).startswith("the network Odd cannot be traced: ")
     assert structure.ends[0].name == "Odd" and "cannot be traced" in structure.ends[0].why
     keep = {"first.weight": torch.zeros(6, 3, 3, 3, dtype=torch.bool)}
     assert kept_entries(network, keep, structure) == {}
+
+
+def test_what_is_lost_is_said_once_by_its_name():
+    assert what_is_lost(structure_of(narrow_network("googlenet_with_heads"))) == ""
+    odd = structure_of(Odd(nn.GroupNorm(2, 6)))
+    assert what_is_lost(odd) == (
+        "channels cannot be followed through between (GroupNorm may mix channels): filters that "
+        "are read there are held at zero and not removed for real"
+    )
+    convnext = what_is_lost(structure_of(further_network("convnext_tiny")))
+    assert "through permute (permute may mix channels) and 39 more: filters" in convnext
 
 
 def test_a_mode_of_the_network_is_left_as_it_was():
