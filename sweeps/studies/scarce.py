@@ -14,8 +14,9 @@ Source    The second scenario of Yeom et al. 2021 (arXiv 1912.08881): filters of
           ranking, scores of a layer normalised as they do (Taylor and gradient by the L2 norm,
           magnitude by the sum; relevance is not, as in their ResNet runs, since it is conserved
           from layer to layer). Ours: the network, the images, two rates.
-Expected  LRP needs two to five images a class for its final accuracy; gradients need many more;
-          magnitude, which needs none, is a strong baseline; most important first ends at chance.
+Expected  Their claim: LRP is clearly better than other criteria. That it needs two to five images a
+          class for its final accuracy, gradients many more, and that most important first ends
+          at chance is what we expect; no run of this study is in benchmarks/RESULTS.md.
 Asked     Does the MIS of the same units change with sparsity, where nothing is trained again? Which
           criterion is better is exploratory: the best of many, on the trainings that chose it.
 Cost      About half an hour on two CPU cores, a third of it the three dense networks.
