@@ -21,7 +21,7 @@ RUN = env -u PYTHONDONTWRITEBYTECODE .venv/bin/python
 UV = .tools/bin/uv
 SYNC = UV_COMPILE_BYTECODE=1 $(UV) sync --locked --python "$$PYTHON" --inexact
 
-.PHONY: sweep plan ui report register sync tidy test test-all check format bench dreamsim lpips oracles clean help
+.PHONY: sweep plan ui report register sync tidy test test-all check format bench dreamsim lpips timm oracles clean help
 .DEFAULT_GOAL := help
 
 help:
@@ -76,8 +76,9 @@ format: .venv/ready
 bench: .venv/ready
 	$(RUN) -m benchmarks $$NAME
 
-# The perceptual spaces of the papers; their weights come from the internet at first use.
-dreamsim lpips: .venv/ready
+# The perceptual spaces of the papers, and timm's networks; weights come from the internet at first
+# use.
+dreamsim lpips timm: .venv/ready
 	$(SYNC) --extra $@
 
 # Our LRP against others' (captum, zennit): the tests that are skipped without them.

@@ -16,17 +16,16 @@ from trainables.config import TrainConfig, TrialConfig
 from trainables.datasets.images import ArrayImages
 from trainables.evaluate import predict
 from trainables.finetune import Training
-from trainables.networks import build_network
+from trainables.networks import build_network, n_parameters
 
 _STEPS = 3  # measured, after one to warm up
 # An image takes a CPU as long in a small batch as in a large one, and a batch can take minutes.
 _BATCH_ON_A_CPU, _NO_LIMIT = 32, 10**9
 _IMAGENET = {"train_images": 1_281_167, "val_images": 50_000, "probe_images": 1_281_167}
 _CLASSES = 1_000  # of the network that is timed: few or many make no difference
-# What a trial leaves: its checkpoint, the smaller network, masks, tables and pictures.
-_TRIAL_BYTES = {"googlenet": 45e6, "resnet50": 240e6, "vgg16": 1.1e9, "vgg16_bn": 1.1e9}
-# Its state while it runs: weights, and two moments of each.
-_STATE_BYTES = {"googlenet": 70e6, "resnet50": 310e6, "vgg16": 1.7e9, "vgg16_bn": 1.7e9}
+# What a trial leaves: a checkpoint and the smaller network, a mask; tables and pictures.
+_TRIAL_BYTES, _TABLES = 8, 5e6  # per parameter; whatever the network
+_STATE_BYTES = 12  # per parameter while it runs: weights, and two moments of each
 
 
 @dataclass(frozen=True)
@@ -133,8 +132,9 @@ def estimate(configs: Sequence[TrialConfig], speed: Speed, slots: int) -> Estima
 
 def storage(configs: Sequence[TrialConfig], slots: int) -> float:
     """Bytes that the trials fill, with `slots` of them under way."""
-    left = sum(_TRIAL_BYTES[config.network.name] for config in configs)
-    return left + slots * max((_STATE_BYTES[config.network.name] for config in configs), default=0)
+    sizes = [n_parameters(config.network) for config in configs]
+    left = _TRIAL_BYTES * sum(sizes) + _TABLES * len(sizes)
+    return left + slots * _STATE_BYTES * max(sizes, default=0)
 
 
 def slots_here(sweep: Sweep, gpus: float | None, cpus: int) -> int:

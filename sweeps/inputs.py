@@ -9,7 +9,8 @@ from trainables.config import TrialConfig
 from trainables.datasets.broden import broden_digest
 from trainables.datasets.folders import Folder, look_at
 from trainables.datasets.names import shown
-from trainables.networks import file_digest
+from trainables.network_names import is_own
+from trainables.networks import file_digest, find_code
 
 _SPLITS = ("train", "val", "probe")
 
@@ -72,6 +73,10 @@ def _digests(
     changes: dict[str, Any] = {}
     if folder := folders.get(config.data.path or ""):
         changes["data.digest"] = folder.digest
+    if is_own(name := config.network.name):
+        if ("code", name) not in known:
+            known["code", name] = find_code(name).digest
+        changes["network.code"] = known["code", name]
     if checkpoint := config.network.checkpoint:
         if ("file", checkpoint) not in known:
             known["file", checkpoint] = file_digest(Path(checkpoint))

@@ -19,6 +19,7 @@ from sweeps.simulation import stopping_sentence
 from sweeps.sweep import Axis, Grid, Sweep, axis, methods, sweep_key
 from trainables.config import TrialConfig
 from trainables.datasets.remote import is_remote
+from trainables.networks import require_pixels
 
 
 @dataclass(frozen=True)
@@ -70,6 +71,7 @@ def make_plan(
     given, varied = set(settings or {}), set(grid or {})
     configs, inputs = look_at_inputs(sweep.expand(settings), given, varied)
     for config in configs:
+        require_pixels(config.network, config.data.pixels)
         require_sizes(inputs.counted(config))
     if sweep.search is None:
         return Plan(sweep, tuple(configs), inputs=inputs)

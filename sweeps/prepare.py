@@ -32,7 +32,7 @@ from trainables.dissecting import check_dissection
 from trainables.embeddings import probe_vectors
 from trainables.importance import samples
 from trainables.interpretability import depth_of, measure_dense
-from trainables.networks import build_network
+from trainables.networks import build_network, hold_code, require_logits, require_pixels
 from trainables.workspace import Workspace, node_cache, require_space
 
 
@@ -67,10 +67,14 @@ def check(configs: Sequence[TrialConfig], results: Path, console: Console) -> No
         with _bar(console, f"images: {config.data.name}") as progress:
             data = load_data(config.data, cache, progress)
         said[data.said] = None
+        hold_code(config.network, results)
+        require_pixels(config.network, config.data.pixels)
         if config.network.weights == "train":
             network = build_network(config.network, data.n_classes)
         else:
             network = load_dense(config, data, cache)
+        if config.network.code:  # one's own function may do as it likes with the number of classes
+            require_logits(network, config.network.name, data.n_classes, config.data.pixels)
         _check_alike(alike, network, data, cache)
     for images in said:
         console.print(escape(f"images: {images}"), soft_wrap=True)
@@ -119,6 +123,7 @@ def _what_prunes(config: TrialConfig) -> object:
 def refuser(base: TrialConfig, results: Path) -> Callable[[TrialConfig], None]:
     """A check like `check`'s for trials that are `base` but for how they prune and retrain."""
     cache = Workspace(results).cache
+    hold_code(base.network, results)
     data = load_data(base.data, cache)
     network = build_network(base.network, data.n_classes)
 
@@ -194,6 +199,7 @@ def prepare(configs: Sequence[TrialConfig], results: Path, outbox: Log, console:
         prepare_process(config.compute)
         device = resolve_device(config.compute)
         resolve_compile(config.compute, device)  # which refuses what no trial here could do
+        hold_code(config.network, results)
         data = load_data(config.data, cache)
         alike = [c for c in configs if (c.network, c.seed) == (config.network, config.seed)]
         rewound = {c.rewind_epoch for c in alike if c.rewind == "weights"}

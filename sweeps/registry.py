@@ -25,7 +25,7 @@ from sweeps.report.frames import latest_sweep, open_tracker, read_trials
 from sweeps.report.words import trial_sentence
 from sweeps.tracking import TRIAL_KEY, Tracker, Unavailable
 from trainables.datasets.images import normalise
-from trainables.networks import load_checkpoint, load_compacted, logits_of, rebuild
+from trainables.networks import load_checkpoint, load_compacted, logits_of, offer_code, rebuild
 from trainables.results import CHECKPOINT, COMPACTED, NETWORK
 
 ALIAS = "best"
@@ -121,8 +121,10 @@ def trial_network(tracker: Tracker, run_id: str, folder: Path) -> nn.Module:
             f"{str(error).splitlines()[0]}"
         ) from error
     if COMPACTED in names:
-        return load_compacted(files[0])
-    network = rebuild(json.loads(files[1].read_text()))
+        return load_compacted(files[0], tracker.results)
+    arguments = json.loads(files[1].read_text())
+    offer_code(arguments.get("code", ""), tracker.results)
+    network = rebuild(arguments)
     load_checkpoint(network, files[0])
     return network.eval()
 

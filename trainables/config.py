@@ -6,6 +6,7 @@ from typing import Any, Literal, Self
 
 from trainables.effects import require_effects
 from trainables.fields import Checked, digest_of, flat, identity, replaced
+from trainables.network_names import HEADS
 from trainables.stages import (
     DATA_CRITERIA,
     FIRST_ORDER,
@@ -88,7 +89,7 @@ class TrialConfig(Checked):
             return
         left = [
             head
-            for head in ("aux1", "aux2")
+            for head in HEADS[self.network.name]
             if not any(f"{head}.conv.conv.".startswith(f"{name}.") for name in prune.exclude)
         ]
         if left:

@@ -5,21 +5,28 @@ from pathlib import Path
 from trainables.config import TrialConfig
 from trainables.datasets.broden import broden_digest
 from trainables.datasets.folders import look_at
-from trainables.networks import file_digest
+from trainables.network_names import is_own
+from trainables.networks import file_digest, find_code, hold_code
 
 
-def with_contents(config: TrialConfig) -> TrialConfig:
+def with_contents(config: TrialConfig, results: Path | None = None) -> TrialConfig:
     """The config with the digests that no planner has filled in: for a trial in a notebook, whose
     key, folder and cached scores would else be those of any other file.
 
-    Raises ValueError for what is not there.
+    results: the folder that keeps the code of a user's own network, see `hold_code`. Raises
+    ValueError for what is not there.
     """
     data, network, dissection = config.data, config.network, config.dissection
     found: dict[str, str] = {}
     if data.name == "image_folder" and data.path and not data.digest:
         found["data.digest"] = look_at(data.path).digest
+    if is_own(network.name) and not network.code:
+        found["network.code"] = find_code(network.name).digest
     if network.checkpoint and not network.digest:
         found["network.digest"] = file_digest(Path(network.checkpoint))
     if dissection is not None and dissection.path and not dissection.digest:
         found["dissection.digest"] = broden_digest(Path(dissection.path), dissection.n_images)
-    return config.replace(found)
+    config = config.replace(found)
+    if results is not None:
+        hold_code(config.network, results)
+    return config

@@ -1,11 +1,11 @@
 """What a network costs to run: dense, masked, and with what is pruned taken out."""
 
+from typing import Any
+
 from trainables.compute import place
-from trainables.config import TrialConfig
 from trainables.networks import (
     count_cost,
     measure_latency,
-    network_arguments,
     rebuild,
 )
 from trainables.pruned import PrunedNetwork
@@ -13,7 +13,7 @@ from trainables.pruned import PrunedNetwork
 _BATCH = 8  # of the latency: small enough that a CPU's caches and a GPU's launches both show
 
 
-def cost_metrics(pruned: PrunedNetwork, config: TrialConfig) -> dict[str, float]:
+def cost_metrics(pruned: PrunedNetwork, arguments: dict[str, Any], pixels: int) -> dict[str, float]:
     """Parameters, multiply-adds an image and latency (ms an image) of three networks.
 
     cost/params, cost/macs, cost/latency: of the network without its removed filters, which is
@@ -21,13 +21,14 @@ def cost_metrics(pruned: PrunedNetwork, config: TrialConfig) -> dict[str, float]
     cost/macs_masked count what is not zero, which no plain hardware saves; cost/latency_masked is
     what the masked network takes all the same. Latencies are of batches of 8 on this trial's
     device, its threads and its neighbours, in float32: compare them within a trial.
+    arguments: of the network, for `rebuild`. pixels: side of an image.
     """
-    network, pixels = pruned.network.eval(), config.data.pixels
+    network = pruned.network.eval()
     smaller, kept = pruned.compacted()
     whole = count_cost(network, pixels)
     small = whole if kept is None else count_cost(smaller, pixels)
     device = next(network.parameters()).device
-    dense = place(rebuild(network_arguments(network)), device)
+    dense = place(rebuild(arguments), device)
     counts = {
         "": (small.params, small.macs),
         "_dense": (whole.params, whole.macs),

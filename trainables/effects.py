@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from trainables.fields import flat
+from trainables.network_names import HEADS, has_no_norm, is_own
 from trainables.stages import (
     DATA_CRITERIA,
     FIRST_ORDER,
@@ -78,6 +79,21 @@ EFFECTS: tuple[Effect, ...] = (
         "only network.weights='file' has a checkpoint",
     ),
     _effect(
+        "network.code",
+        NetworkConfig,
+        lambda v: is_own(v["network.name"]),
+        "only a function of one's own, package.module:function, has source to be known by",
+    ),
+    *(
+        _effect(
+            f"network.{name}",
+            NetworkConfig,
+            lambda v: v["network.name"] in HEADS,
+            f"only {' and '.join(HEADS)} have it",
+        )
+        for name in ("aux_heads", "transform_input")
+    ),
+    _effect(
         "network.transform_input",
         NetworkConfig,
         lambda v: v["network.weights"] != "imagenet",
@@ -145,9 +161,9 @@ EFFECTS: tuple[Effect, ...] = (
     ),
     Effect(
         "recalibrate_images",
-        lambda v: v["network.name"] != "vgg16",
+        lambda v: not has_no_norm(v["network.name"]),
         (0,),
-        "network.name='vgg16' has no BatchNorm",
+        "such a network has no BatchNorm",
     ),
     Effect(
         "score_every_round",

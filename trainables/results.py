@@ -3,13 +3,14 @@
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import torch
 
 from trainables.config import TrialConfig
 from trainables.fields import flat
-from trainables.networks import network_arguments, save_compacted
+from trainables.networks import save_compacted
 from trainables.pruned import PrunedNetwork
 from trainables.scoring import Scored
 from trainables.workspace import remove_partials, whole_file
@@ -28,6 +29,7 @@ GALLERY = "gallery"  # pictures of what chosen units answer to
 def save_results(
     folder: Path,
     config: TrialConfig,
+    arguments: dict[str, Any],
     pruned: PrunedNetwork,
     scored: Scored,
     history: Sequence[Mapping[str, float]],
@@ -35,12 +37,13 @@ def save_results(
 ) -> None:
     """Write the files of a trial into `folder`, each whole or not at all.
 
-    The checkpoint loads with `weights_only=True` into the torchvision model that network.json
-    names, with its other entries as arguments. Raises OSError on a full disk.
+    arguments: of the network, for `networks.rebuild`; they become network.json. The checkpoint
+    loads with `weights_only=True` into the network that it names, with its other entries as
+    arguments. Raises OSError on a full disk.
     """
     for there in (folder, folder / GALLERY):
         remove_partials(there)  # of a process that was killed: all that is here is uploaded
-    network, arguments = pruned.network, network_arguments(pruned.network)
+    network = pruned.network
     state = {name: tensor.detach().cpu() for name, tensor in network.state_dict().items()}
     with whole_file(folder / CHECKPOINT) as partial:
         torch.save(state, partial)

@@ -5,6 +5,7 @@ from typing import Literal
 
 from pruning import cumulative_rates
 from trainables.fields import PLACE, UNSAID, Checked, said_as
+from trainables.network_names import is_own, require_name
 
 
 def evaluation_side(pixels: int) -> int:
@@ -85,24 +86,27 @@ class TrainConfig(Checked):
 class NetworkConfig(Checked):
     """The dense network, and where its weights come from."""
 
-    name: Literal["googlenet", "resnet50", "vgg16", "vgg16_bn"] = "googlenet"
+    # Of torchvision; "timm:NAME"; "package.module:function", one's own that takes num_classes.
+    name: str = "googlenet"
+    code: str = ""  # of one's own: what its source holds; filled in when a sweep is planned
     weights: Literal["train", "imagenet", "file", "random"] = "train"  # "random": a control
     checkpoint: str | None = field(default=None, metadata=PLACE)  # of "file": a state_dict
     digest: str = ""  # of "file": sha256 of the checkpoint; filled in when a sweep is planned
     transform_input: bool = False  # of "file": as the network.json beside the checkpoint says
-    aux_heads: bool = False  # of GoogLeNet
+    aux_heads: bool = False  # of GoogLeNet and Inception
     # How the weights are trained ("train"), or were: what rewinding the learning rate repeats.
     recipe: TrainConfig | None = None
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        require_name(self.name)
         rule = f"fit weights={self.weights!r}"
         self._require((self.checkpoint is not None) == (self.weights == "file"), "checkpoint", rule)
         self._require(self.recipe is not None or self.weights != "train", "recipe", rule)
         self._require(self.recipe is None or self.weights != "random", "recipe", rule)
-        for name in ("transform_input", "aux_heads"):
-            is_googlenet = self.name == "googlenet"
-            self._require(is_googlenet or not getattr(self, name), name, "be False: GoogLeNet's")
+        if is_own(self.name):
+            rule = "be 'train', 'random' or 'file': ImageNet weights are torchvision's and timm's"
+            self._require(self.weights != "imagenet", "weights", rule)
 
 
 Scoring = Literal["l1", "l2", "gradient", "taylor", "lrp"]

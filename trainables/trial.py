@@ -31,7 +31,7 @@ from trainables.finetune import Training, recalibrate
 from trainables.kept import may_pass, read_state, require_state, set_aside
 from trainables.layers import layer_rows
 from trainables.member import Member
-from trainables.networks import load_checkpoint, require_fit
+from trainables.networks import load_checkpoint, network_arguments, require_fit
 from trainables.pruned import PrunedNetwork
 from trainables.randomness import generator
 from trainables.results import save_results
@@ -65,8 +65,7 @@ class Trial:
     """
 
     def __init__(self, config: TrialConfig, workspace: Workspace) -> None:
-        # A sweep is planned with the digests of its files, a trial in a notebook is not.
-        config = with_contents(config)
+        config = with_contents(config, workspace.root)
         self.config, self.workspace = config, workspace
         prepare_process(config.compute)
         self.device = resolve_device(config.compute)
@@ -131,12 +130,13 @@ class Trial:
             # A trial that is stopped before its first epoch has nothing measured yet.
             metrics = dict(self.history[-1]) if self.history else self.evaluate()
         scored = self._score()
-        metrics |= scored.metrics | cost_metrics(self.pruned, self.config)
+        network = network_arguments(self.config.network, self.data.n_classes)
+        metrics |= scored.metrics | cost_metrics(self.pruned, network, self.config.data.pixels)
         outcome: Outcome = "stopped" if stopped else "completed"
         if metrics["prune/n_collapsed"] > 0:
             outcome = "collapsed"
         folder = self.workspace.trial(self.config.key)
-        save_results(folder, self.config, self.pruned, scored, self.history, self.layers)
+        save_results(folder, self.config, network, self.pruned, scored, self.history, self.layers)
         made_on = describe(self.device, self.precision) | {"images": self.data.said}
         return Result(outcome, metrics, scored.units, folder, made_on)
 

@@ -13,7 +13,7 @@ from pruning import score_groups
 from sweeps.registry import ALIAS, register_study
 from sweeps.report.best import best_trials
 from trainables.config import NetworkConfig, PruneConfig, TrialConfig
-from trainables.networks import build_network
+from trainables.networks import build_network, network_arguments
 from trainables.pruned import PrunedNetwork
 from trainables.results import save_results
 from trainables.scoring import Scored
@@ -49,7 +49,8 @@ def store(tmp_path_factory):
 
 def _leave_network(folder, rate):
     torch.manual_seed(3)
-    network = build_network(NetworkConfig(weights="random"), 7)
+    config = NetworkConfig(weights="random")
+    network, arguments = build_network(config, 7), network_arguments(config, 7)
     pruned = PrunedNetwork(network, PruneConfig(granularity="filter", scope="layer"))
     if rate:
         scores = score_groups(network, "l1", "filter", generator=torch.Generator())
@@ -57,7 +58,7 @@ def _leave_network(folder, rate):
         pruned.hold()
     folder.mkdir()
     none = synthetic(methods=(), rates=(0.5,), channels=1, controls=False, stopped=False).units
-    save_results(folder, TrialConfig(), pruned, Scored({}, none, None, {}), [])
+    save_results(folder, TrialConfig(), arguments, pruned, Scored({}, none, None, {}), [])
     return network
 
 

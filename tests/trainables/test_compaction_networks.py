@@ -5,9 +5,8 @@ import copy
 import pytest
 import torch
 from networks_for_tests import choose
-from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
-from torchvision.models import resnet18
+from torchvision.models import get_model_weights
 
 from pruning import (
     Held,
@@ -28,8 +27,8 @@ from trainables.networks import (
     rebuild,
     save_compacted,
 )
-from trainables.networks.build import _IMAGENET
 
+ARGUMENTS = network_arguments(NetworkConfig(weights="random"), 7)
 NAMES = ("googlenet", "resnet50", "vgg16", "vgg16_bn")
 
 
@@ -62,7 +61,7 @@ def test_published_costs():
     """torchvision's own numbers at 224 px: parameters, and multiply-adds in thousand millions."""
     for name in NAMES:
         network = build_network(NetworkConfig(name=name, weights="random"), 1000)
-        weights = _IMAGENET[name]
+        weights = get_model_weights(name).IMAGENET1K_V1
         cost = count_cost(network, 224)
         assert cost.params == weights.meta["num_params"]
         assert cost.macs / 1e9 == pytest.approx(weights.meta["_ops"], rel=0.02)
@@ -90,15 +89,9 @@ def test_every_channel_of_a_concatenation_is_where_it_is_said_to_be():
 @pytest.mark.parametrize("name", NAMES)
 def test_a_network_is_rebuilt_from_its_arguments(name):
     network = network_of(name)
-    again = rebuild(network_arguments(network))
+    again = rebuild(network_arguments(NetworkConfig(name=name, weights="random"), 7))
     again.load_state_dict(network.state_dict())
     assert type(again) is type(network)
-
-
-def test_networks_that_are_not_known_are_refused():
-    for unknown in (nn.Sequential(nn.Conv2d(3, 4, 1)), resnet18()):
-        with pytest.raises(ValueError, match="a network must be "):
-            network_arguments(unknown)
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -122,7 +115,7 @@ def test_imagenet_weights_of_resnet50_load_from_where_torchvision_keeps_them(tmp
 
 def test_a_compacted_network_loads_in_one_call(tmp_path):
     network, _, smaller, kept = pruned("input_channel", 0.6)
-    save_compacted(tmp_path / "compacted.pt", smaller, kept, network_arguments(network))
+    save_compacted(tmp_path / "compacted.pt", smaller, kept, ARGUMENTS)
     loaded = load_compacted(tmp_path / "compacted.pt")
     x = torch.randn(2, 3, 40, 40)
     with torch.no_grad():

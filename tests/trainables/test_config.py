@@ -136,6 +136,8 @@ ALONE = {  # what cannot change alone, or has one value only
     },
     "recalibrate_images": {"finetune": None, "recalibrate_images": 7},
     "dissection": {"dissection": DissectionConfig()},
+    "network.name": {"network.name": "resnet18"},
+    "network.code": {"network.name": "my.nets:small", "network.code": "x"},
     "network.aux_heads": {"network.aux_heads": True},
     "network.digest": None,
     "data.digest": {"data": dataclasses.replace(FOLDER, digest="x")},
@@ -339,10 +341,20 @@ def test_replace_refuses(overrides, message):
             lambda: TrainConfig(lr_schedule="step", lr_milestones=(5, 3)),
             r"lr_milestones must rise, got \(5, 3\)",
         ),
-        (lambda: NetworkConfig(name="alexnet"), "one of googlenet, resnet50, vgg16, vgg16_bn"),
+        (lambda: NetworkConfig(name="alexnt"), "got 'alexnt'; close to it: alexnet"),
         (
-            lambda: NetworkConfig(name="vgg16", weights="random", aux_heads=True),
-            "NetworkConfig.aux_heads must be False: GoogLeNet's, got True",
+            lambda: TrialConfig(
+                network=NetworkConfig(name="vgg16", weights="random", aux_heads=True)
+            ),
+            r"aux_heads must be left alone \(at False\): only googlenet and inception_v3 have it; ",
+        ),
+        (
+            lambda: NetworkConfig(name="my.nets:small", weights="imagenet"),
+            "weights must be 'train', 'random' or 'file': ImageNet weights are torchvision's and ",
+        ),
+        (
+            lambda: TrialConfig(network=NetworkConfig(weights="random", code="a")),
+            r"network.code must be left alone \(at ''\): only a function of one's own",
         ),
         (lambda: PruneConfig(criterion="snip"), "criterion must be one of l1, l2, .*, got 'snip'"),
         (

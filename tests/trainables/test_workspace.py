@@ -17,7 +17,7 @@ from mis import Similarity, calibrate_slope
 from trainables.config import NetworkConfig, PruneConfig, ScoreConfig, TrialConfig
 from trainables.datasets.images import ArrayImages
 from trainables.embeddings import probe_vectors
-from trainables.networks import build_network
+from trainables.networks import build_network, network_arguments
 from trainables.pruned import PrunedNetwork
 from trainables.results import CHECKPOINT, EPOCHS, MASKS, NETWORK, UNITS, save_results
 from trainables.scoring import Scored
@@ -93,14 +93,14 @@ def test_a_trial_has_a_folder_of_its_own(tmp_path):
 
 
 def test_the_files_of_a_trial_rebuild_its_network(tmp_path):
-    network = build_network(NetworkConfig(weights="random"), 7)
-    network.transform_input = True
+    config = NetworkConfig(weights="random", transform_input=True)
+    network, arguments = build_network(config, 7), network_arguments(config, 7)
     pruned = PrunedNetwork(network, PruneConfig())
     pruned.keep = {"conv2.conv.weight": torch.rand(64, 64, 1, 1) < 0.5}
     pruned.hold()
     units = pd.DataFrame({"layer": ["conv1", "fc"], "channel": [0, 6], "mis": [0.5, float("nan")]})
     scored = Scored({}, units, None, {})
-    save_results(tmp_path, TrialConfig(), pruned, scored, [{"epoch": 1.0}])
+    save_results(tmp_path, TrialConfig(), arguments, pruned, scored, [{"epoch": 1.0}])
 
     arguments = json.loads((tmp_path / NETWORK).read_text())
     again = getattr(torchvision.models, arguments.pop("name"))(weights=None, **arguments)

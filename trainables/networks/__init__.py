@@ -1,10 +1,12 @@
-"""GoogLeNet, ResNet-50 and VGG-16 of torchvision, and what is peculiar to them."""
+"""Networks: how they are called, built and kept, what they cost, and which units they have."""
 
 from trainables.networks.build import build_network, logits_of, network_arguments, rebuild
 from trainables.networks.centres import Centres, cell_centres
 from trainables.networks.checkpoints import file_digest, load_checkpoint, require_fit
 from trainables.networks.compacted import load_compacted, save_compacted
 from trainables.networks.cost import Cost, count_cost, measure_latency
+from trainables.networks.outline import n_parameters, require_logits, require_pixels
+from trainables.networks.own_code import find_code, hold_code, offer_code
 from trainables.networks.units import (
     ReadAt,
     UnitLayer,
@@ -23,13 +25,19 @@ __all__ = [
     "cell_centres",
     "count_cost",
     "file_digest",
+    "find_code",
+    "hold_code",
     "load_checkpoint",
     "load_compacted",
     "logits_of",
     "measure_latency",
+    "n_parameters",
     "network_arguments",
+    "offer_code",
     "rebuild",
     "require_fit",
+    "require_logits",
+    "require_pixels",
     "save_compacted",
     "through",
     "unit_layers",

@@ -1,57 +1,34 @@
-"""torchvision's networks: how they are built, named and described."""
+"""Networks by name: of torchvision, of timm, or a user's own function; built and described."""
 
-import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import Tensor, nn
-from torchvision.models import (
-    VGG,
-    GoogLeNet,
-    GoogLeNet_Weights,
-    ResNet,
-    ResNet50_Weights,
-    VGG16_BN_Weights,
-    VGG16_Weights,
-    googlenet,
-    resnet50,
-    vgg16,
-    vgg16_bn,
-)
+from torchvision.models import get_model
 
 from trainables.config import NetworkConfig
-from trainables.networks.checkpoints import file_digest, first_line, load_checkpoint, why
-
-_BUILDERS: dict[str, Callable[..., nn.Module]] = {
-    "googlenet": googlenet,
-    "resnet50": resnet50,
-    "vgg16": vgg16,
-    "vgg16_bn": vgg16_bn,
-}
-_IMAGENET = {
-    "googlenet": GoogLeNet_Weights.IMAGENET1K_V1,
-    "resnet50": ResNet50_Weights.IMAGENET1K_V1,
-    "vgg16": VGG16_Weights.IMAGENET1K_V1,
-    "vgg16_bn": VGG16_BN_Weights.IMAGENET1K_V1,
-}
+from trainables.network_names import HEADS, TIMM, is_own
+from trainables.networks.checkpoints import file_digest, load_checkpoint
+from trainables.networks.imagenet import imagenet_network
+from trainables.networks.own_code import own_function
 
 
 def build_network(config: NetworkConfig, n_classes: int) -> nn.Module:
     """The dense network, untrained or with the weights that the config names.
 
-    "train" and "random" give PyTorch's default initialisation (torchvision's own truncated normal
-    of GoogLeNet takes a minute), drawn from the global generator; "imagenet" torchvision's
-    weights, from its cache folder or the internet; "file" a state_dict. The auxiliary heads of
-    GoogLeNet start untrained with "imagenet", as torchvision warns.
+    "train" and "random" give the initialisation of the network's makers, but PyTorch's default
+    one for GoogLeNet and Inception (torchvision's own truncated normal takes a minute) and VGG,
+    drawn from the global generator; "imagenet" torchvision's or timm's weights, from their cache
+    folders or the internet; "file" a state_dict. Auxiliary heads of GoogLeNet start untrained with
+    "imagenet", as torchvision warns.
 
-    Raises ValueError when the weights cannot be had, or are for another network or another number
-    of classes.
+    Raises ValueError when the network cannot be built, the weights cannot be had, or are for
+    another network or another number of classes.
     """
     if config.weights == "imagenet":
-        return _imagenet_network(config, n_classes)
-    network = _BUILDERS[config.name](weights=None, **_arguments(config, n_classes))
+        return imagenet_network(config, n_classes)
+    network = rebuild(network_arguments(config, n_classes))
     if config.weights == "file":
         path = Path(config.checkpoint or "")
         if config.digest and file_digest(path) != config.digest:
@@ -63,80 +40,59 @@ def build_network(config: NetworkConfig, n_classes: int) -> nn.Module:
     return network
 
 
-def _arguments(config: NetworkConfig, n_classes: int) -> dict[str, Any]:
-    arguments: dict[str, Any] = {"num_classes": n_classes}
-    if config.name != "resnet50":  # whose initialisation is quick, and cannot be left out
-        arguments["init_weights"] = False
-    if config.name == "googlenet":
+def network_arguments(config: NetworkConfig, n_classes: int) -> dict[str, Any]:
+    """What `rebuild` needs: "name", as a config has it, the arguments of that network, and of a
+    user's own function the digest of its "code"."""
+    arguments: dict[str, Any] = {"name": config.name, "num_classes": n_classes}
+    if is_own(config.name):
+        arguments["code"] = config.code
+    if config.name in HEADS:
         arguments["aux_logits"] = config.aux_heads
-        arguments["transform_input"] = config.transform_input
+        # The weights of ImageNet were trained with it.
+        arguments["transform_input"] = config.transform_input or config.weights == "imagenet"
+    if config.name in HEADS or config.name.startswith("vgg"):
+        arguments["init_weights"] = False
     return arguments
 
 
-def _imagenet_network(config: NetworkConfig, n_classes: int) -> nn.Module:
-    weights = _IMAGENET[config.name]
-    if n_classes != len(weights.meta["categories"]):
-        raise ValueError(
-            f"ImageNet weights have 1000 classes, the data has {n_classes}: use a folder with "
-            "all classes, or network.weights='train'"
-        )
-    # torchvision refuses aux_logits=False beside weights: it is what leaving it out means.
-    heads = {"aux_logits": True} if config.aux_heads else {}
-    folder = f"{torch.hub.get_dir()}/checkpoints"
-    try:
-        with warnings.catch_warnings():  # that the auxiliary heads are untrained: so our docs say
-            warnings.filterwarnings("ignore", "auxiliary heads")
-            return _BUILDERS[config.name](weights=weights, **heads)
-    except OSError as error:
-        raise ValueError(
-            f"{weights} must be downloaded from {weights.url}, or put into {folder} by hand: "
-            f"{first_line(error)}"
-        ) from error
-    except Exception as error:
-        # Anything may be in the file, and torch.load raises as many kinds of errors.
-        raise ValueError(
-            f"{weights} must be torchvision's checkpoint of {config.name}; what was found in "
-            f"{folder} is not: {why(error)}"
-        ) from error
-
-
-def network_arguments(network: nn.Module) -> dict[str, Any]:
-    """What `rebuild` needs: "name" of a function of torchvision.models, and its arguments.
-
-    Raises ValueError for a network that is none of those that `build_network` builds.
-    """
-    if isinstance(network, GoogLeNet):
-        return {
-            "name": "googlenet",
-            "num_classes": network.fc.out_features,
-            "aux_logits": network.aux_logits,
-            "transform_input": network.transform_input,
-            "init_weights": False,
-        }
-    if (
-        isinstance(network, ResNet)
-        and len(network.layer3) == 6
-        and hasattr(network.layer1[0], "conv3")
-    ):
-        return {"name": "resnet50", "num_classes": network.fc.out_features}
-    if isinstance(network, VGG):
-        has_norms = any(isinstance(m, nn.BatchNorm2d) for m in network.features)
-        name, last = "vgg16_bn" if has_norms else "vgg16", network.classifier[-1]
-        return {"name": name, "num_classes": last.out_features, "init_weights": False}
-    raise ValueError(
-        f"a network must be one of {', '.join(_BUILDERS)}, got a {type(network).__name__}"
-    )
-
-
 def rebuild(arguments: dict[str, Any]) -> nn.Module:
-    """The untrained network that `network_arguments` describes."""
-    left = {name: value for name, value in arguments.items() if name != "name"}
-    return _BUILDERS[arguments["name"]](weights=None, **left)
+    """The untrained network that `network_arguments` describes.
+
+    Raises ValueError where a user's own function is not there, or gives no network.
+    """
+    left = {name: value for name, value in arguments.items() if name not in ("name", "code")}
+    name = arguments["name"]
+    if is_own(name):
+        return _own(name, own_function(name, arguments.get("code", "")), **left)
+    if name.startswith(TIMM):
+        import timm
+
+        network: nn.Module = timm.create_model(name.removeprefix(TIMM), pretrained=False, **left)
+        return network
+    return get_model(name, weights=None, **left)
+
+
+def _own(name: str, function: Callable[..., Any], num_classes: int) -> nn.Module:
+    """What a user's own function gives."""
+    try:
+        network = function(num_classes=num_classes)
+    except Exception as error:  # whatever a function does
+        first = (str(error).strip() or "no more is said").splitlines()[0]
+        raise ValueError(
+            f"network.name={name!r} must be called as "
+            f"{name.partition(':')[2]}(num_classes={num_classes}) and give a network, it raises "
+            f"{type(error).__name__}: {first}"
+        ) from error
+    if not isinstance(network, nn.Module):
+        raise ValueError(
+            f"network.name={name!r} must give an nn.Module, it gives a {type(network).__name__}"
+        )
+    return network
 
 
 def logits_of(output: Any) -> tuple[Tensor, list[Tensor]]:
     """The class logits, and those of the auxiliary heads (in training, where there are any)."""
     if isinstance(output, Tensor):
         return output, []
-    main, second, first = output  # torchvision's order: logits, aux2, aux1
-    return main, [head for head in (first, second) if head is not None]
+    main, *heads = output  # torchvision's order: the logits come first
+    return main, [head for head in heads if head is not None]

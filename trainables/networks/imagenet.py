@@ -1,0 +1,96 @@
+"""Networks with ImageNet weights, as torchvision and timm keep them."""
+
+import warnings
+from typing import Any
+
+import torch
+from torch import nn
+from torchvision.models import get_model, get_model_weights
+
+from trainables.config import NetworkConfig
+from trainables.datasets.images import MEAN, STD
+from trainables.network_names import HEADS, TIMM
+from trainables.networks.checkpoints import first_line, why
+
+
+def imagenet_network(config: NetworkConfig, n_classes: int) -> nn.Module:
+    """The network of a config with weights="imagenet": torchvision's IMAGENET1K_V1, timm's default
+    or those of the tag in its name.
+
+    Raises ValueError where there are none, or they cannot be had, are of other classes, or want
+    images that are scaled in another way than all are here.
+    """
+    if config.name.startswith(TIMM):
+        return _of_timm(config.name, n_classes)
+    weights = getattr(get_model_weights(config.name), "IMAGENET1K_V1", None)
+    if weights is None:
+        raise ValueError(
+            f"network.weights='imagenet' is of networks with weights IMAGENET1K_V1, torchvision "
+            f"has none for {config.name}: use a checkpoint, network.weights='file'"
+        )
+    transforms = weights.transforms()
+    _require_ours(config.name, len(weights.meta["categories"]), n_classes, transforms)
+    folder = f"{torch.hub.get_dir()}/checkpoints"
+    try:
+        with warnings.catch_warnings():  # that the auxiliary heads are untrained: so our docs say
+            warnings.filterwarnings("ignore", "auxiliary heads")
+            return _with_heads(config, weights)
+    except OSError as error:
+        raise ValueError(
+            f"{weights} must be downloaded from {weights.url}, or put into {folder} by hand: "
+            f"{first_line(error)}"
+        ) from error
+    except Exception as error:
+        # Anything may be in the file, and torch.load raises as many kinds of errors.
+        raise ValueError(
+            f"{weights} must be torchvision's checkpoint of {config.name}; what was found in "
+            f"{folder} is not: {why(error)}"
+        ) from error
+
+
+def _with_heads(config: NetworkConfig, weights: Any) -> nn.Module:
+    """torchvision refuses aux_logits=False beside weights: to leave it out means that for
+    GoogLeNet, and the opposite for Inception."""
+    heads = {"aux_logits": True} if config.aux_heads else {}
+    network = get_model(config.name, weights=weights, **heads)
+    if config.name in HEADS and not config.aux_heads:
+        network.aux_logits = False
+        for name in HEADS[config.name]:
+            setattr(network, name, None)
+    return network
+
+
+def _of_timm(name: str, n_classes: int) -> nn.Module:
+    import timm
+
+    own = name.removeprefix(TIMM)
+    there = timm.get_pretrained_cfg(own)
+    if there is None or not there.has_weights:
+        raise ValueError(f"network.weights='imagenet' needs weights, timm has none for {own}")
+    _require_ours(name, there.num_classes, n_classes, there)
+    try:
+        network: nn.Module = timm.create_model(own, pretrained=True)
+    except Exception as error:  # of the hub, of the file, of the network
+        raise ValueError(
+            f"the weights of {name} must be downloaded from {there.hf_hub_id or there.url}, or lie "
+            f"in the cache of huggingface_hub: {first_line(error)[:200]}"
+        ) from error
+    return network
+
+
+def _require_ours(name: str, there: int, n_classes: int, scaled: Any) -> None:
+    """Raise ValueError unless the weights know as many classes, and want images as ours are.
+
+    there: classes of the weights. scaled: has the mean and the std that they were trained with.
+    """
+    if n_classes != there:
+        raise ValueError(
+            f"ImageNet weights have {there} classes, the data has {n_classes}: use a folder with "
+            "all classes, or network.weights='train'"
+        )
+    pairs = zip((*scaled.mean, *scaled.std), (*MEAN, *STD), strict=True)
+    if any(abs(one - other) > 1e-3 for one, other in pairs):
+        raise ValueError(
+            f"weights must be of images with mean {MEAN} and deviation {STD}, as all are scaled "
+            f"here; those of {name} are of mean {tuple(scaled.mean)} and {tuple(scaled.std)}"
+        )

@@ -1,0 +1,118 @@
+"""A network without its weights: whether images of a size go through it, and how large it is."""
+
+import copy
+import dataclasses
+from bisect import bisect_left
+from functools import lru_cache
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from trainables.config import NetworkConfig
+from trainables.networks.build import build_network, logits_of
+from trainables.networks.checkpoints import first_line
+
+_CLASSES = 10  # of networks that are only looked at
+_LARGEST = 512  # pixels up to which the smallest size is looked for
+
+
+def n_parameters(config: NetworkConfig) -> int:
+    """Of a network with few classes."""
+    return sum(p.numel() for p in outline(config).parameters())
+
+
+def outline(config: NetworkConfig) -> nn.Module:
+    """The untrained network, on the meta device: its shapes and nothing else.
+
+    Raises ValueError for what `build_network` refuses.
+    """
+    weights = {"weights": "random", "checkpoint": None, "digest": "", "recipe": None}
+    return _outline(dataclasses.replace(config, **weights))  # type: ignore[arg-type]
+
+
+@lru_cache(8)
+def _outline(config: NetworkConfig) -> nn.Module:
+    try:
+        with torch.device("meta"):
+            return build_network(config, _CLASSES)
+    except Exception:  # RegNet reads what it has drawn, and others may
+        with torch.random.fork_rng(devices=[]):
+            return build_network(config, _CLASSES).to("meta")
+
+
+@lru_cache(64)
+def require_pixels(config: NetworkConfig, pixels: int) -> None:
+    """Raise ValueError, in one sentence, unless square images of so many pixels go through the
+    network, in training and in evaluation, and give a logit per class."""
+    require_logits(outline(config), config.name, _CLASSES, pixels, heads=config.aux_heads)
+
+
+def require_logits(
+    network: nn.Module, name: str, n_classes: int, pixels: int, *, heads: bool = False
+) -> None:
+    """Raise ValueError unless images of a size give logits [image, class] and, in training alone
+    and where it has `heads`, more of them. Nothing of the network changes."""
+    if not any(isinstance(module, nn.Conv2d) for module in network.modules()):
+        raise ValueError(f"network.name={name!r} must have convolutions, it has none")
+    for mode in (False, True):
+        try:
+            output = _forward(network, pixels, mode)
+        except Exception as error:  # whatever a forward pass does
+            raise ValueError(_too_small(network, name, pixels, mode, error)) from error
+        kind = "in training" if mode else "in evaluation"
+        if not isinstance(output, Tensor) and not (heads and mode):
+            raise ValueError(
+                f"network.name={name!r} must give a tensor of logits, {kind} it gives a "
+                f"{type(output).__name__}"
+            )
+        found = tuple(logits_of(output)[0].shape)
+        if found != (2, n_classes):
+            raise ValueError(
+                f"network.name={name!r} must give {n_classes} logits per image, of 2 images "
+                f"{(2, n_classes)}, {kind} it gives {found}"
+            )
+
+
+def _forward(network: nn.Module, pixels: int, training: bool) -> Any:
+    """What comes out for two images. On the meta device; a network that looks at its numbers is run
+    on zeros."""
+    with torch.no_grad(), torch.random.fork_rng(devices=[]):
+        try:
+            on_meta = copy.deepcopy(network).to("meta").train(training)
+            return on_meta(torch.empty(2, 3, pixels, pixels, device="meta"))
+        except Exception as error:
+            if "meta" not in str(error).lower():
+                raise
+        return _with_numbers(network).train(training)(torch.zeros(2, 3, pixels, pixels))
+
+
+def _with_numbers(network: nn.Module) -> nn.Module:
+    """A copy on the CPU; of an outline, which has no weights, one whose weights are 0."""
+    if next(network.parameters()).device.type != "meta":
+        return copy.deepcopy(network).cpu()
+    empty = copy.deepcopy(network).to_empty(device="cpu")
+    for tensor in (*empty.parameters(), *empty.buffers()):
+        tensor.zero_()
+    return empty
+
+
+def _too_small(network: nn.Module, name: str, pixels: int, training: bool, error: Exception) -> str:
+    """Why images of a size do not go through."""
+
+    def goes(size: int) -> bool:
+        try:
+            _forward(network, size, training)
+        except Exception:
+            return False
+        return True
+
+    if goes(_LARGEST):
+        sizes = range(pixels + 1, _LARGEST + 1)
+        least = sizes[bisect_left(sizes, True, key=goes)]
+        what = f"{name} in training, auxiliary heads included" if training else name
+        return f"data.pixels must be at least {least} for {what}, got {pixels}"
+    return (
+        f"images of {pixels} pixels must go through network.name={name!r}, its forward pass raises "
+        f"{type(error).__name__}: {first_line(error)[:200]}"
+    )

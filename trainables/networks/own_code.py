@@ -1,0 +1,251 @@
+"""A user's own network, "package.module:function": its source, what it is known by, its import.
+
+The files are those of the package of the module, or the module alone, and all that these import
+from the same folder, in turn. They are copied once to RESULTS/code/<digest>, which all nodes of a
+cluster see: the driver and every worker import that copy, so that what a trial was made of stays.
+"""
+
+import ast
+import hashlib
+import importlib
+import os
+import shutil
+import sys
+import uuid
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from importlib.machinery import PathFinder
+from pathlib import Path
+from typing import Any
+
+from trainables.config import NetworkConfig
+from trainables.workspace import own_path
+
+_OURS = ("mis", "pruning", "sweeps", "trainables")
+_FOLDER = "code"  # of a results folder
+
+
+@dataclass(frozen=True)
+class OwnCode:
+    """root: the folder that imports start from. files: of it, as paths below it, sorted."""
+
+    root: Path
+    files: tuple[str, ...]
+
+    @property
+    def digest(self) -> str:
+        """16 hex digits of the files' names and contents."""
+        found = hashlib.sha256()
+        for name in self.files:
+            content = (self.root / name).read_bytes()
+            found.update(f"{name}\0{len(content)}\0".encode() + content)
+        return found.hexdigest()[:16]
+
+
+def _places() -> list[Path]:
+    """Where a user's modules are looked for: where the user stands, and what PYTHONPATH names."""
+    named = [Path(part) for part in os.environ.get("PYTHONPATH", "").split(os.pathsep) if part]
+    return list(dict.fromkeys(path.resolve() for path in (Path.cwd(), *named)))
+
+
+def find_code(name: str) -> OwnCode:
+    """The source of the network "package.module:function", in the folder where the user stands, or
+    in the first of PYTHONPATH that has it.
+
+    Raises ValueError where there is none, where it is no Python, where a module of it is called as
+    one that is installed.
+    """
+    module, where = name.partition(":")[0], _places()
+    top = module.partition(".")[0]
+    root = next((place for place in where if _there(place, top)), None)
+    if root is None:
+        shown = ", ".join(map(str, where))
+        raise ValueError(f"{top} of network.name={name!r} must be a module in {shown}: none is")
+    wanted, files = [top], dict[str, None]()
+    for each in wanted:  # which grows
+        if each in _OURS or not _there(root, each):
+            continue
+        _require_free(each, name, where)
+        for path in _sources(root, each):
+            files[path.relative_to(root).as_posix()] = None
+            wanted += [n for n in _imports(path) if n not in wanted]
+    parts = module.split(".")
+    if not any(f"{'/'.join(parts)}{end}" in files for end in (".py", "/__init__.py")):
+        raise ValueError(
+            f"network.name={name!r} must name a module, there is no {module} in {root}"
+        )
+    return OwnCode(root, tuple(sorted(files)))
+
+
+def _there(place: Path, top: str) -> bool:
+    return (place / f"{top}.py").is_file() or any(_sources(place, top))
+
+
+def _sources(root: Path, top: str) -> Iterator[Path]:
+    """The code files of a package, with those of the folders in it; or of a module."""
+    if (root / f"{top}.py").is_file() and not (root / top / "__init__.py").is_file():
+        yield root / f"{top}.py"
+        return
+    for folder, inner, names in os.walk(root / top):
+        inner[:] = [n for n in inner if n.isidentifier() and n != "__pycache__"]
+        yield from (Path(folder) / n for n in names if n.endswith(".py"))
+
+
+def _imports(path: Path) -> Iterator[str]:
+    """The first parts of the names that a file imports, wherever it does."""
+    try:
+        tree = ast.parse(path.read_bytes(), str(path))
+    except (SyntaxError, ValueError) as error:
+        line = getattr(error, "lineno", None)
+        where = "" if line is None else f", line {line}"
+        raise ValueError(f"{path} must be Python{where}: {getattr(error, 'msg', error)}") from None
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from (alias.name.partition(".")[0] for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
+            yield node.module.partition(".")[0]
+
+
+def _require_free(top: str, name: str, where: Sequence[Path]) -> None:
+    """Raise ValueError where Python has another module of that name."""
+    elsewhere = [p for p in sys.path if not _is_own_place(Path(p or "."), where)]
+    spec = None
+    if top not in sys.stdlib_module_names:
+        spec = PathFinder.find_spec(top, elsewhere)
+        if spec is None:
+            return
+    there = "Python's own"
+    if spec is not None:
+        there = spec.origin or str(next(iter(spec.submodule_search_locations or ()), ""))
+    raise ValueError(
+        f"a module of network.name={name!r} must not be called as one that is installed: rename "
+        f"{top} ({there})"
+    )
+
+
+def _is_own_place(path: Path, where: Sequence[Path]) -> bool:
+    here = path.resolve()
+    return here in where or here.parent.name == _FOLDER
+
+
+def hold_code(network: NetworkConfig, results: Path) -> None:
+    """Copy the code of a user's own network to RESULTS/code/<digest>, where it is not yet, and let
+    this process import it; nothing of other networks.
+
+    Raises ValueError where it has changed since the digest was taken.
+    """
+    name, digest = network.name, network.code
+    if not digest:
+        return
+    folder = own_path(results, _FOLDER, digest)
+    if not folder.is_dir():
+        code = find_code(name)
+        _require_same(name, digest, code)
+        partial = folder.with_name(f".{digest}.{uuid.uuid4().hex}")
+        try:
+            for each in code.files:
+                (partial / each).parent.mkdir(parents=True, exist_ok=True)
+                shutil.copyfile(code.root / each, partial / each)
+            if not folder.is_dir():
+                partial.rename(folder)
+        except OSError:
+            if not folder.is_dir():  # else another process was faster
+                raise
+        finally:
+            shutil.rmtree(partial, ignore_errors=True)
+    _require_same(name, digest, _copied(folder))
+    offer_code(digest, results)
+
+
+def offer_code(digest: str, results: Path) -> None:
+    """Let this process import the code of that digest which a results folder holds, if it does."""
+    if not digest:
+        return
+    folder = str(results.resolve() / _FOLDER / digest)
+    if Path(folder).is_dir() and folder not in sys.path:
+        sys.path.append(folder)
+
+
+def _copied(folder: Path) -> OwnCode:
+    files = (p.relative_to(folder).as_posix() for p in folder.rglob("*.py"))
+    return OwnCode(folder, tuple(sorted(files)))
+
+
+def _require_same(name: str, digest: str, code: OwnCode) -> None:
+    if code.digest != digest:
+        raise ValueError(
+            f"the code of network.name={name!r} must stay as it was when the sweep was planned, "
+            f"that in {code.root} is another; plan it anew"
+        )
+
+
+def own_function(name: str, digest: str) -> Callable[..., Any]:
+    """The function that a network's name names, from the copy that `hold_code` has made, else from
+    where the user stands.
+
+    Raises ValueError where the module cannot be imported, or has no such function.
+    """
+    module, _, attribute = name.partition(":")
+    held = (Path(p) for p in sys.path if digest and Path(p).name == digest)
+    code = next((_copied(p) for p in held if p.parent.name == _FOLDER), None) or find_code(name)
+    if digest:
+        _require_same(name, digest, code)
+    try:
+        imported = _imported(module, code)
+    except Exception as error:  # whatever a module does
+        if isinstance(error, ValueError) and "run time" in str(error):
+            raise
+        if isinstance(error, ModuleNotFoundError) and error.name:
+            what = f"it imports {error.name}, which is not there"
+        else:
+            what = f"{type(error).__name__}: {(str(error).splitlines() or [''])[0]}"
+        raise ValueError(
+            f"the module of network.name={name!r} cannot be imported: {what}"
+        ) from error
+    function = getattr(imported, attribute, None)
+    if not callable(function):
+        there = [n for n, v in vars(imported).items() if callable(v) and not n.startswith("_")]
+        raise ValueError(
+            f"network.name={name!r} must name a function, {module} has none of that name; it has "
+            f"{', '.join(sorted(there)) or 'none'}"
+        )
+    return function
+
+
+def _imported(module: str, code: OwnCode) -> Any:
+    """The module, out of that folder and no other: there may be others of its name, or earlier
+    states of it. It stands first for as long as the import takes; no name in it is another's."""
+    tops = {name.partition("/")[0].removesuffix(".py") for name in code.files}
+    for known, there in list(sys.modules.items()):
+        if known.partition(".")[0] in tops and not _is_of(there, code.root):
+            del sys.modules[known]
+    before, sys.path[:0] = list(sys.path), [str(code.root)]
+    loaded = set(sys.modules)
+    importlib.invalidate_caches()
+    try:
+        imported = importlib.import_module(module)
+    finally:
+        sys.path[:] = before
+    _require_all_copied(loaded, code)
+    return imported
+
+
+def _is_of(module: Any, root: Path) -> bool:
+    file = getattr(module, "__file__", None)
+    found = [file] if file else list(getattr(module, "__path__", ()))  # a folder may be in several
+    return any(Path(path).is_relative_to(root) for path in found)
+
+
+def _require_all_copied(known: set[str], code: OwnCode) -> None:
+    """Raise ValueError where what was imported now lies beside the code that is copied."""
+    for name in set(sys.modules) - known:
+        file = getattr(sys.modules[name], "__file__", None)
+        if file is None or name.partition(".")[0] in _OURS or "site-packages" in file:
+            continue
+        if any(Path(file).is_relative_to(p) for p in _places()) and not _is_of(
+            sys.modules[name], code.root
+        ):
+            raise ValueError(
+                f"{name} is imported by a name that is made at run time, and no other machine "
+                f"would find it: write `import {name}`"
+            )
