@@ -13,7 +13,7 @@ from torch import nn
 from torchvision.models import googlenet
 
 from benchmarks.timing import ratio
-from pruning import Held, choose_keep, compact, kept_entries, score_groups, structure_of
+from pruning import Held, choose_keep, compact, importance_of_groups, kept_entries, structure_of
 
 BATCH, PIXELS, CLASSES = 64, 64, 20
 
@@ -26,7 +26,7 @@ def _network(device: torch.device) -> nn.Module:
 
 def _compacted(device: torch.device, granularity: str, rate: float) -> nn.Module:
     network = _network(device)
-    scores = score_groups(network, "l1", granularity, generator=torch.Generator())
+    scores = importance_of_groups(network, "l1", granularity, generator=torch.Generator())
     keep = choose_keep(network, rate, scores, granularity=granularity, scope="layer")
     Held(network, keep).apply()
     return compact(network, kept_entries(network, keep, structure_of(network)))

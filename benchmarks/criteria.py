@@ -25,9 +25,8 @@ from rich.console import Console
 from rich.table import Table
 from torch import Tensor, nn
 
-from benchmarks.candidates import batchnorm_scale, outgoing_l1
 from benchmarks.given import add_options, class_of, given
-from pruning import Held, KeepMask, choose_keep, score_groups
+from pruning import Held, KeepMask, choose_keep, criterion_class, importance_of_groups
 from sweeps.report.statistics import holm
 from sweeps.report.trainings import MIN_TRAININGS, Estimate, over_trainings
 from sweeps.studies import load_study
@@ -45,11 +44,11 @@ ROUNDS = 5
 FITTED = 200  # photographs that criteria of another network see; its top-1 is of the others
 CHANCE = tuple(f"chance {draw}" for draw in range(DRAWS))
 CRITERIA = (
-    *("L1", "L2", "outgoing L1", "BatchNorm scale", "LRP"),
+    *("L1", "L2", "outgoing L1", "BatchNorm scale", "FPGM", "Fisher", "LRP"),
     *("Taylor", "Taylor of the logit", f"Taylor, {ROUNDS} rounds"),
     *("gradient", "gradient of the logit", f"gradient, {ROUNDS} rounds"),
 )
-Scores = Mapping[str, Tensor]
+Importance = Mapping[str, Tensor]
 Found = dict[str, float]  # name of a row -> top-1
 
 
@@ -68,35 +67,30 @@ class Case:
     seed: int
 
 
-def scores_of(name: str, case: Case, network: nn.Module) -> Scores:
+def importance_by(name: str, case: Case, network: nn.Module) -> Importance:
     """By the name of a row of the table; ValueError where the network does not allow it."""
-    if name == "outgoing L1":
-        return outgoing_l1(network)
-    if name == "BatchNorm scale":
-        return batchnorm_scale(network)
     if name.startswith("chance"):
         generator = torch.Generator().manual_seed(1_000 * case.seed + int(name.split()[1]))
-        return score_groups(network, "random", "filter", generator=generator)
-    if name in ("L1", "L2"):
-        return score_groups(network, name.lower(), "filter", generator=torch.Generator())
-    criterion, _, target = name.removesuffix(f", {ROUNDS} rounds").lower().partition(" of the ")
-    more = {"target": target or "loss"} if criterion != "lrp" else {}
-    generator, batches = torch.Generator(), case.samples()
-    return score_groups(network, criterion, "filter", generator=generator, batches=batches, **more)
+        return importance_of_groups(network, "random", "filter", generator=generator)
+    label, _, target = name.removesuffix(f", {ROUNDS} rounds").lower().partition(" of the ")
+    kind = criterion_class({"batchnorm scale": "bn_scale"}.get(label, label.replace(" ", "_")))
+    criterion = kind(**({"target": target} if target else {}))
+    batches = case.samples() if criterion.looks_at_images else None
+    return importance_of_groups(network, criterion, "filter", batches=batches)
 
 
-def pruned_top1(case: Case, name: str, rate: float, scores: Scores) -> float:
-    """Accuracy after the fraction `rate` of every layer's filters went; scored anew in each round
-    after the first, and mended, but never trained. scores: of the network as it is.
+def pruned_top1(case: Case, name: str, rate: float, importance: Importance) -> float:
+    """Accuracy after the fraction `rate` of every layer's filters went; asked anew in each
+    round after the first, and mended, but never trained. importance: in the network as it is.
     """
     network = copy.deepcopy(case.network)
     n_rounds = ROUNDS if name.endswith("rounds") else 1
     keep: KeepMask | None = None
     for round_ in range(1, n_rounds + 1):
         if round_ > 1:
-            scores = scores_of(name, case, network.eval())
+            importance = importance_by(name, case, network.eval())
         where = {"granularity": "filter", "scope": "layer"}
-        keep = choose_keep(network, rate * round_ / n_rounds, scores, within=keep, **where)
+        keep = choose_keep(network, rate * round_ / n_rounds, importance, within=keep, **where)
         Held(network, keep).apply()
         case.mend(network)
     return case.top1(network)
@@ -185,14 +179,14 @@ def measure(case: Case, rates: Sequence[float], criteria: Sequence[str]) -> list
     found: list[Found] = [{"dense": dense} for _ in rates]
     for name in (*CHANCE, *criteria):
         try:
-            scores = scores_of(name, case, case.network)
+            importance = importance_by(name, case, case.network)
         except ValueError as error:
             print(f"{name}: {error}", flush=True)
             for rows in found:
                 rows[name] = float("nan")
             continue
         for rate, rows in zip(rates, found, strict=True):
-            rows[name] = pruned_top1(case, name, rate, scores)
+            rows[name] = pruned_top1(case, name, rate, importance)
             print(f"{name}, {rate:g}: {rows[name]:.4f}", flush=True)
     return found
 

@@ -9,7 +9,14 @@ from torch.nn.utils import parametrize, prune
 from torchvision.models import googlenet
 
 from benchmarks.timing import ratio
-from pruning import Held, KeepMask, choose_keep, gradient_scores, prunable_weights, score_groups
+from pruning import (
+    Held,
+    KeepMask,
+    choose_keep,
+    gradient_importance,
+    importance_of_groups,
+    prunable_weights,
+)
 
 BATCH, PIXELS, CLASSES = 64, 64, 20
 
@@ -27,7 +34,7 @@ def _batch(device: torch.device) -> tuple[Tensor, Tensor]:
 
 
 def _scores(network: nn.Module) -> dict[str, Tensor]:
-    return score_groups(network, "l1", "weight", generator=torch.Generator())
+    return importance_of_groups(network, "l1", "weight", generator=torch.Generator())
 
 
 def _keep(network: nn.Module, scores: dict[str, Tensor]) -> KeepMask:
@@ -127,7 +134,7 @@ def taylor_pass(device: torch.device) -> float:
         torch.autograd.grad(nn.functional.cross_entropy(network(images), labels), parameters)
 
     return ratio(
-        lambda: gradient_scores(network, [(images, labels)], "taylor", "filter", names), plain
+        lambda: gradient_importance(network, [(images, labels)], "taylor", "filter", names), plain
     )
 
 

@@ -5,7 +5,7 @@ from torch import Tensor, nn
 from torchvision.models import googlenet
 
 from benchmarks.timing import ratio
-from pruning import LrpRules, lrp_scores, prunable_weights
+from pruning import LrpRules, lrp_importance, prunable_weights
 
 BATCH, PIXELS, CLASSES = 64, 64, 20
 
@@ -41,7 +41,9 @@ def lrp_pass(
         torch.autograd.grad(logits.gather(1, labels[:, None]).sum(), inputs)
 
     return ratio(
-        lambda: lrp_scores(network, [(images, labels)], granularity, names, rules or LrpRules()),
+        lambda: lrp_importance(
+            network, [(images, labels)], granularity, names, rules or LrpRules()
+        ),
         plain,
     )
 

@@ -18,7 +18,7 @@ from rich.console import Console
 from rich.table import Table
 from torch import Generator, Tensor, nn
 
-from pruning import LrpRules, lrp_scores, normalise_scores
+from pruning import LrpRules, lrp_importance, normalised
 
 PER_CLASS = (1, 2, 5, 10, 20, 50, 100, 200)
 SETS = {"moon": 2, "circle": 2, "mult": 4}
@@ -107,8 +107,8 @@ def hidden(network: nn.Sequential) -> list[str]:
 
 def by_relevance(network: nn.Sequential, points: Tensor, labels: Tensor) -> dict[str, Tensor]:
     rules = LrpRules(head="zplus", reduce="signed")  # their toy's; signs do not arise
-    scores = lrp_scores(network, [(points, labels)], "filter", hidden(network), rules)
-    return normalise_scores(scores, "l1")
+    scores = lrp_importance(network, [(points, labels)], "filter", hidden(network), rules)
+    return normalised(scores, "l1")
 
 
 def by_loss(
@@ -123,12 +123,12 @@ def by_loss(
     gradients = torch.autograd.grad(F.cross_entropy(value, labels), activations)
     pairs = zip(hidden(network), activations, gradients, strict=True)
     scores = {n: ((a * g) if taylor else g).detach().sum(0).abs().double() for n, a, g in pairs}
-    return normalise_scores(scores, "l2")
+    return normalised(scores, "l2")
 
 
 def by_weight(network: nn.Sequential, *_: Tensor) -> dict[str, Tensor]:
     sums = {n: network.get_parameter(n).detach().double().abs().sum(1) for n in hidden(network)}
-    return normalise_scores(sums, "l1")
+    return normalised(sums, "l1")
 
 
 def by_chance(network: nn.Sequential, points: Tensor, _: Tensor) -> dict[str, Tensor]:

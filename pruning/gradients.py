@@ -1,37 +1,41 @@
-"""What does the loss say? The criteria that need labelled images: gradient and Taylor.
+"""What does the loss say? Derivatives by maps and by weights: gradient, Taylor and Fisher.
 
-A filter or an input channel is scored by a gate, a number per sample that all positions of its map
+A filter or an input channel has a gate, a number per sample that all positions of its map
 are multiplied by (1) or raised by (0): the derivative of the loss by it is exact for every sample,
 and costs no gradient of a weight.
 """
 
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
-from typing import Literal
+from typing import Literal, get_args
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from pruning.granularity import GRANULARITIES
-from pruning.masks import batchnorm_of
+from pruning.granularity import granularity_of
+from pruning.structure import Structure, structure_of
+
+Kind = Literal["gradient", "taylor", "fisher"]
 
 TARGETS = ("loss", "logit")
 
 
-def gradient_scores(
+def gradient_importance(
     network: nn.Module,
     batches: Iterable[tuple[Tensor, Tensor]],
-    criterion: Literal["gradient", "taylor"],
+    criterion: Kind,
     granularity: str,
     names: Collection[str],
     target: Literal["loss", "logit"] = "loss",
+    structure: Structure | None = None,
 ) -> dict[str, Tensor]:
-    """Score the groups of convolutions by how much L changes, to first order.
+    """How much L changes, as its derivatives say, when a group goes.
 
     batches: normalised images, float [sample, 3, height, width], and labels, int64 [sample], on
         the network's device. How the samples are split into batches does not matter.
-    names: of the weights to score. L must depend on them in eval mode: auxiliary heads are out.
+    names: of weights of Conv2d and Linear layers. L must depend on them in eval mode: auxiliary
+        heads are out.
     target: what L is. "loss", as published: the cross-entropy with the labels, which says next to
         nothing of images that the network has fitted. "logit": the label's logit, which is not
         saturated there; LRP starts from it, too.
@@ -42,72 +46,95 @@ def gradient_scores(
     "filter", gradient: |sum over positions of dL/dy|, the change of L per unit by which the whole
         map is raised (Sun et al. 2017, a pruning criterion in Yeom et al. 2021); its mean over
         samples.
+    "filter", fisher: half of the square of what Taylor takes the absolute of; its mean over
+        samples (Theis et al. 2018).
     "input_channel": the same with y what the convolution reads, apart from its other readers.
-    "weight": |w x dL/dw| (Molchanov et al. 2019, sec. 3, whose square ranks the same) or
-        |dL/dw|, with L the mean over the samples, because autograd has no gradient of a weight
-        for each sample: what samples say against each other cancels out.
+    "weight" and N:M, but not of fisher: |w x dL/dw| (Molchanov et al. 2019, sec. 3, whose square
+        ranks the same) or |dL/dw|, with L the mean over the samples, because autograd has no
+        gradient of a weight for each sample: what samples say against each other cancels out.
     The sum over positions, so that all layers are on one scale, the change of L. Molchanov et al.
     write the mean, which ranks the same within a layer; over layers they divide by a layer's L2
-    norm (`normalise_scores`), which is the same of sum and mean.
+    norm (`normalised`), which is the same of sum and mean.
 
-    Returns name -> float64 scores on the CPU, at least 0: [filter], [input channel], or in the
+    structure: of the network; read anew where it is not at hand.
+
+    Returns name -> float64 importance on the CPU, at least 0: [filter], [input channel], or in the
     weight's shape. The network computes in eval mode without autocast, and is left as it was.
     Raises ValueError for an unknown criterion, granularity or target, for no sample, for a name
-    that is not of a convolution's weight, that L does not depend on, or that is grouped but scored
-    by input channel; FloatingPointError, naming the layer, when a score is not finite.
+    that is not of such a weight, that L does not depend on, or that is grouped but asked
+    for by input channel; FloatingPointError, naming the layer, when something is not finite.
     """
-    if criterion not in ("gradient", "taylor"):
-        raise ValueError(f"criterion must be one of gradient, taylor, got {criterion!r}")
-    if granularity not in GRANULARITIES:
-        raise ValueError(
-            f"granularity must be one of {', '.join(GRANULARITIES)}, got {granularity!r}"
-        )
+    if criterion not in get_args(Kind):
+        kinds = ", ".join(get_args(Kind))
+        raise ValueError(f"criterion must be one of {kinds}, got {criterion!r}")
     if target not in TARGETS:
         raise ValueError(f"target must be one of {', '.join(TARGETS)}, got {target!r}")
-    taylor = criterion == "taylor"
-    places = _places(network, granularity, names)
+    sums_of = _by_batch(network, criterion, granularity, names, target, structure)
     totals: dict[str, Tensor] = {}
     n_samples = 0
     with _evaluating(network):
         for images, labels in batches:
-            if granularity == "weight":
-                sums = _by_weight(network, images, labels, taylor, names, target)
-            else:
-                sums = _by_gate(network, images, labels, taylor, places, target)
+            sums = sums_of(images, labels)
             n_samples += len(images)
             totals = {n: totals[n] + s for n, s in sums.items()} if totals else sums
     if n_samples == 0:
-        raise ValueError(f"{criterion} scores need at least one sample, got none")
-    scores = {name: (total / n_samples).abs().cpu() for name, total in totals.items()}
-    for name, score in scores.items():
-        if not torch.isfinite(score).all():
+        raise ValueError(f"{criterion} needs at least one sample, got none")
+    importance = {name: (total / n_samples).abs().cpu() for name, total in totals.items()}
+    for name, each in importance.items():
+        if not torch.isfinite(each).all():
             raise FloatingPointError(
-                f"{criterion} scores must be finite to be ranked, those of {name} are not"
+                f"{criterion} must be finite to be ranked, that of {name} is not"
             )
-    return scores
+    return importance
+
+
+def _by_batch(
+    network: nn.Module,
+    criterion: Kind,
+    granularity: str,
+    names: Collection[str],
+    target: str,
+    structure: Structure | None,
+) -> Callable[[Tensor, Tensor], dict[str, Tensor]]:
+    """What gives a batch's sums over its samples."""
+    kind, taylor = granularity_of(granularity).kind, criterion != "gradient"
+    if kind in ("weight", "n_of_m") and criterion != "fisher":
+        _layers(network, names)
+        return lambda images, labels: _by_weight(network, images, labels, taylor, names, target)
+    if kind not in ("filter", "input_channel"):
+        raise ValueError(f"{criterion} cannot tell the importance of a {granularity}")
+    places = _places(network, kind == "input_channel", names, structure or structure_of(network))
+    squared = criterion == "fisher"
+    return lambda images, labels: _by_gate(network, images, labels, taylor, places, target, squared)
+
+
+def _layers(network: nn.Module, names: Collection[str]) -> dict[str, nn.Module]:
+    modules = dict(network.named_modules())
+    found: dict[str, nn.Module] = {}
+    for name in names:
+        module = modules.get(name.removesuffix(".weight"))
+        if not name.endswith(".weight") or not isinstance(module, (nn.Conv2d, nn.Linear)):
+            raise ValueError(
+                f"only weights of Conv2d and Linear layers can be asked for, {name!r} is none"
+            )
+        found[name] = module
+    return found
 
 
 def _places(
-    network: nn.Module, granularity: str, names: Collection[str]
+    network: nn.Module, at_input: bool, names: Collection[str], structure: Structure
 ) -> dict[str, tuple[nn.Module, bool]]:
     """Name -> the module at which its groups are gated, and whether at its input."""
-    follows = batchnorm_of(network)
-    modules = dict(network.named_modules())
     places: dict[str, tuple[nn.Module, bool]] = {}
-    for name in names:
-        layer = name.removesuffix(".weight")
-        convolution = modules.get(layer)
-        if layer == name or not isinstance(convolution, nn.Conv2d):
-            raise ValueError(f"only weights of convolutions can be scored, {name!r} is none")
-        if granularity == "filter":
-            places[name] = (modules[follows.get(layer, layer)], False)
-        elif granularity == "input_channel" and convolution.groups > 1:
+    norms = structure.norm_of
+    for name, layer in _layers(network, names).items():
+        if at_input and isinstance(layer, nn.Conv2d) and layer.groups > 1:
             raise ValueError(
-                f"a convolution scored by input channel must have 1 group, {name} is of "
-                f"{convolution.groups}"
+                f"a convolution asked for by input channel must have 1 group, {name} is of "
+                f"{layer.groups}"
             )
-        else:
-            places[name] = (convolution, True)
+        norm = None if at_input else norms.get(name.removesuffix(".weight"))
+        places[name] = (layer if norm is None else network.get_submodule(norm), at_input)
     return places
 
 
@@ -134,7 +161,7 @@ def _by_weight(
     target: str,
 ) -> dict[str, Tensor]:
     """dL/dw or w x dL/dw, L summed over the samples; float64."""
-    # Stand-ins for the parameters: frozen ones are scored, too, and no .grad is touched.
+    # Stand-ins for the parameters: frozen ones are asked for, too, and no .grad is touched.
     weights = {n: network.get_parameter(n).detach().requires_grad_() for n in names}
     outputs = torch.func.functional_call(network, weights, (images,))
     derivatives = _derivatives(outputs, labels, weights, target)
@@ -150,14 +177,19 @@ def _by_gate(
     taylor: bool,
     places: Mapping[str, tuple[nn.Module, bool]],
     target: str,
+    squared: bool,
 ) -> dict[str, Tensor]:
-    """|dL/dgate|, summed over the samples; float64 [channel]."""
+    """|dL/dgate|, or half of its square, summed over the samples; float64 [channel]."""
     gates: dict[str, Tensor] = {}
+
+    def shape(name: str, values: Tensor) -> list[int]:
+        channel = values.dim() - 1 if isinstance(places[name][0], nn.Linear) else 1
+        return [n if d in (0, channel) else 1 for d, n in enumerate(values.shape)]
 
     def gated(name: str, values: Tensor) -> Tensor:
         # A copy, too: what later writes in place, a ReLU or a residual sum, writes elsewhere.
         if name not in gates:  # a module that runs twice has one gate
-            gates[name] = values.new_full((*values.shape[:2], 1, 1), float(taylor)).requires_grad_()
+            gates[name] = values.new_full(shape(name, values), float(taylor)).requires_grad_()
         return values * gates[name] if taylor else values + gates[name]
 
     with ExitStack() as hooks:
@@ -170,9 +202,10 @@ def _by_gate(
         outputs = network(images)
     gates_of = {name: gates.get(name) for name in places}
     derivatives = _derivatives(outputs, labels, gates_of, target)
+    by_sample = {name: each.flatten(1).double() for name, each in derivatives.items()}
     return {
-        name: derivative.flatten(1).double().abs().sum(0)
-        for name, derivative in derivatives.items()
+        name: (each.square() / 2 if squared else each.abs()).sum(0)
+        for name, each in by_sample.items()
     }
 
 
@@ -190,7 +223,7 @@ def _derivatives(
     missing = [n for n, d in derivatives.items() if d is None]
     if missing:
         raise ValueError(
-            f"the loss in eval mode must depend on every layer that is scored by it, on "
+            f"the loss in eval mode must depend on every layer that it tells of, on "
             f"{', '.join(missing)} it does not: exclude them"
         )
     return {n: d for n, d in derivatives.items() if d is not None}

@@ -1,4 +1,4 @@
-"""One round of pruning: scores, then selection, then the masks of whole groups."""
+"""One round of pruning: importance, then selection, then the masks of whole groups."""
 
 from collections.abc import Collection, Iterable, Mapping
 
@@ -6,7 +6,7 @@ import torch
 from torch import Generator, Tensor, nn
 
 from pruning.following import with_followers
-from pruning.granularity import expand_groups, group_scores, kept_groups
+from pruning.granularity import Granularity, granularity_of
 from pruning.masks import KeepMask, prunable_weights
 from pruning.selection import keep_numbers, keep_top, n_pruned
 from pruning.structure import Structure, structure_of
@@ -15,7 +15,7 @@ from pruning.structure import Structure, structure_of
 def choose_keep(
     network: nn.Module,
     rate: float,
-    scores: Mapping[str, Tensor],
+    importance: Mapping[str, Tensor],
     *,
     granularity: str,
     scope: str,
@@ -27,11 +27,11 @@ def choose_keep(
 ) -> KeepMask:
     """The mask of `network` with the fraction `rate` of its groups pruned; changes nothing.
 
-    rate: cumulative, in [0, 1), of the groups of the granularity; floor a pool.
-    scores: of every group of every prunable weight, as `score_groups` gives them.
+    rate: cumulative, in [0, 1), of the groups of the granularity; floor per pool.
+    importance: of every group of every prunable weight, as `importance_of_groups` gives it.
     within: the mask of the round before; what is pruned there stays pruned.
-    most_important_first: prunes the highest scores instead, a control that must do worse than
-        chance if the scores mean anything.
+    most_important_first: a control that must do worse than chance if the importance means
+        anything.
     batchnorm_follows: whether a filter without a weight left takes its BatchNorm weight and bias
         along (the released runs of von Rad & Seuffert left them).
     structure: of the network; read anew where it is not at hand.
@@ -39,13 +39,19 @@ def choose_keep(
     Returns masks (on the network's device) of every prunable weight, and of the BatchNorms.
     Raises ValueError when `require_rate` does, and as `keep_top` does.
     """
-    weights = prunable_weights(network, exclude)
+    weights, groups = prunable_weights(network, exclude), granularity_of(granularity)
     require_rate(weights, rate, granularity=granularity, scope=scope)
-    kept_before = None if within is None else _kept(within, weights, granularity)
-    chosen = {name: -scores[name] if most_important_first else scores[name] for name in weights}
-    kept = keep_top(chosen, rate, scope=scope, within=kept_before)
+    kept_before = None if within is None else _kept(within, weights, groups)
+    sign = -1 if most_important_first else 1
+    kept = keep_top(
+        {name: sign * importance[name] for name in weights},
+        rate,
+        scope=scope,
+        within=kept_before,
+        pools=None if groups.m is None else groups.pools,
+    )
     structure = structure or structure_of(network)
-    return _masks(network, weights, kept, granularity, structure if batchnorm_follows else None)
+    return _masks(network, weights, kept, groups, structure if batchnorm_follows else None)
 
 
 def choose_by_chance(
@@ -69,18 +75,17 @@ def choose_by_chance(
     Raises ValueError where `within` has fewer groups left.
     """
     weights = {name: network.get_parameter(name) for name in numbers}
+    groups = granularity_of(granularity)
     noise = {
         name: torch.rand(
-            group_scores(weight.detach(), granularity).shape,
-            generator=generator,
-            dtype=torch.float64,
+            groups.means(weight.detach()).shape, generator=generator, dtype=torch.float64
         )
         for name, weight in weights.items()
     }
-    kept_before = None if within is None else _kept(within, weights, granularity)
+    kept_before = None if within is None else _kept(within, weights, groups)
     kept = keep_numbers(noise, numbers, kept_before)
     structure = structure or structure_of(network)
-    return _masks(network, weights, kept, granularity, structure if batchnorm_follows else None)
+    return _masks(network, weights, kept, groups, structure if batchnorm_follows else None)
 
 
 def kept_numbers(
@@ -90,24 +95,24 @@ def kept_numbers(
 
     A filter or an input channel is kept while any of its weights is.
     """
-    kept = _kept(keep, prunable_weights(network, exclude), granularity)
+    kept = _kept(keep, prunable_weights(network, exclude), granularity_of(granularity))
     return {name: (int(groups.sum()), groups.numel()) for name, groups in kept.items()}
 
 
-def _kept(keep: KeepMask, names: Iterable[str], granularity: str) -> dict[str, Tensor]:
-    return {name: kept_groups(keep[name].cpu(), granularity) for name in names}
+def _kept(keep: KeepMask, names: Iterable[str], groups: Granularity) -> dict[str, Tensor]:
+    return {name: groups.kept(keep[name].cpu()) for name in names}
 
 
 def _masks(
     network: nn.Module,
     weights: Mapping[str, Tensor],
     kept: Mapping[str, Tensor],
-    granularity: str,
+    groups: Granularity,
     structure: Structure | None,
 ) -> KeepMask:
     """structure: None where nothing follows a filter that is empty."""
     keep: KeepMask = {
-        name: expand_groups(kept[name], granularity, tuple(weight.shape)).to(weight.device)
+        name: groups.expanded(kept[name], tuple(weight.shape)).to(weight.device)
         for name, weight in weights.items()
     }
     return keep if structure is None else with_followers(network, keep, structure)
@@ -116,16 +121,30 @@ def _masks(
 def require_rate(
     weights: Mapping[str, Tensor], rate: float, *, granularity: str, scope: str
 ) -> None:
-    """Raise ValueError where so much is pruned over all layers that some must lose everything.
+    """Raise ValueError, by their names, for layers that do not have whole pools of groups, and
+    where so much is pruned over all layers that some must lose everything.
 
     weights: as `prunable_weights` gives them. A layer that is ranked alone always keeps a group.
     """
+    groups = granularity_of(granularity)
+    if groups.m is not None:
+        _require_blocks(weights, groups.m, granularity)
     if scope != "global":
         return
-    counts = [group_scores(w.detach(), granularity).numel() for w in weights.values()]
+    counts = [groups.number(weight.shape) for weight in weights.values()]
     n_kept = sum(counts) - n_pruned(rate, sum(counts))
     if n_kept < len(counts):
         raise ValueError(
             f"a rate must leave at least one {granularity.replace('_', ' ')} a layer: {rate:g} of "
             f"{sum(counts)} leaves {n_kept} for {len(counts)} layers"
+        )
+
+
+def _require_blocks(weights: Mapping[str, Tensor], m: int, granularity: str) -> None:
+    broken = {n: weight.shape[1] for n, weight in weights.items() if weight.shape[1] % m}
+    if broken:
+        layers = ", ".join(f"{n.removesuffix('.weight')} ({k})" for n, k in broken.items())
+        raise ValueError(
+            f"granularity {granularity} needs input channels in whole blocks of {m}, which "
+            f"{layers} have not: prune.exclude must name them"
         )

@@ -1,7 +1,7 @@
-"""Which groups stay? Exact counts over one pool (global) or over a pool a layer."""
+"""Which groups stay? Exact counts over one pool (global), a pool per layer, or many in a layer."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import numpy as np
 import torch
@@ -51,14 +51,16 @@ def keep_top(
     *,
     scope: str,
     within: Mapping[str, Tensor] | None = None,
+    pools: Callable[[Tensor], Tensor] | None = None,
 ) -> dict[str, Tensor]:
-    """Keep the highest-scoring groups so that exactly `n_pruned(rate, …)` of each pool is pruned.
+    """Keep the most important groups so that exactly `n_pruned(rate, …)` of each pool is pruned.
 
-    scores: layer -> score of each of its groups, any shape, CPU. Ranked in their own dtype when
+    scores: layer -> importance of each of its groups, any shape, CPU. Ranked in its own dtype where
         that is float32 or float64, else in float64.
     rate: cumulative, in [0, 1): what is pruned in `within` counts and stays pruned.
     scope: "global" ranks all layers in one pool, "layer" each alone.
     within: layer -> bool of the same shape, True = kept so far.
+    pools: as `Granularity.pools`, of pools within a layer; then the scope must be "layer".
 
     Returns layer -> bool, True = kept. Of equal scores the group that comes first is kept.
     Raises ValueError for a rate outside [0, 1), an unknown scope, a NaN score, a layer without
@@ -75,11 +77,38 @@ def keep_top(
             raise ValueError(f"a layer must have groups to prune, {name} has none")
         if torch.isnan(score.max()):  # a NaN is the maximum of whatever holds one
             raise ValueError(f"scores must not be NaN to be ranked, but those of {name} are")
-    pools = [list(scores)] if scope == "global" else [[name] for name in scores]
+    if pools is not None:
+        if scope != "layer":
+            raise ValueError(f"scope must be layer where a layer has pools within, got {scope!r}")
+        before = within or {}
+        return {n: _keep_in_pools(s, rate, pools, before.get(n)) for n, s in scores.items()}
+    together = [list(scores)] if scope == "global" else [[name] for name in scores]
     keep: dict[str, Tensor] = {}
-    for pool in pools:
-        keep |= _keep_layers({name: scores[name] for name in pool}, rate, within)
+    for layers in together:
+        keep |= _keep_layers({name: scores[name] for name in layers}, rate, within)
     return keep
+
+
+def _keep_in_pools(
+    scores: Tensor, rate: float, pools: Callable[[Tensor], Tensor], before: Tensor | None
+) -> Tensor:
+    """Many small pools, all of one size: ranked together, a row each."""
+    places = pools(torch.arange(scores.numel()).reshape(scores.shape))
+    rows = scores.double().reshape(-1)[places]
+    n_kept = rows.shape[1] - n_pruned(rate, rows.shape[1])
+    if before is not None:
+        kept_before = before.reshape(-1)[places]
+        if int(kept_before.sum(1).min()) < n_kept:
+            raise ValueError(
+                f"masks must nest over rounds: a pool has {int(kept_before.sum(1).min())} groups "
+                f"left, fewer than the {n_kept} asked for"
+            )
+        rows = rows.masked_fill(~kept_before, -torch.inf)
+    order = rows.argsort(dim=1, descending=True, stable=True)
+    kept_rows = torch.zeros_like(rows, dtype=torch.bool).scatter_(1, order[:, :n_kept], True)
+    kept = torch.zeros(scores.numel(), dtype=torch.bool)
+    kept[places] = kept_rows
+    return kept.reshape(scores.shape)
 
 
 def keep_numbers(
@@ -87,7 +116,7 @@ def keep_numbers(
     numbers: Mapping[str, int],
     within: Mapping[str, Tensor] | None = None,
 ) -> dict[str, Tensor]:
-    """Keep the `numbers[layer]` highest-scoring groups of each layer, of those kept in `within`.
+    """Keep the `numbers[layer]` most important groups of each layer, of those kept in `within`.
 
     scores, within, and what is returned: as in `keep_top`.
     Raises ValueError for a number that a layer has not got, or not any longer.

@@ -3,8 +3,10 @@
 from collections.abc import Hashable, Sequence
 from dataclasses import replace
 
+from pruning import Criterion
 from trainables.config import TrialConfig
 from trainables.effects import with_room
+from trainables.fields import flat
 
 DRAWS = 3  # of chance within layers, where nothing is trained and one more is cheap
 
@@ -46,7 +48,7 @@ def controls(configs: Sequence[TrialConfig]) -> list[TrialConfig]:
         if prune.criterion == "random":
             continue
         where = (setting(config), prune.method, prune.exclude, prune.batchnorm_follows)
-        scored = (prune.criterion, prune.target, prune.norm, prune.lrp)
+        scored = (prune.by.name, prune.norm, _settings(prune.by))
         by_chance.setdefault((where, prune.rate), config)
         if prune.scope == "global":
             within_layers.setdefault((where, prune.rate, scored), config)
@@ -56,6 +58,12 @@ def controls(configs: Sequence[TrialConfig]) -> list[TrialConfig]:
         *(each for config in within_layers.values() for each in _within_layers(config)),
         *(c.replace({"prune.most_important_first": True}) for c in reversed_.values()),
     ]
+
+
+def _settings(criterion: Criterion) -> Hashable:
+    """What a criterion ranks by, however many images it sees."""
+    apart = ("samples_per_class", "normalise")
+    return tuple((n, v) for n, v in sorted(flat(criterion).items()) if n not in apart)
 
 
 def _cost(config: TrialConfig) -> tuple[float, ...]:
@@ -70,6 +78,6 @@ def _by_chance(config: TrialConfig) -> TrialConfig:
 def _within_layers(config: TrialConfig) -> list[TrialConfig]:
     if config.prune is None:
         return []
-    chance = replace(config.prune, criterion="random", counts_of=config.prune.criterion)  # type: ignore[arg-type]
+    chance = replace(config.prune, criterion="random", counts_of=config.prune.criterion)
     draws = 1 if config.n_epochs else DRAWS
     return [config.replace({"prune": replace(chance, draw=draw)}) for draw in range(draws)]

@@ -20,7 +20,7 @@ from rich.progress import (
 from torch import nn
 
 from mis import load_similarity
-from pruning import DATA_CRITERIA, prunable_weights, require_rate, require_rules
+from pruning import prunable_weights, require_importance, require_rate
 from sweeps.estimate import storage
 from trainables.compute import prepare_process, resolve_compile, resolve_device, resolve_precision
 from trainables.config import TrialConfig, flat_params
@@ -115,9 +115,8 @@ def _what_prunes(config: TrialConfig) -> object:
     prune = config.prune
     if prune is None:
         return None
-    images = (prune.samples_per_class, config.seed) if prune.criterion in DATA_CRITERIA else ()
     where = (prune.exclude, prune.rate, prune.granularity, prune.scope)
-    return (*where, prune.criterion, *images)
+    return (*where, prune.by, config.seed if prune.by.looks_at_images else None)
 
 
 def refuser(base: TrialConfig, results: Path) -> Callable[[TrialConfig], None]:
@@ -186,10 +185,9 @@ def _check_pruning(config: TrialConfig, network: nn.Module, data: Data) -> None:
         return
     weights = prunable_weights(network, prune.exclude)
     require_rate(weights, prune.rate, granularity=prune.granularity, scope=prune.scope)
-    if prune.criterion in DATA_CRITERIA:
+    if prune.by.looks_at_images:
         samples(data.train, prune.samples_per_class, config.seed)
-    if prune.criterion == "lrp":
-        require_rules(network)
+    require_importance(network, prune.by, prune.granularity, prune.exclude)
 
 
 def prepare(configs: Sequence[TrialConfig], results: Path, outbox: Log, console: Console) -> None:

@@ -3,7 +3,7 @@
 import torch
 from torch import nn
 
-from pruning import choose_keep, score_groups
+from pruning import choose_keep, importance_of_groups
 
 
 class TinyConv(nn.Module):
@@ -68,5 +68,7 @@ def choose(network, rate, *, granularity, scope, criterion, generator=None, **mo
     """Scores and selection in one call: what a round of pruning does."""
     exclude = more.get("exclude", ())
     generator = generator or torch.Generator().manual_seed(0)
-    scores = score_groups(network, criterion, granularity, generator=generator, exclude=exclude)
+    scores = importance_of_groups(
+        network, criterion, granularity, generator=generator, exclude=exclude
+    )
     return choose_keep(network, rate, scores, granularity=granularity, scope=scope, **more)

@@ -21,8 +21,8 @@ def choose_masks(trial: "Trial", prune: PruneConfig, round_: int) -> None:
         draw = generator(config.seed, "by chance within layers", round_, prune.draw)
         return trial.pruned.choose_by_chance(numbers, draw)
     rates = cumulative_rates(prune.schedule, prune.rate, prune.rounds)
-    scores = importance(trial.network, config, trial.data, cache, round_)
-    trial.pruned.choose(scores, rates[round_])
+    found = importance(trial.network, config, trial.data, cache, round_, trial.pruned.structure)
+    trial.pruned.choose(found, rates[round_])
     if prune.scope == "global" and config.n_epochs and round_ > 0:  # costs training to know
         keep_numbers_of(cache, key, round_, trial.pruned.numbers())
 

@@ -8,13 +8,10 @@ from trainables.effects import require_effects
 from trainables.fields import Checked, digest_of, flat, identity, replaced
 from trainables.network_names import HEADS
 from trainables.stages import (
-    DATA_CRITERIA,
-    FIRST_ORDER,
     METHODS,
     ComputeConfig,
     DataConfig,
     DissectionConfig,
-    LrpConfig,
     NetworkConfig,
     PruneConfig,
     ScoreConfig,
@@ -23,14 +20,11 @@ from trainables.stages import (
 )
 
 __all__ = [
-    "DATA_CRITERIA",
-    "FIRST_ORDER",
     "KEY_VERSION",
     "METHODS",
     "ComputeConfig",
     "DataConfig",
     "DissectionConfig",
-    "LrpConfig",
     "NetworkConfig",
     "PruneConfig",
     "ScoreConfig",
@@ -85,7 +79,7 @@ class TrialConfig(Checked):
 
     def _check_heads(self) -> None:
         prune = self.prune
-        if prune is None or not self.network.aux_heads or prune.ranks_by not in DATA_CRITERIA:
+        if prune is None or not self.network.aux_heads or not prune.by.looks_at_images:
             return
         left = [
             head
@@ -187,7 +181,7 @@ class TrialConfig(Checked):
                 name += f", as many per layer as {self.prune.counts_of}"
             if self.prune.target != "loss":
                 name += f" of the {self.prune.target}"
-            if self.prune.ranks_by in DATA_CRITERIA:
+            if self.prune.by.looks_at_images:
                 name += f" {self.prune.samples_per_class} a class"
             if self.prune.draw:
                 name += f", draw {self.prune.draw}"

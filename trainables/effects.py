@@ -5,14 +5,12 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from pruning import CRITERIA
 from trainables.fields import flat
 from trainables.network_names import HEADS, has_no_norm, is_own
 from trainables.stages import (
-    DATA_CRITERIA,
-    FIRST_ORDER,
     DataConfig,
     DissectionConfig,
-    LrpConfig,
     NetworkConfig,
     PruneConfig,
     TrainConfig,
@@ -69,6 +67,29 @@ def _scores_by(values: Values) -> Any:
     return values["prune.counts_of"] or values["prune.criterion"]
 
 
+def _settings_of_criteria() -> dict[str, tuple[str, ...]]:
+    found: dict[str, list[str]] = {}
+    for name, criterion in CRITERIA.items():
+        for setting in flat(criterion(), "prune."):
+            found.setdefault(setting, []).append(name)
+    return {setting: tuple(names) for setting, names in found.items()}
+
+
+SETTINGS_OF_CRITERIA = _settings_of_criteria()
+"""Dotted field -> the criteria that have it: read from the fields of their classes."""
+
+
+def _of_criteria() -> list[Effect]:
+    def effect(setting: str, names: tuple[str, ...]) -> Effect:
+        neutral = (None, "none") if setting == "prune.normalise" else (_PRUNED[setting],)
+        why = f"only {', '.join(names)} {'has' if len(names) == 1 else 'have'} it"
+        return Effect(setting, lambda v: _scores_by(v) in names, neutral, f"of the criteria {why}")
+
+    return [effect(setting, names) for setting, names in SETTINGS_OF_CRITERIA.items()]
+
+
+_PRUNED = flat(PruneConfig(), "prune.")
+
 EFFECTS: tuple[Effect, ...] = (
     *_of_recipe("network.recipe"),
     *_of_recipe("finetune"),
@@ -108,27 +129,7 @@ EFFECTS: tuple[Effect, ...] = (
         )
         for name in ("digest", "broken_images")
     ),
-    _effect(
-        "prune.samples_per_class",
-        PruneConfig,
-        lambda v: _scores_by(v) in DATA_CRITERIA,
-        f"only {', '.join(DATA_CRITERIA)} look at images",
-    ),
-    _effect(
-        "prune.target",
-        PruneConfig,
-        lambda v: _scores_by(v) in FIRST_ORDER,
-        f"only {' and '.join(FIRST_ORDER)} are of a target",
-    ),
-    *(
-        _effect(
-            f"prune.lrp.{item.name}",
-            LrpConfig,
-            lambda v: _scores_by(v) == "lrp",
-            "only criterion='lrp' has these rules",
-        )
-        for item in dataclasses.fields(LrpConfig)
-    ),
+    *_of_criteria(),
     _effect(
         "prune.counts_of",
         PruneConfig,

@@ -1,4 +1,4 @@
-"""The scores that a trial prunes by: from the weights, or from images, then cached and shared."""
+"""The importance that a trial prunes by: of the weights, or by images, then cached and shared."""
 
 from collections.abc import Iterator
 from dataclasses import asdict
@@ -7,37 +7,43 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from pruning import DATA_CRITERIA, LrpRules, normalise_scores, score_groups
+from pruning import Structure, importance_of_groups, normalised
 from trainables.config import KEY_VERSION, PruneConfig, TrialConfig
 from trainables.datasets.images import Data, ImageSet, normalise
 from trainables.dense import dense_key
-from trainables.fields import digest_of, flat
+from trainables.fields import digest_of
 from trainables.kept import read_state
 from trainables.randomness import generator
 from trainables.workspace import whole_file
 
-_VERSION = 2  # of the scores that are kept: raise it when a criterion scores otherwise
-_BATCH = 32  # fixed, so that scores do not depend on how a trial evaluates
+_VERSION = 3  # of the importance that is kept: raise it when a criterion tells another
+_BATCH = 32  # fixed, so that importance does not depend on how a trial evaluates
 
 
 def importance(
-    network: nn.Module, config: TrialConfig, data: Data, cache: Path, round_: int
+    network: nn.Module,
+    config: TrialConfig,
+    data: Data,
+    cache: Path,
+    round_: int,
+    structure: Structure | None = None,
 ) -> dict[str, Tensor]:
-    """The score of every group of `network`, at the start of a round; normalised.
+    """The importance of every group of `network`, at the start of a round; normalised.
 
-    Scores of the dense network that take images are computed once: all rates, schedules and
-    scopes of one checkpoint, criterion, granularity and set of samples share them.
+    That of the dense network by images is computed once: all rates, schedules and scopes of one
+    checkpoint, criterion, granularity and set of samples share it.
     """
     prune = _of(config)
-    if prune.criterion not in DATA_CRITERIA or round_ > 0:
-        return normalise_scores(_score(network, config, data, round_), prune.norm)
+    norm = prune.by.norm(prune.scope)
+    if not prune.by.looks_at_images or round_ > 0:
+        return normalised(_importance(network, config, data, round_, structure), norm)
     path = cache / f"scores-{_key(config, data)}.pt"
-    scores = read_state(path, torch.device("cpu"))
-    if scores is None:
-        scores = _score(network, config, data, round_)
+    found = read_state(path, torch.device("cpu"))
+    if found is None:
+        found = _importance(network, config, data, round_, structure)
         with whole_file(path) as partial:
-            torch.save(scores, partial)
-    return normalise_scores(scores, prune.norm)
+            torch.save(found, partial)
+    return normalised(found, norm)
 
 
 def samples(images: ImageSet, per_class: int, seed: int) -> Tensor:
@@ -61,21 +67,26 @@ def samples(images: ImageSet, per_class: int, seed: int) -> Tensor:
     return torch.stack(chosen, dim=1).flatten()
 
 
-def _score(network: nn.Module, config: TrialConfig, data: Data, round_: int) -> dict[str, Tensor]:
+def _importance(
+    network: nn.Module,
+    config: TrialConfig,
+    data: Data,
+    round_: int,
+    structure: Structure | None,
+) -> dict[str, Tensor]:
     prune = _of(config)
     batches = None
-    if prune.criterion in DATA_CRITERIA:
+    if prune.by.looks_at_images:
         ids = samples(data.train, prune.samples_per_class, config.seed)
         batches = _batches(data.train, ids, next(network.parameters()).device)
-    return score_groups(
+    return importance_of_groups(
         network,
-        prune.criterion,
+        prune.by,
         prune.granularity,
         generator=generator(config.seed, "criterion", round_, *_draw(prune)),
         exclude=prune.exclude,
         batches=batches,
-        rules=_rules(prune),
-        target=prune.target,
+        structure=structure,
     )
 
 
@@ -91,18 +102,12 @@ def _key(config: TrialConfig, data: Data) -> str:
     depends_on = {
         "version": (KEY_VERSION, _VERSION),
         "network": dense_key(config, data),
-        "criterion": prune.criterion,
-        "rules": asdict(_rules(prune)),
+        "criterion": prune.by.name,
+        "settings": asdict(prune.by) | {"normalise": None},  # which is done to what is kept
         "granularity": prune.granularity,
-        "samples": prune.samples_per_class,
-        "target": prune.target,
         "exclude": prune.exclude,
     }
     return digest_of(depends_on)[:16]
-
-
-def _rules(prune: PruneConfig) -> LrpRules:
-    return LrpRules(**flat(prune.lrp)).of(prune.granularity)
 
 
 def _draw(prune: PruneConfig) -> tuple[int, ...]:
@@ -111,5 +116,5 @@ def _draw(prune: PruneConfig) -> tuple[int, ...]:
 
 def _of(config: TrialConfig) -> PruneConfig:
     if config.prune is None:
-        raise ValueError("a dense network has no scores to be pruned by: prune is None")
+        raise ValueError("a dense network has no importance to be pruned by: prune is None")
     return config.prune

@@ -16,6 +16,7 @@ from pruning import (
     compact,
     compact_keep,
     copy_back,
+    granularity_of,
     kept_entries,
     kept_numbers,
     structure_of,
@@ -40,13 +41,13 @@ class PrunedNetwork:
         """Read once, and not at all for a network that stays dense."""
         return structure_of(self.network)
 
-    def choose(self, scores: Mapping[str, Tensor], rate: float) -> None:
-        """Choose the masks of the next round by the scores of all groups; nothing is applied."""
+    def choose(self, importance: Mapping[str, Tensor], rate: float) -> None:
+        """Choose the masks of the next round by the importance of all groups; applies nothing."""
         prune = self._prunes()
         self.keep = choose_keep(
             self.network,
             rate,
-            scores,
+            importance,
             granularity=prune.granularity,
             scope=prune.scope,
             exclude=prune.exclude,
@@ -104,7 +105,7 @@ class PrunedNetwork:
         self.held.apply()
         self.kept = None
         # Single weights hardly ever empty a filter: there is nothing to gain.
-        if self.config.held and self.config.granularity != "weight":
+        if self.config.held and not granularity_of(self.config.granularity).is_single:
             self.kept = kept_entries(self.network, self.keep, self.structure)
 
     def without_removed(self) -> nn.Module:

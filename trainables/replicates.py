@@ -9,14 +9,13 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from trainables.config import (
-    DATA_CRITERIA,
-    FIRST_ORDER,
     DissectionConfig,
     PruneConfig,
     TrainConfig,
     TrialConfig,
     flat_params,
 )
+from trainables.effects import SETTINGS_OF_CRITERIA
 
 Params = Mapping[str, str]
 """A trial's fields under their dotted names, as text: see `flat_params`."""
@@ -58,11 +57,7 @@ def value_of(params: Params, name: str) -> str:
     if name == "prune.counts_of":
         return "" if counts_of == "None" else counts_of
     criterion = criterion if counts_of == "None" else counts_of  # whose choices they are
-    if name == "prune.samples_per_class" and criterion not in DATA_CRITERIA:
-        return ""
-    if name.startswith("prune.lrp.") and criterion != "lrp":
-        return ""
-    if name == "prune.target" and criterion not in FIRST_ORDER:
+    if criterion not in SETTINGS_OF_CRITERIA.get(name, (criterion,)):
         return ""
     if name == "prune.normalise" and params.get(name) == "None":
         return ""

@@ -1,9 +1,16 @@
 """The stages of a trial, each a frozen dataclass that is checked when it is built."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Literal
 
-from pruning import cumulative_rates
+from pruning import (
+    CRITERIA,
+    GRANULARITIES,
+    Criterion,
+    LrpRules,
+    cumulative_rates,
+    granularity_of,
+)
 from trainables.fields import PLACE, UNSAID, Checked, said_as
 from trainables.network_names import is_own, require_name
 
@@ -109,15 +116,6 @@ class NetworkConfig(Checked):
             self._require(self.weights != "imagenet", "weights", rule)
 
 
-Scoring = Literal["l1", "l2", "gradient", "taylor", "lrp"]
-"""Criteria that mean something: all but "random"."""
-
-DATA_CRITERIA = ("gradient", "taylor", "lrp")
-"""Criteria that look at images."""
-
-FIRST_ORDER = ("gradient", "taylor")
-"""Those of them that are the first-order change of something: `PruneConfig.target`."""
-
 METHODS: dict[str, dict[str, str]] = {
     "unstructured": {"granularity": "weight", "scope": "global"},
     "unstructured_layerwise": {"granularity": "weight", "scope": "layer"},
@@ -125,44 +123,33 @@ METHODS: dict[str, dict[str, str]] = {
     "structured_global": {"granularity": "filter", "scope": "global"},
     "connection": {"granularity": "input_channel", "scope": "layer"},
     "connection_global": {"granularity": "input_channel", "scope": "global"},
+    "nm_2_4": {"granularity": "2:4", "scope": "layer"},
 }
 """A method is a choice of granularity and scope, and these are their names."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class LrpConfig(Checked):
-    """The choices of LRP that change a ranking; see `pruning.LrpRules`."""
-
-    rule: Literal["auto", "zplus", "alpha2beta1"] = "auto"  # the last for weights, else zplus
-    head: Literal["epsilon", "zplus"] = "epsilon"
-    bias: Literal["ignore", "keep"] = "ignore"
-    target: Literal["label", "argmax"] = "label"
-    reduce: Literal["abs_sample", "abs_element", "signed"] = "abs_sample"
-    stabilizer: float = 1e-6
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        self._require_positive("stabilizer")
-
-
-@dataclass(frozen=True, kw_only=True)
 class PruneConfig(Checked):
-    """What is pruned, by which measure, and in how many rounds."""
+    """What is pruned, by which criterion, and in how many rounds.
 
-    granularity: Literal["weight", "filter", "input_channel"] = "weight"
+    The settings of criteria stand here under their names in `pruning/criteria/`, each once, so that
+    one axis sets them for all criteria that have them; on others they are refused (`effects.py`).
+    """
+
+    granularity: str = "weight"  # of `pruning.GRANULARITIES`
     scope: Literal["global", "layer"] = "global"
-    criterion: Literal[Scoring, "random"] = "l1"
-    samples_per_class: int = 10  # training images a class that the last three look at
+    criterion: str = "l1"  # of `pruning.CRITERIA`
+    samples_per_class: int = 10  # training images per class that a criterion looks at
     target: Literal["loss", "logit"] = "loss"  # whose change gradient and Taylor tell
-    # Scores of a layer are divided by their norm; None: by the usual one, see `norm`.
+    # The importance of a layer is divided by its norm; None: by the usual one, see `norm`.
     normalise: Literal["none", "l1", "l2"] | None = field(
         default=None, metadata=said_as("_norm_said")
     )
-    lrp: LrpConfig = LrpConfig()
+    lrp: LrpRules = LrpRules()
     most_important_first: bool = False  # a control: must be worse than random
     # A control of a global ranking: of each layer as much is kept as by this criterion, and chance
     # says what ("random" alone).
-    counts_of: Scoring | None = None
+    counts_of: str | None = None
     draw: int = 0  # of chance: others are drawn
     rate: float = 0.5  # fraction of the method's groups to prune in the end, in (0, 1)
     schedule: Literal["one_shot", "iterative", "linear", "cubic"] = "one_shot"
@@ -173,32 +160,57 @@ class PruneConfig(Checked):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        self._require_names()
         cumulative_rates(self.schedule, self.rate, self.rounds)
+        self._check_granularity()
         self._require_positive("samples_per_class")
         self._require(self.draw >= 0, "draw", "be at least 0")
         rule = "be None with most_important_first: chance has no order to turn round"
         self._require(self.counts_of is None or not self.most_important_first, "counts_of", rule)
 
+    def _require_names(self) -> None:
+        known = f"be one of {', '.join(CRITERIA)}"
+        self._require(self.criterion in CRITERIA, "criterion", known)
+        meant = [name for name, criterion in CRITERIA.items() if not criterion.draws]
+        rule = f"be None or one of {', '.join(meant)}"
+        self._require(self.counts_of is None or self.counts_of in meant, "counts_of", rule)
+        known = f"be one of {', '.join(GRANULARITIES)}"
+        self._require(self.granularity in GRANULARITIES, "granularity", known)
+
+    def _check_granularity(self) -> None:
+        granularity = granularity_of(self.granularity)
+        for name in {self.criterion, self.ranks_by}:
+            CRITERIA[name].require_granularity(granularity)
+        if granularity.rate is not None:
+            rule = f"be 'layer' with granularity={self.granularity!r}, in blocks of which it ranks"
+            self._require(self.scope == "layer", "scope", rule)
+            rule = f"be {granularity.rate:g} with granularity={self.granularity!r}, 1 - N/M"
+            self._require(abs(self.rate - granularity.rate) < 1e-9, "rate", rule)
+
     @property
     def ranks_by(self) -> str:
-        """The criterion whose scores are computed: the own one, or the one it takes counts of."""
+        """The criterion that is computed: the own one, or the one it takes counts of."""
         return self.counts_of or self.criterion
 
     @property
-    def norm(self) -> Literal["none", "l1", "l2"]:
-        """Name of the norm that the scores of a layer are divided by.
+    def by(self) -> Criterion:
+        """The same as an object, with its settings."""
+        kind = CRITERIA[self.ranks_by]
+        return kind(**{item.name: getattr(self, item.name) for item in fields(kind)})
 
-        Where `normalise` says nothing: L2 for gradient and Taylor in a global ranking (Molchanov
-        et al. 2017, sec. 2.2; Yeom et al. 2021), none elsewhere.
+    @property
+    def norm(self) -> Literal["none", "l1", "l2"]:
+        """Name of the norm that the importance of a layer is divided by.
+
+        Where `normalise` says nothing: the usual one of the criterion in a global ranking, none
+        elsewhere.
         """
-        if self.normalise is not None:
-            return self.normalise
-        return "l2" if self.scope == "global" and self.ranks_by in FIRST_ORDER else "none"
+        return self.by.norm(self.scope)
 
     @property
     def _norm_said(self) -> str | None:
         """`norm` in a trial's key; None, nothing, where there is no norm to speak of."""
-        maps = self.ranks_by in FIRST_ORDER and self.granularity != "weight"
+        maps = self.ranks_by in ("gradient", "taylor") and self.granularity != "weight"
         # Said there, since such a trial without a norm once ranked by means over positions.
         return None if self.norm == "none" and not (maps and self.scope == "global") else self.norm
 

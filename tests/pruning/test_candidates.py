@@ -1,4 +1,4 @@
-"""The benchmark of criteria: candidates by hand, and a comparison that is told by trainings."""
+"""The benchmark of criteria: a comparison that is told by trainings."""
 
 import pytest
 import torch
@@ -6,7 +6,6 @@ from PIL import Image
 from scipy import stats
 from torch import nn
 
-from benchmarks.candidates import batchnorm_scale, outgoing_l1
 from benchmarks.criteria import CHANCE, CRITERIA, compared, measure, of_given
 
 LOAD = """
@@ -25,41 +24,6 @@ def prepare(picture):
     pixels = torch.tensor(bytearray(picture.tobytes()), dtype=torch.uint8)
     return pixels.view(picture.height, picture.width, 3).permute(2, 0, 1) / 255
 """
-
-
-class Branches(nn.Module):
-    """Filters of `first` are read by two layers, those of both by one behind a concatenation."""
-
-    def __init__(self, between):
-        super().__init__()
-        self.stem, self.first = nn.Conv2d(3, 4, 1), nn.Conv2d(4, 4, 1)
-        self.left, self.right = nn.Conv2d(4, 3, 3), nn.Conv2d(4, 2, 3)
-        self.between, self.last = between, nn.Linear(5 * 4, 7)
-
-    def forward(self, x):
-        x = self.first(self.stem(x).relu()).relu()
-        return self.last(self.between(torch.cat([self.left(x), self.right(x)], 1)).flatten(1))
-
-
-@pytest.mark.parametrize("between", [nn.Identity(), nn.LocalResponseNorm(3)])
-def test_outgoing_weights_are_those_of_every_reader(between):
-    network = Branches(between)
-    found = outgoing_l1(network)
-    by_left, by_right = (m.weight.abs().sum((0, 2, 3)) for m in (network.left, network.right))
-    of_last = network.last.weight.abs().sum(0).view(5, 4).sum(1)
-    torch.testing.assert_close(found["first.weight"].float(), by_left + by_right)
-    torch.testing.assert_close(found["left.weight"].float(), of_last[:3])
-    torch.testing.assert_close(found["right.weight"].float(), of_last[3:])
-
-
-def test_outgoing_weights_are_refused_where_readers_are_not_known():
-    with pytest.raises(ValueError, match="who reads a filter must be known"):
-        outgoing_l1(Branches(nn.GroupNorm(5, 5)))
-
-
-def test_the_scale_is_refused_where_there_is_no_batchnorm():
-    with pytest.raises(ValueError, match="must have a BatchNorm"):
-        batchnorm_scale(Branches(nn.Identity()))
 
 
 def test_criteria_are_compared_training_by_training():

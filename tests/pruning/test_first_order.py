@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from networks_for_tests import TinyConv, draw_batchnorms
 from torch import nn
 
-from pruning import gradient_scores, prunable_weights
+from pruning import gradient_importance, prunable_weights
 
 STEP = 1e-5
 
@@ -83,7 +83,7 @@ def scores_of(setting, criterion, granularity, target):
     network, images, labels = setting
     batches = zip(images.split([2, 3]), labels.split([2, 3]), strict=True)
     names = list(prunable_weights(network))
-    return gradient_scores(network, batches, criterion, granularity, names, target)
+    return gradient_importance(network, batches, criterion, granularity, names, target)
 
 
 @pytest.mark.parametrize("target", ["loss", "logit"])

@@ -7,7 +7,7 @@ from networks_for_tests import tiny_inception, with_small_head
 from torch import nn
 from torchvision.models import googlenet, resnet50, vgg16
 
-from pruning import GRANULARITIES, gradient_scores, prunable_weights
+from pruning import GRANULARITIES, gradient_importance, granularity_of, prunable_weights
 
 CRITERIA = ("gradient", "taylor")
 
@@ -21,7 +21,9 @@ def samples(n=6, pixels=7, seed=0, n_classes=4):
 def score(network, criterion, granularity, images, labels, sizes=None, names=None):
     sizes = sizes or [len(images)]
     batches = zip(images.split(sizes), labels.split(sizes), strict=True)
-    return gradient_scores(network, batches, criterion, granularity, names or weights_of(network))
+    return gradient_importance(
+        network, batches, criterion, granularity, names or weights_of(network)
+    )
 
 
 def weights_of(network):
@@ -278,8 +280,7 @@ def test_networks_of_torchvision(network, granularity):
     for criterion in CRITERIA:
         scores = score(network, criterion, granularity, images.float(), labels, [1, 1])
         for name, weight in prunable_weights(network).items():
-            shape = {"weight": weight.shape, "filter": weight.shape[:1]}
-            assert scores[name].shape == shape.get(granularity, weight.shape[1:2])
+            assert scores[name].shape == granularity_of(granularity).means(weight.detach()).shape
             assert scores[name].dtype == torch.float64 and scores[name].device.type == "cpu"
             assert (scores[name] >= 0).all() and scores[name].max() > 0
 
@@ -287,20 +288,26 @@ def test_networks_of_torchvision(network, granularity):
 def test_refuses():
     network = tiny_inception(dtype=torch.float64)
     images, labels = samples(2)
-    with pytest.raises(ValueError, match="criterion must be one of gradient, taylor, got 'l1'"):
+    with pytest.raises(
+        ValueError, match="criterion must be one of gradient, taylor, fisher, got 'l1'"
+    ):
         score(network, "l1", "filter", images, labels)
-    with pytest.raises(ValueError, match="one of weight, filter, input_channel, got 'row'"):
+    with pytest.raises(
+        ValueError, match="one of weight, filter, input_channel, 2:4, .*, got 'row'"
+    ):
         score(network, "taylor", "row", images, labels)
     with pytest.raises(ValueError, match="target must be one of loss, logit, got 'argmax'"):
         batches = [(images, labels)]
-        gradient_scores(network, batches, "taylor", "filter", weights_of(network), "argmax")
-    with pytest.raises(ValueError, match="'fc.weight' is none"):
-        score(network, "taylor", "filter", images, labels, names=["fc.weight"])
-    with pytest.raises(ValueError, match="need at least one sample, got none"):
-        gradient_scores(network, [], "taylor", "filter", weights_of(network))
+        gradient_importance(network, batches, "taylor", "filter", weights_of(network), "argmax")
+    with pytest.raises(ValueError, match="'one.bn.weight' is none"):
+        score(network, "taylor", "filter", images, labels, names=["one.bn.weight"])
+    with pytest.raises(ValueError, match="fisher cannot tell the importance of a weight"):
+        score(network, "fisher", "weight", images, labels)
+    with pytest.raises(ValueError, match="needs at least one sample, got none"):
+        gradient_importance(network, [], "taylor", "filter", weights_of(network))
     with torch.no_grad():
         network.three[1].bn.bias[0] = torch.nan
-    with pytest.raises(FloatingPointError, match="those of one.conv.weight are not"):
+    with pytest.raises(FloatingPointError, match="that of one.conv.weight is not"):
         score(network, "gradient", "filter", images, labels)
 
 

@@ -9,7 +9,7 @@ import torch
 from report_frames import log_sweep, synthetic
 from rich.console import Console
 
-from pruning import score_groups
+from pruning import importance_of_groups
 from sweeps.registry import ALIAS, register_study
 from sweeps.report.best import best_trials
 from trainables.config import NetworkConfig, PruneConfig, TrialConfig
@@ -53,7 +53,7 @@ def _leave_network(folder, rate):
     network, arguments = build_network(config, 7), network_arguments(config, 7)
     pruned = PrunedNetwork(network, PruneConfig(granularity="filter", scope="layer"))
     if rate:
-        scores = score_groups(network, "l1", "filter", generator=torch.Generator())
+        scores = importance_of_groups(network, "l1", "filter", generator=torch.Generator())
         pruned.choose(scores, rate)
         pruned.hold()
     folder.mkdir()

@@ -5,13 +5,13 @@ import pytest
 from small_studies import small_base, small_sweep
 
 from mis import PROTOCOLS
-from pruning import CRITERIA, DATA_CRITERIA, GRANULARITIES, SCHEDULES, SCOPES
+from pruning import CRITERIA, GRANULARITIES, SCHEDULES
 from sweeps.controls import DRAWS, setting
 from sweeps.labels import Names, unique_labels
 from sweeps.plan import axes_summary, make_plan, plan_summary
 from sweeps.studies import load_study, study_names
 from sweeps.sweep import Grid, Sweep, axis, methods
-from trainables.config import DissectionConfig
+from trainables.config import METHODS, DissectionConfig
 
 
 def kinds(configs):
@@ -168,6 +168,11 @@ def test_the_longest_trials_start_first():
     assert epochs == sorted(epochs, reverse=True)
 
 
+def criteria_of(granularity):
+    kind = GRANULARITIES[granularity].kind
+    return [name for name, criterion in CRITERIA.items() if kind in criterion.knows]
+
+
 def test_a_plain_grid_takes_every_way_to_prune_and_to_retrain():
     schedules = {"one_shot": {"prune.schedule": "one_shot"}}
     for name in set(SCHEDULES) - set(schedules):
@@ -179,18 +184,20 @@ def test_a_plain_grid_takes_every_way_to_prune_and_to_retrain():
         "rewind_weights": {**rewound, "rewind": "weights"},
         "rewind_learning_rate": {**rewound, "rewind": "learning_rate"},
     }
-    grid = Grid(
-        {
-            "granularity": axis("prune.granularity", GRANULARITIES),
-            "scope": axis("prune.scope", SCOPES),
-            "criterion": axis("prune.criterion", (*CRITERIA, *DATA_CRITERIA)),
-            "schedule": schedules,
-            "retraining": retraining,
-        }
-    )
-    configs = Sweep("x", "", small_base(), (grid,), controls=False).expand()
+    grids = [
+        Grid(
+            {
+                "method": methods(name),
+                "criterion": axis("prune.criterion", criteria_of(method["granularity"])),
+                "schedule": schedules,
+                "retraining": retraining,
+            }
+        )
+        for name, method in METHODS.items()
+    ]
+    configs = Sweep("x", "", small_base(), grids, controls=False).expand()
     pruned = [c for c in configs if c.prune]
-    assert len(pruned) == len({c.key for c in pruned}) == len(grid.points())
+    assert len(pruned) == len({c.key for c in pruned}) == sum(len(grid.points()) for grid in grids)
     assert {c.retraining for c in pruned} == set(retraining)
 
 

@@ -11,8 +11,6 @@ import pytest
 from mis.score.protocols import PROTOCOLS
 from mis.score.similarity import SIMILARITIES
 from pruning import (
-    CRITERIA,
-    DATA_CRITERIA,
     GRANULARITIES,
     NORMS,
     SCHEDULES,
@@ -25,7 +23,6 @@ from trainables.config import (
     ComputeConfig,
     DataConfig,
     DissectionConfig,
-    LrpConfig,
     NetworkConfig,
     PruneConfig,
     ScoreConfig,
@@ -116,6 +113,8 @@ ALONE = {  # what cannot change alone, or has one value only
     "network.weights": {"network.weights": "random", "network.recipe": None},
     "network.checkpoint": None,
     "data.packed": {"data.name": "image_folder", "data.path": "/a", "data.packed": 73},
+    "prune.criterion": {"prune.criterion": "l2"},
+    "prune.granularity": {"prune.granularity": "filter"},
     "prune.samples_per_class": {"prune.criterion": "taylor", "prune.samples_per_class": 3},
     "prune.target": {"prune.criterion": "taylor", "prune.target": "logit"},
     "prune.normalise": {"prune.normalise": "l2"},
@@ -356,11 +355,33 @@ def test_replace_refuses(overrides, message):
             lambda: TrialConfig(network=NetworkConfig(weights="random", code="a")),
             r"network.code must be left alone \(at ''\): only a function of one's own",
         ),
+        (
+            lambda: PruneConfig(granularity="2:4", scope="layer", rate=0.75),
+            "PruneConfig.rate must be 0.5 with granularity='2:4', 1 - N/M, got 0.75",
+        ),
+        (
+            lambda: PruneConfig(granularity="2:4"),
+            "PruneConfig.scope must be 'layer' with granularity='2:4', .*, got 'global'",
+        ),
+        (lambda: PruneConfig(granularity="3:7"), "granularity must be one of .*, got '3:7'"),
+        (
+            lambda: PruneConfig(granularity="filter", criterion="lamp"),
+            "'lamp' tells the importance of a weight: granularity must be that, got 'filter'",
+        ),
+        (
+            lambda: PruneConfig(granularity="weight", criterion="random", counts_of="fisher"),
+            "'fisher' tells the importance of a filter, input_channel: .*, got 'weight'",
+        ),
+        (lambda: PruneConfig(counts_of="random"), "counts_of must be None or one of l1, l2,"),
+        (
+            lambda: TrialConfig(prune=PruneConfig(criterion="random", normalise="l2")),
+            "prune.normalise must be left alone .*: of the criteria only l1, .*; got 'l2'",
+        ),
         (lambda: PruneConfig(criterion="snip"), "criterion must be one of l1, l2, .*, got 'snip'"),
         (
             lambda: TrialConfig(prune=PruneConfig(samples_per_class=5)),
-            r"samples_per_class must be left alone \(at 10\): only gradient, taylor, lrp look at "
-            "images; got 5",
+            r"samples_per_class must be left alone \(at 10\): of the criteria only gradient, "
+            "taylor, lrp, fisher have it; got 5",
         ),
         (
             lambda: TrialConfig(prune=PruneConfig(counts_of="l2")),
@@ -383,13 +404,13 @@ def test_replace_refuses(overrides, message):
         (lambda: PruneConfig(criterion="random", draw=-1), "draw must be at least 0, got -1"),
         (
             lambda: TrialConfig(prune=PruneConfig(criterion="lrp", target="logit")),
-            "prune.target must be left alone .*: only gradient and taylor are .*; got 'logit'",
+            "prune.target must be left alone .*: .* only gradient, taylor have it; got 'logit'",
         ),
         (
-            lambda: TrialConfig(prune=PruneConfig(criterion="taylor", lrp=LrpConfig(head="zplus"))),
-            "prune.lrp.head must be left alone .*: only criterion='lrp' has .*; got 'zplus'",
+            lambda: TrialConfig(prune=PruneConfig(criterion="taylor", lrp=LrpRules(head="zplus"))),
+            "prune.lrp.head must be left alone .*: .* only lrp has it; got 'zplus'",
         ),
-        (lambda: LrpConfig(stabilizer=0), "LrpConfig.stabilizer must be positive, got 0.0"),
+        (lambda: LrpRules(stabilizer=0), "LrpRules.stabilizer must be positive, got 0"),
         (
             lambda: TrialConfig(rewind="weights", network=NetworkConfig(weights="random")),
             "network.recipe must say how it was trained, got None",
@@ -429,22 +450,19 @@ def test_refuses_when_built(build, message):
 
 def test_methods_name_every_granularity_and_scope_once():
     choices = [(method["granularity"], method["scope"]) for method in METHODS.values()]
-    assert sorted(choices) == sorted(itertools.product(GRANULARITIES, SCOPES))
+    of_layers = [name for name, each in GRANULARITIES.items() if each.m is None]
+    in_blocks = [(name, "layer") for name, each in GRANULARITIES.items() if each.m is not None]
+    assert sorted(choices) == sorted([*itertools.product(of_layers, SCOPES), *in_blocks])
     for name, method in METHODS.items():
-        assert PruneConfig(**method).method == name
+        rate = GRANULARITIES[method["granularity"]].rate or 0.3
+        assert PruneConfig(**method, rate=rate).method == name
 
 
 def test_literals_are_what_is_implemented():
     hints = get_type_hints(PruneConfig)
-    criteria = {*CRITERIA, *DATA_CRITERIA}
-    for field, implemented in (
-        ("criterion", criteria),
-        ("schedule", SCHEDULES),
-        ("target", TARGETS),
-    ):
+    for field, implemented in (("schedule", SCHEDULES), ("target", TARGETS)):
         assert set(get_args(hints[field])) == set(implemented)
     assert set(get_args(get_args(hints["normalise"])[0])) == set(NORMS)
-    assert get_type_hints(LrpConfig) == get_type_hints(LrpRules)
     assert set(get_args(get_type_hints(ScoreConfig)["similarity"])) == set(SIMILARITIES)
 
 
@@ -467,6 +485,9 @@ def test_flat_params_hold_the_axes_and_every_field():
     assert dense["retraining"] == "recalibrate"
 
 
+OF_ANY_RATE = [m for m in METHODS.values() if GRANULARITIES[m["granularity"]].rate is None]
+
+
 def test_labels_are_unique_over_a_grid():
     schedules = [{"prune.schedule": "one_shot", "prune.rounds": 1}, {"prune.schedule": "cubic"}]
     treatments = [{}, {"finetune": None}, {"finetune": None, "recalibrate_images": 64}]
@@ -475,7 +496,7 @@ def test_labels_are_unique_over_a_grid():
         | {"prune.rate": rate, "prune.criterion": criterion}
         | schedule
         for method, rate, criterion, schedule in itertools.product(
-            METHODS.values(), (0.25, 0.5), ("l1", "random"), schedules
+            OF_ANY_RATE, (0.25, 0.5), ("l1", "random"), schedules
         )
     ]
     untrained = {"prune": None, "network": NetworkConfig(weights="random")}

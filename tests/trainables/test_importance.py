@@ -5,7 +5,7 @@ import torch
 from small_studies import small_base
 
 import trainables.importance
-from pruning import DATA_CRITERIA
+from pruning import CRITERIA
 from trainables.datasets.loading import load_data
 from trainables.dense import load_dense, train_dense
 from trainables.importance import importance, samples
@@ -34,7 +34,7 @@ def test_samples_are_of_every_class_and_nest(dense):
         samples(data.train, 6, 0)
 
 
-@pytest.mark.parametrize("criterion", DATA_CRITERIA)
+@pytest.mark.parametrize("criterion", [n for n, c in CRITERIA.items() if c.looks_at_images])
 def test_all_rates_share_one_scoring(dense, criterion, monkeypatch):
     network, data, cache = dense
     raw = {"prune.criterion": criterion, "prune.normalise": "none", "finetune": None}
@@ -45,14 +45,14 @@ def test_all_rates_share_one_scoring(dense, criterion, monkeypatch):
     def never(*arguments, **more):
         raise AssertionError("scores of this checkpoint, criterion and samples are there")
 
-    monkeypatch.setattr(trainables.importance, "score_groups", never)
+    monkeypatch.setattr(trainables.importance, "importance_of_groups", never)
     other_rate = config.replace({"prune.rate": 0.9, "prune.scope": "layer"})
     again = importance(network, other_rate, data, cache, 0)
     assert all(torch.equal(again[name], first[name]) for name in first)
     normalised = importance(network, config.replace({"prune.normalise": "l2"}), data, cache, 0)
     norms = torch.stack([score.norm() for score in normalised.values()])
     torch.testing.assert_close(norms[norms > 0], torch.ones_like(norms[norms > 0]))
-    if criterion != "lrp":  # whose norm is the usual one in a global ranking
+    if CRITERIA[criterion].usual_norm == "l2":  # which norm is the usual one in a global ranking
         usual = importance(network, config.replace({"prune.normalise": None}), data, cache, 0)
         assert all(torch.equal(usual[name], normalised[name]) for name in first)
         with pytest.raises(AssertionError):

@@ -9,10 +9,13 @@ keeps its outputs y, but its gradient is that of a denominator d, scaled by y / 
     epsilon       d = a W              all of R goes by d
 
 with a+ = max(a, 0) and so on: inputs may be negative. ReLU, max pooling (the winner takes all),
-average pooling, concatenation and flattening need nothing. Nor does a residual sum: its summands
+average pooling, concatenation and flattening need nothing; other activations pass on what they
+get (`activations.py`), and so does a BatchNorm that is not folded into a layer, but for what its
+shift stands for where biases are kept (the epsilon rule). Nor does a residual sum: its summands
 get R in proportion to their values, signs included: the epsilon rule that Yeom et al. give sums.
 """
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, fields, replace
 from functools import reduce
@@ -21,19 +24,19 @@ from typing import Any, Literal, Self, get_args, get_type_hints
 import torch
 from torch import Tensor
 
-from pruning.folded import Affine, AffineLayer
+from pruning.lrp.folded import Affine, AffineLayer
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class LrpRules:
     """The choices that change a ranking. The defaults are those of the ResNet runs of Yeom et al.
     (2021, released code), but that these take absolutes an element and not a sample.
 
     rule: of convolutions. "zplus" (Montavon et al. 2017; alpha 1, beta 0): no output gives more
-        than it got. It scores every negative weight 0 where inputs are not negative, half of all,
+        than it got. It gives every negative weight 0 where inputs are not negative, half of all,
         and "alpha2beta1" (Bach et al. 2015) does not. An output that nothing spoke against, or
         nothing for, is spread by z+ there, too: sparse networks have many, and giving them 2 R
-        would double relevance layer by layer. "auto": alpha2beta1 where weights are scored, z+
+        would double relevance layer by layer. "auto": alpha2beta1 for single weights, z+
         for filters and input channels.
     head: the rule of Linear layers. "epsilon" has signs; a sum a W near 0 gives large relevances
         of both. "zplus" has none (Yeom et al.'s VGG and toy runs).
@@ -48,7 +51,8 @@ class LrpRules:
     stabilizer: denominators nearer to 0 are moved to this distance from it, and what they stood
         for is spread in part only: an output without a contribution (a bias alone) ends there.
 
-    Raises ValueError for a choice that is not listed and for a stabilizer that is not positive.
+    Raises ValueError for a choice that is not listed and for a stabilizer that is not a positive
+    number.
     """
 
     rule: Literal["auto", "zplus", "alpha2beta1"] = "auto"
@@ -63,9 +67,17 @@ class LrpRules:
         for field in fields(self):
             choices, value = get_args(hints[field.name]), getattr(self, field.name)
             if choices and value not in choices:
-                raise ValueError(f"{field.name} must be one of {', '.join(choices)}, got {value!r}")
-        if not self.stabilizer > 0:
-            raise ValueError(f"stabilizer must be positive, got {self.stabilizer}")
+                raise ValueError(
+                    f"LrpRules.{field.name} must be one of {', '.join(choices)}, got {value!r}"
+                )
+        number = self.stabilizer
+        if isinstance(number, bool) or not isinstance(number, (int, float)):
+            raise ValueError(f"LrpRules.stabilizer must be a float, got {number!r}")
+        if not math.isfinite(number):
+            raise ValueError(f"LrpRules.stabilizer must be finite, got {number}")
+        if number <= 0:
+            raise ValueError(f"LrpRules.stabilizer must be positive, got {number}")
+        object.__setattr__(self, "stabilizer", float(number))  # 1 and 1.0 make one key
 
     def of(self, granularity: str) -> Self:
         """The same with the rule named that "auto" means for a granularity."""
@@ -91,7 +103,8 @@ class RelevanceLayer(AffineLayer):
         record: Callable[[Tensor], None] | None = None,
     ) -> None:
         super().__init__(affine)
-        self.rule = rules.rule if affine.channel_dim == 1 else rules.head
+        of_kind = {"convolution": rules.rule, "linear": rules.head, "norm": "epsilon"}
+        self.rule = of_kind[affine.kind]
         self.stabilizer = rules.stabilizer
         self.asked, self.record = asked, record or (lambda _: None)
         bias = affine.bias if rules.bias == "keep" else None
