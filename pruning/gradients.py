@@ -34,8 +34,8 @@ def gradient_importance(
 
     batches: normalised images, float [sample, 3, height, width], and labels, int64 [sample], on
         the network's device. How the samples are split into batches does not matter.
-    names: of weights of Conv2d and Linear layers. L must depend on them in eval mode: auxiliary
-        heads are out.
+    names: of weights of Conv2d and Linear layers; of biases, too, by "weight". L must depend
+        on them in eval mode: auxiliary heads are out.
     target: what L is. "loss", as published: the cross-entropy with the labels, which says next to
         nothing of images that the network has fitted. "logit": the label's logit, which is not
         saturated there; LRP starts from it, too.
@@ -99,7 +99,7 @@ def _by_batch(
     """What gives a batch's sums over its samples."""
     kind, taylor = granularity_of(granularity).kind, criterion != "gradient"
     if kind in ("weight", "n_of_m") and criterion != "fisher":
-        _layers(network, names)
+        _layers(network, names, ("weight", "bias"))
         return lambda images, labels: _by_weight(network, images, labels, taylor, names, target)
     if kind not in ("filter", "input_channel"):
         raise ValueError(f"{criterion} cannot tell the importance of a {granularity}")
@@ -108,14 +108,18 @@ def _by_batch(
     return lambda images, labels: _by_gate(network, images, labels, taylor, places, target, squared)
 
 
-def _layers(network: nn.Module, names: Collection[str]) -> dict[str, nn.Module]:
+def _layers(
+    network: nn.Module, names: Collection[str], parts: Collection[str] = ("weight",)
+) -> dict[str, nn.Module]:
     modules = dict(network.named_modules())
     found: dict[str, nn.Module] = {}
     for name in names:
-        module = modules.get(name.removesuffix(".weight"))
-        if not name.endswith(".weight") or not isinstance(module, (nn.Conv2d, nn.Linear)):
+        layer, _, part = name.rpartition(".")
+        module = modules.get(layer)
+        if part not in parts or not isinstance(module, (nn.Conv2d, nn.Linear)):
             raise ValueError(
-                f"only weights of Conv2d and Linear layers can be asked for, {name!r} is none"
+                "only weights of Conv2d and Linear layers can be asked for (biases where single"
+                f" weights are), {name!r} is none"
             )
         found[name] = module
     return found

@@ -24,7 +24,8 @@ NORMS: Mapping[str, int | None] = {"none": None, "l1": 1, "l2": 2}
 class Subject:
     """Whose importance is asked for.
 
-    names: of the weights (parameters of Conv2d and Linear layers) whose groups are asked for.
+    names: of the parameters of Conv2d and Linear layers whose groups are asked for: their weights,
+        and their biases where single weights are.
     batches: for criteria that look at images. generator: on the CPU, for those that draw.
     """
 
@@ -47,8 +48,8 @@ class Subject:
         return {name: weight.cpu() for name, weight in found.items()}
 
     def layers(self) -> dict[str, str]:
-        """Name of a weight -> name of its layer."""
-        return {name: name.removesuffix(".weight") for name in self.names}
+        """Name of a parameter -> name of its layer."""
+        return {name: name.rpartition(".")[0] for name in self.names}
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -31,3 +31,9 @@ class Lrp(OfImages):
 
     def require(self, subject: Subject) -> None:
         require_rules(subject.network, subject.structure)
+        biases = [name for name in subject.names if name.endswith(".bias")]
+        if biases:
+            raise ValueError(
+                f"criterion 'lrp' tells the importance of weights and not of biases: prune.biases "
+                f"must be False, got {biases[0]} among {len(biases)}"
+            )

@@ -14,7 +14,9 @@ from pruning import (
     importance_of_groups,
     prunable_weights,
     require_importance,
+    structure_of,
 )
+from pruning.criteria import Subject
 
 
 def of(network, criterion, granularity="filter", **more):
@@ -211,12 +213,34 @@ def test_criteria_are_found_by_name_and_images_are_asked_for():
         of(tiny_inception(), "fisher")
 
 
+@pytest.mark.parametrize("name", [n for n, c in CRITERIA.items() if "weight" in c.knows])
+def test_biases_are_single_weights(name):
+    network, granularity = around(nn.Identity()).double(), granularity_of("weight")
+    batches = [(torch.randn(3, 3, 2, 2, dtype=torch.float64), torch.tensor([0, 1, 0]))]
+    names = ["1.weight", "1.bias"]
+    given = (network, structure_of(network), granularity, names, batches, torch.Generator())
+    criterion = criterion_class(name)()
+    if name == "lrp":
+        with pytest.raises(ValueError, match="must be False, got 1.bias among 1"):
+            criterion.require(Subject(*given))
+        return
+    found = criterion.importance(Subject(*given))
+    assert found["1.bias"].shape == (4,) and found["1.bias"].max() > 0
+    oracles = {"l1": lambda b: b.abs(), "l2": lambda b: b**2}
+    if name in oracles:
+        torch.testing.assert_close(found["1.bias"], oracles[name](network[1].bias.detach()))
+    if name in ("gradient", "taylor"):
+        (images, labels), *_ = batches
+        network.zero_grad()
+        F.cross_entropy(network(images), labels).backward()
+        bias = network[1].bias
+        slow = bias.grad * bias if name == "taylor" else bias.grad
+        torch.testing.assert_close(found["1.bias"], slow.detach().abs())
+
+
 @pytest.mark.parametrize("name", CRITERIA)
 def test_linear_layers_have_importance_too(name):
     """Of the weights that it may be asked for, whatever is prunable."""
-    from pruning.criteria import Subject
-    from pruning.structure import structure_of
-
     torch.manual_seed(0)
     network = nn.Sequential(
         *(nn.Conv2d(3, 4, 1), nn.Flatten(), nn.Linear(16, 8), nn.ReLU(), nn.Linear(8, 4)),
