@@ -27,8 +27,8 @@ from torch import Tensor, nn
 
 from benchmarks.given import add_options, class_of, given
 from pruning import Held, KeepMask, choose_keep, criterion_class, importance_of_groups
-from sweeps.report.statistics import holm
-from sweeps.report.trainings import MIN_TRAININGS, Estimate, over_trainings
+from sweeps.report.statistics.questions import holm
+from sweeps.report.statistics.trainings import MIN_TRAININGS, Estimate, over_trainings
 from sweeps.studies import load_study
 from trainables.config import TrialConfig
 from trainables.datasets.images import Data, normalise

@@ -11,7 +11,7 @@ from typing import Literal
 import numpy as np
 import pandas as pd
 
-from sweeps.report.population import prepared
+from sweeps.report.statistics.population import prepared
 
 RATES = (0.2, 0.4, 0.6, 0.8)
 GAP, GAP_NOISE = 0.1, 0.004  # MIS of dense minus untrained, and its error in each of the two

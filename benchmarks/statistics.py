@@ -14,13 +14,13 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks.simulated import GAP, GAP_NOISE, Drawn, Truth, draw, layout
-from sweeps.report.margin import FRACTION, Gap, equivalence
-from sweeps.report.matched import fit_matched, with_halves
-from sweeps.report.population import STRATA, Population, choose
-from sweeps.report.relation import correlations
-from sweeps.report.slope import Slope, fit_slope
-from sweeps.report.statistics import ERROR, Verdict, holm, verdict
-from sweeps.report.trainings import MIN_TRAININGS
+from sweeps.report.statistics.correlation import correlations
+from sweeps.report.statistics.margin import FRACTION, Gap, equivalence
+from sweeps.report.statistics.matched import fit_matched, with_halves
+from sweeps.report.statistics.population import STRATA, Population, choose
+from sweeps.report.statistics.questions import ERROR, Verdict, holm, verdict
+from sweeps.report.statistics.slope import Slope, fit_slope
+from sweeps.report.statistics.trainings import MIN_TRAININGS
 
 SWEEPS = 1_000
 MARGIN = FRACTION * GAP

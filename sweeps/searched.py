@@ -9,7 +9,7 @@ from mlflow.entities import Run
 from sweeps.plan import Plan
 from sweeps.prepare import refuser
 from sweeps.proposals import Proposals
-from sweeps.report.search_figures import search_figures
+from sweeps.search_figures import search_figures
 from sweeps.tracking import Tracker
 from trainables.config import TrialConfig
 

@@ -7,7 +7,7 @@ import itertools
 import numpy as np
 import pandas as pd
 
-from sweeps.report.frames import MADE_ON, SweepFrames
+from sweeps.report.read.frames import MADE_ON, SweepFrames
 from sweeps.tracking import Tracker
 from trainables.config import METHODS
 

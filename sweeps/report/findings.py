@@ -7,19 +7,19 @@ from dataclasses import dataclass
 import pandas as pd
 
 from sweeps.primary import Primary
-from sweeps.report.check import Check
-from sweeps.report.frames import SweepFrames
-from sweeps.report.matched import matched_subset
-from sweeps.report.population import STRATA, choose, prepared
-from sweeps.report.sentences import (
+from sweeps.report.checks.all import checks
+from sweeps.report.checks.check import Check
+from sweeps.report.read.frames import SweepFrames
+from sweeps.report.statistics.matched import matched_subset
+from sweeps.report.statistics.population import STRATA, choose, prepared
+from sweeps.report.statistics.questions import Answer, answers, is_primary, questions, rate_column
+from sweeps.report.statistics.sentences import (
     left_out_sentence,
     matched_sentence,
     sentence,
     survivorship_sentence,
 )
-from sweeps.report.statistics import Answer, answers, is_primary, questions, rate_column
-from sweeps.report.survivors import survivorship
-from sweeps.report.validity import checks
+from sweeps.report.statistics.survivors import survivorship
 
 
 @dataclass(frozen=True)

@@ -8,18 +8,18 @@ from rich.console import Console
 from rich.markup import escape
 
 from sweeps.notes import NOTE, note_tags
-from sweeps.report.check import Check
-from sweeps.report.description import description
+from sweeps.report.checks.check import Check
 from sweeps.report.files import PAGE, note_made_of, replaced, report_folder, written
 from sweeps.report.findings import Findings, findings, statistics_table
-from sweeps.report.frames import SweepFrames, latest_sweep, load_frames, open_tracker
-from sweeps.report.page import render, sections
-from sweeps.report.plates import PLATES
-from sweeps.report.published import published_frames, published_trials
-from sweeps.report.style import save_titled, shows_released
-from sweeps.report.svg import inline_svg
-from sweeps.report.table import summary, terminal_table
-from sweeps.report.words import beside_released, trial_sentence
+from sweeps.report.page.description import description
+from sweeps.report.page.render import render, sections
+from sweeps.report.page.svg import inline_svg
+from sweeps.report.page.table import summary, terminal_table
+from sweeps.report.page.words import beside_released, trial_sentence
+from sweeps.report.paper.published import published_frames, published_trials
+from sweeps.report.read.frames import SweepFrames, latest_sweep, load_frames, open_tracker
+from sweeps.report.sections.plates import PLATES
+from sweeps.report.sections.style import save_titled, shows_released
 from sweeps.tracking import Tracker, Unavailable
 from sweeps.uploads import upload
 from sweeps.views import publish_views

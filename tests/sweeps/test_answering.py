@@ -15,7 +15,7 @@ from sweeps import tracking
 from sweeps.addresses import has_secrets, link, take_login, without_secrets
 from sweeps.answering import database_path, no_answer, require_answer, sqlite_address
 from sweeps.plan import make_plan
-from sweeps.report.frames import open_tracker
+from sweeps.report.read.frames import open_tracker
 from sweeps.studies import load_study
 from sweeps.tracking import Tracker, experiments, has_store
 

@@ -4,11 +4,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from sweeps.report.population import choose
-from sweeps.report.published import FAULTS, RATE, published_trials, without_faults
-from sweeps.report.relation import correlations
-from sweeps.report.sentences import sentence
-from sweeps.report.statistics import answers
+from sweeps.report.paper.published import FAULTS, RATE, published_trials, without_faults
+from sweeps.report.statistics.correlation import correlations
+from sweeps.report.statistics.population import choose
+from sweeps.report.statistics.questions import answers
+from sweeps.report.statistics.sentences import sentence
 from trainables.config import METHODS
 
 

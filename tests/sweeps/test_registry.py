@@ -11,7 +11,7 @@ from rich.console import Console
 
 from pruning import importance_of_groups
 from sweeps.registry import ALIAS, register_study
-from sweeps.report.best import best_trials
+from sweeps.report.read.best import best_trials
 from trainables.config import NetworkConfig, PruneConfig, TrialConfig
 from trainables.networks import build_network, network_arguments
 from trainables.pruned import PrunedNetwork

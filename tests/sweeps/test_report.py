@@ -24,20 +24,20 @@ from report_frames import LAYERS, in_rounds, log_sweep, log_trial, synthetic, wi
 from rich.console import Console
 
 from sweeps.report import load, report_published, report_study
-from sweeps.report.cost_figures import pareto_front
 from sweeps.report.findings import findings
-from sweeps.report.frames import _caption
-from sweeps.report.page import render, sections
-from sweeps.report.plates import PLATES
-from sweeps.report.published import published_trials
-from sweeps.report.recipe import recipes
-from sweeps.report.same_units import against_dense, shares, with_dense
-from sweeps.report.series import all_series, mean_points, pruned
-from sweeps.report.style import WIDTH, _apart, _columns, legend, new_figure
-from sweeps.report.svg import inline_svg
-from sweeps.report.table import COLUMNS, summary, terminal_table
-from sweeps.report.unit_figures import _name_blocks
-from sweeps.report.words import purpose_fields, summary_sentences
+from sweeps.report.page.render import render, sections
+from sweeps.report.page.svg import inline_svg
+from sweeps.report.page.table import COLUMNS, summary, terminal_table
+from sweeps.report.page.words import purpose_fields, summary_sentences
+from sweeps.report.paper.published import published_trials
+from sweeps.report.read.frames import _caption
+from sweeps.report.read.recipe import recipes
+from sweeps.report.read.same_units import against_dense, shares, with_dense
+from sweeps.report.sections.cost import pareto_front
+from sweeps.report.sections.plates import PLATES
+from sweeps.report.sections.series import all_series, mean_points, pruned
+from sweeps.report.sections.style import WIDTH, _apart, _columns, legend, new_figure
+from sweeps.report.sections.units import _name_blocks
 from sweeps.report.write import PAGE, write_files
 from sweeps.studies import load_study
 from sweeps.tracking import Tracker

@@ -7,13 +7,13 @@ import pandas as pd
 import pytest
 from report_frames import synthetic
 
-from sweeps.report.checks_of_design import check_controls
-from sweeps.report.criterion_figures import arms, beside_controls
-from sweeps.report.layer_figures import share_kept
-from sweeps.report.plates import PLATES
-from sweeps.report.population import choose
-from sweeps.report.published import published_trials
-from sweeps.report.series import pruned
+from sweeps.report.checks.design import check_controls
+from sweeps.report.paper.published import published_trials
+from sweeps.report.sections.criteria import arms, beside_controls
+from sweeps.report.sections.layers import share_kept
+from sweeps.report.sections.plates import PLATES
+from sweeps.report.sections.series import pruned
+from sweeps.report.statistics.population import choose
 
 RELEASED = published_trials()
 

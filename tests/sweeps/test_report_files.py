@@ -9,7 +9,6 @@ import pytest
 
 from sweeps.notes import NOTE, note_tags
 from sweeps.parents import order_of
-from sweeps.report.absurd import sound
 from sweeps.report.files import (
     PAGE,
     made_of,
@@ -19,7 +18,8 @@ from sweeps.report.files import (
     up_to_date,
     written,
 )
-from sweeps.report.tables import Source, read_tables
+from sweeps.report.read.absurd import sound
+from sweeps.report.read.artifacts import Source, read_tables
 from trainables.results import EPOCHS, UNITS
 
 

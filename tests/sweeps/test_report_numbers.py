@@ -19,10 +19,10 @@ from rich.console import Console
 from scipy import stats
 
 from sweeps.report import load, report_study
-from sweeps.report.plates import PLATES
-from sweeps.report.published import published_trials
-from sweeps.report.style import LABELS, RELEASED
-from sweeps.report.words import summary_sentences
+from sweeps.report.page.words import summary_sentences
+from sweeps.report.paper.published import published_trials
+from sweeps.report.sections.plates import PLATES
+from sweeps.report.sections.style import LABELS, RELEASED
 
 METRICS = {label: name for name, label in LABELS.items()} | {
     "sparsity": "prune/sparsity",

@@ -9,8 +9,8 @@ from optuna.trial import TrialState
 from small_studies import small_base
 
 from sweeps.proposals import Proposals
-from sweeps.report.search_figures import search_figures
 from sweeps.search import Choice, Float, Int, Search, point_of_config
+from sweeps.search_figures import search_figures
 from sweeps.sweep import methods
 from trainables.config import TrainConfig, flat_params
 

@@ -15,16 +15,16 @@ from benchmarks.simulated import Truth, draw, layout, stopped
 from benchmarks.statistics import CASES, CORRELATED, count, coverage, pages
 from sweeps.power import power, power_of_none, power_sentence
 from sweeps.primary import Primary
-from sweeps.report.best import optimism
-from sweeps.report.dissection_figures import within_layers
-from sweeps.report.margin import FRACTION, Gap, equivalence, gaps
-from sweeps.report.matched import fit_matched, matched_subset
-from sweeps.report.population import choose, prepared
-from sweeps.report.relation import correlations
-from sweeps.report.sentences import matched_sentence, sentence, survivorship_sentence
-from sweeps.report.slope import fit_slope
-from sweeps.report.statistics import Question, answers, decide, holm, questions
-from sweeps.report.survivors import survivorship
+from sweeps.report.read.best import optimism
+from sweeps.report.sections.dissection import within_layers
+from sweeps.report.statistics.correlation import correlations
+from sweeps.report.statistics.margin import FRACTION, Gap, equivalence, gaps
+from sweeps.report.statistics.matched import fit_matched, matched_subset
+from sweeps.report.statistics.population import choose, prepared
+from sweeps.report.statistics.questions import Question, answers, decide, holm, questions
+from sweeps.report.statistics.sentences import matched_sentence, sentence, survivorship_sentence
+from sweeps.report.statistics.slope import fit_slope
+from sweeps.report.statistics.survivors import survivorship
 from sweeps.studies import load_study, study_names
 
 CHANGE = Question(

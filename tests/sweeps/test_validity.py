@@ -8,8 +8,8 @@ import pandas as pd
 import pytest
 
 from pruning.selection import n_pruned
-from sweeps.report.published import published_trials
-from sweeps.report.validity import checks
+from sweeps.report.checks.all import checks
+from sweeps.report.paper.published import published_trials
 
 N_PRUNABLE = 100_003
 

@@ -1,0 +1,1 @@
+"""Whether the numbers can be trusted: one function for each doubt."""

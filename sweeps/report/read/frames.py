@@ -1,0 +1,294 @@
+"""A sweep as tidy frames: what every table and figure is made of."""
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pandas as pd
+from mlflow.entities import Run
+
+from sweeps.parents import KIND, PRIMARY, SWEEP_KEY
+from sweeps.report.read.absurd import finite, sound
+from sweeps.report.read.artifacts import Source, read_tables
+from sweeps.report.read.recipe import recipes
+from sweeps.report.read.same_units import against_dense, with_dense
+from sweeps.tracking import OUTCOME, TRIAL_KEY, Tracker, Unavailable, experiments, has_store
+from trainables.results import DISSECTION, EPOCHS, LAYERS, UNITS
+
+AXES = ("method", "rate", "schedule", "criterion", "retraining", "seed")
+_NOTE, _PURPOSE = "mlflow.note.content", "purpose"
+MADE_ON = ("device", "precision", "torch", "code")  # tags: what computed a trial
+_BY_KEY = 200  # so many trials are asked for one by one before all of the study are read
+
+
+class NothingFinished(ValueError):
+    """A sweep of which no trial has finished."""
+
+
+@dataclass(frozen=True)
+class SweepFrames:
+    """trials: a row a finished trial: its axes, `held`, `most_important_first`, `rounds`, `recipe`
+    (text that tells apart trials which otherwise share all axes), label, key, outcome, run_id,
+    seconds, stopped (when and why it was, "" for others); every param under its dotted name, as
+    text; every final metric.
+
+    Beside the metrics that were logged: `mis/dense_same_units`, the mean score in the dense network
+    of the same seed of the units that are alive and counted here; `mis/change`, the mean difference
+    to it. It alone tells change from selection: pruning away the worst units raises a mean, too.
+    units: a row a unit of every trial, with its trial's key and label, `dense_mis` (its score in
+    the dense network) and what the trial wrote: layer, channel, state, mis, counted, ….
+    epochs: a row an epoch of training. dissected: a row a dissected unit. layers: a row a layer and
+    round of pruning. unfinished: a row a trial that failed or was broken off.
+    missing: number of planned trials without a finished run. gaps: what could not be read.
+    """
+
+    study: str
+    trials: pd.DataFrame
+    units: pd.DataFrame
+    missing: int
+    caption: str  # what the numbers were made on: data, sample sizes, seeds, device, versions
+    epochs: pd.DataFrame
+    dissected: pd.DataFrame
+    unfinished: pd.DataFrame
+    purpose: str = ""
+    sweep_key: str = ""
+    gaps: tuple[str, ...] = ()
+    primary: str = ""  # the question that the study named beforehand (sweeps.primary)
+    layers: pd.DataFrame = field(default_factory=pd.DataFrame)
+    address: str = ""  # of MLflow's page of the experiment; "" where no server is known
+
+    def run_address(self, run_id: str) -> str:
+        """Of the run's page, "" where no server is known."""
+        return f"{self.address}/runs/{run_id}" if self.address else ""
+
+
+def load(study: str, results: Path = Path("results"), sweep: str | None = None) -> SweepFrames:
+    """The frames of a study's latest sweep, or of the one of a key, from MLflow alone.
+
+    From the server of MLFLOW_TRACKING_URI, or the database in `results`. Raises ValueError, in
+    one sentence, where there is none, it does not answer, or it holds no such sweep.
+    """
+    tracker = open_tracker(study, results)
+    return load_frames(tracker, latest_sweep(tracker, sweep))
+
+
+def open_tracker(study: str, results: Path) -> Tracker:
+    """The tracker of a study that MLflow has; reading makes no experiment.
+
+    Raises ValueError where there is no such study, or nothing that answers.
+    """
+    if not has_store(results):
+        raise ValueError(f"{results} must hold what a sweep logged, it holds no mlflow.db")
+    try:
+        known = sorted(experiments(results))
+    except Unavailable:
+        return Tracker(study, results)  # says in one sentence what is wrong
+    if study not in known:
+        raise ValueError(
+            f"MLflow must hold the study {study!r}, it holds {', '.join(known) or 'none'}"
+        )
+    return Tracker(study, results)
+
+
+def load_frames(tracker: Tracker, sweep_run: Run) -> SweepFrames:
+    """The frames of one sweep. Raises ValueError when it has no finished trial."""
+    gaps: list[str] = []
+    runs, unfinished, n_planned = _read_runs(tracker, sweep_run, gaps)
+    trials = _trials(runs)
+    sources = [_source(run) for run in runs]
+    units, without = read_tables(tracker, sources, UNITS)
+    units = with_dense(units, trials)
+    if without:  # the only table that every trial has
+        gaps.append(_without_units(without, len(runs)))
+    return SweepFrames(
+        study=tracker.study,
+        trials=trials.assign(**against_dense(trials, units)),
+        units=units,
+        missing=n_planned - len(runs),
+        caption=_caption(runs),
+        epochs=read_tables(tracker, sources, EPOCHS)[0],
+        dissected=read_tables(tracker, sources, DISSECTION)[0],
+        layers=read_tables(tracker, sources, LAYERS)[0],
+        unfinished=unfinished,
+        purpose=sweep_run.data.tags.get(_PURPOSE, sweep_run.data.tags.get(_NOTE, "")),
+        sweep_key=sweep_run.data.tags.get(SWEEP_KEY, ""),
+        gaps=tuple(gaps),
+        primary=sweep_run.data.tags.get(PRIMARY, ""),
+        address=_address(tracker),
+    )
+
+
+def read_trials(tracker: Tracker, sweep_run: Run) -> pd.DataFrame:
+    """`SweepFrames.trials` of one sweep without what needs its tables of units.
+
+    Raises ValueError when it has no finished trial.
+    """
+    return _trials(_read_runs(tracker, sweep_run, [])[0])
+
+
+def _read_runs(
+    tracker: Tracker, sweep_run: Run, gaps: list[str]
+) -> tuple[list[Run], pd.DataFrame, int]:
+    """The finished trials' runs in the plan's order, the unfinished ones, how many are planned."""
+    children = list(_search(tracker, f"tags.`mlflow.parentRunId` = '{sweep_run.info.run_id}'"))
+    planned = _planned(tracker, sweep_run, children, gaps)
+    finished = _finished(tracker, planned, children)
+    runs = sound([finished[key] for key in planned if key in finished], gaps)
+    unfinished = _unfinished(children, set(planned) - set(finished))
+    if not runs:
+        raise NothingFinished(
+            f"the sweep must have a finished trial to report on, {tracker.study} has none"
+            + _first_error(unfinished)
+        )
+    return runs, unfinished, len(planned)
+
+
+def _address(tracker: Tracker) -> str:
+    if not tracker.uri.startswith(("http:", "https:")):
+        return ""
+    return f"{tracker.uri.rstrip('/')}/#/experiments/{tracker.experiment_id}"
+
+
+def _search(tracker: Tracker, condition: str) -> Iterator[Run]:
+    token = None
+    while True:
+        page = tracker.client.search_runs(
+            [tracker.experiment_id], condition, max_results=1_000, page_token=token
+        )
+        yield from page
+        token = page.token
+        if not token:
+            return
+
+
+def _planned(
+    tracker: Tracker, sweep_run: Run, children: Iterable[Run], gaps: list[str]
+) -> list[str]:
+    try:
+        return tracker.planned_keys(sweep_run)
+    except ValueError as error:
+        gaps.append(f"{error}: which trials were planned is not known, those that ran are shown")
+        keys = (run.data.tags.get(TRIAL_KEY, "") for run in children if _is_trial(run))
+        return list(dict.fromkeys(keys))
+
+
+def _is_trial(run: Run) -> bool:
+    return run.data.tags.get(KIND) == "trial"
+
+
+def _finished(tracker: Tracker, planned: Sequence[str], children: Iterable[Run]) -> dict[str, Run]:
+    """Trial key -> its finished run. A trial that an earlier sweep finished is that one's child."""
+    # Reading every run of a study takes 5 ms each: a large store is asked for what is needed.
+    finished = {
+        run.data.tags[TRIAL_KEY]: run
+        for run in children
+        if _is_trial(run) and run.info.status == "FINISHED"
+    }
+    elsewhere = [key for key in planned if key not in finished]
+    if len(elsewhere) > _BY_KEY:
+        return tracker.finished() | finished
+    for key in elsewhere:
+        condition = f"tags.{TRIAL_KEY} = '{key}' and attributes.status = 'FINISHED'"
+        for run in filter(_is_trial, _search(tracker, condition)):
+            finished[key] = run
+    return finished
+
+
+def _unfinished(children: Iterable[Run], missing: set[str]) -> pd.DataFrame:
+    rows = [
+        {
+            "label": run.info.run_name,
+            "key": run.data.tags[TRIAL_KEY],
+            "status": run.info.status,
+            "outcome": run.data.tags.get(OUTCOME, ""),
+            "error": run.data.tags.get("error", ""),
+        }
+        for run in children
+        if _is_trial(run) and run.data.tags.get(TRIAL_KEY) in missing
+    ]
+    return pd.DataFrame(rows, columns=["label", "key", "status", "outcome", "error"])
+
+
+def _first_error(unfinished: pd.DataFrame) -> str:
+    errors = list(filter(None, unfinished["error"]))
+    return f"; the first of {len(errors)} errors: {errors[0]}" if errors else ""
+
+
+def _trials(runs: Sequence[Run]) -> pd.DataFrame:
+    said = recipes([run.data.params for run in runs])
+    return pd.DataFrame([_row(run, recipe) for run, recipe in zip(runs, said, strict=True)])
+
+
+def _row(run: Run, recipe: str) -> dict[str, object]:
+    """All params as text; over them the axes and flags as what they are; then the metrics."""
+    params, tags, info = run.data.params, run.data.tags, run.info
+    row: dict[str, object] = {**params, **{name: params.get(name, "none") for name in AXES}}
+    row |= {
+        "rate": float(params.get("rate", "nan")),
+        "seed": int(params.get("seed", 0)),
+        "most_important_first": params.get("prune.most_important_first") == "True",
+        "held": params.get("prune.held", "True") == "True",
+        "rounds": int(params.get("prune.rounds", 1)),
+        "recipe": recipe,
+        "label": info.run_name,
+        "key": tags[TRIAL_KEY],
+        "outcome": tags.get(OUTCOME, ""),
+        "run_id": info.run_id,
+        **{name: tags.get(name, "") for name in (*MADE_ON, "stopped")},
+        "seconds": ((info.end_time or info.start_time) - info.start_time) / 1000,
+    }
+    return row | finite(run.data.metrics)
+
+
+def _source(run: Run) -> Source:
+    info, key = run.info, run.data.tags[TRIAL_KEY]
+    return Source(info.run_id, info.artifact_uri, key, info.run_name)
+
+
+def _without_units(labels: Sequence[str], n: int) -> str:
+    some = ", ".join(labels[:3]) + (", …" if len(labels) > 3 else "")
+    return (
+        f"{UNITS} could not be read of {len(labels)} of {n} trials ({some}): what is shown of "
+        "units is without them"
+    )
+
+
+def _caption(runs: Sequence[Run]) -> str:
+    """One line; where trials differ, all that occurs."""
+
+    def every(values: Iterable[str | None]) -> str:
+        return " / ".join(sorted({value for value in values if value}))
+
+    def param(name: str) -> str:
+        return every(run.data.params.get(name) for run in runs)
+
+    def tag(name: str) -> str:
+        return every(run.data.tags.get(name) for run in runs)
+
+    def known(*parts: tuple[str, str, str]) -> str:
+        return ", ".join(f"{left}{value}{right}" for left, value, right in parts if value)
+
+    # Of runs that did not note their classes and images; of a folder's all are meant by None.
+    counts = {
+        name: param(f"data.{name}_images").replace("None", "all")
+        for name in ("train", "val", "probe")
+    }
+    counted = known(("", known(*(("", n, f" {name}") for name, n in counts.items())), " images"))
+    network, data = param("network.name"), param("data.name")
+    groups = (
+        known(("", f"{network} on {data}", ""), ("", param("data.pixels"), " px")),
+        tag("images") or counted,
+        known(("MIS by ", param("score.similarity"), ""), ("", param("score.n_tasks"), " tasks")),
+        known(("seed ", param("seed"), "")),
+        known(("", tag("device"), ""), ("", tag("precision"), ""), ("torch ", tag("torch"), "")),
+    )
+    return "; ".join(filter(None, groups))
+
+
+def latest_sweep(tracker: Tracker, key: str | None) -> Run:
+    """The parent run of a sweep by its key, or the newest. Raises ValueError when there is none."""
+    sweeps = [run for run in tracker.sweeps() if key in (None, run.data.tags[SWEEP_KEY])]
+    if not sweeps:
+        which = f"sweep {key}" if key else "sweep"
+        raise ValueError(f"MLflow at {tracker.uri} holds no {which} of the study {tracker.study}")
+    return sweeps[0]

@@ -1,0 +1,45 @@
+"""Values of the trials, also where MLflow has text for them or a sweep has none."""
+
+import numpy as np
+import pandas as pd
+
+from trainables.config import METHODS
+
+HALVES = ("val/top1_a", "val/top1_b")
+"""Accuracy on two halves of the validation images."""
+
+_AS_THEY_ARE = ("none", "recalibrate")  # ways of retraining that train nothing
+
+
+def text(trials: pd.DataFrame, column: str) -> pd.Series:
+    """As str; "" where it is missing, as in a frame without the column."""
+    if column not in trials:
+        return pd.Series("", index=trials.index)
+    return trials[column].astype("object").map(lambda v: "" if v is None or v != v else str(v))
+
+
+def number(trials: pd.DataFrame, column: str) -> pd.Series:
+    """As float; NaN where it is missing or no number."""
+    if column not in trials:
+        return pd.Series(np.nan, index=trials.index)
+    return pd.to_numeric(trials[column], errors="coerce").astype(float)
+
+
+def flag(trials: pd.DataFrame, column: str) -> pd.Series:
+    """As bool; False where it is missing."""
+    return text(trials, column).isin(["True", "1", "1.0"])
+
+
+def within_layers(trials: pd.DataFrame) -> pd.Series:
+    """Whether a trial is pruned by chance with a criterion's own numbers per layer."""
+    return ~text(trials, "prune.counts_of").isin(["", "None"])
+
+
+def is_pruned(trials: pd.DataFrame) -> pd.Series:
+    """Whether a trial's network is pruned: not the dense or the untrained one."""
+    return text(trials, "method").isin(METHODS)
+
+
+def is_retrained(trials: pd.DataFrame) -> pd.Series:
+    """Whether a trial trains its network after pruning, or a dense one again."""
+    return ~text(trials, "retraining").isin(_AS_THEY_ARE)

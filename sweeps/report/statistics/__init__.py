@@ -1,0 +1,1 @@
+"""What can be said of the trials: populations, slopes, answers, and the sentences of them."""

@@ -1,0 +1,173 @@
+"""Which trials a question is asked of, and which are left out and why."""
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+import pandas as pd
+
+from sweeps.report.read.values import (
+    HALVES,
+    flag,
+    is_pruned,
+    is_retrained,
+    number,
+    text,
+    within_layers,
+)
+from trainables.replicates import arms, trainings
+
+STRATA = {"all": "pruned", "retrained": "retrained", "not retrained": "pruned, not retrained"}
+"""Stratum -> how its networks are called."""
+
+CONTROLS = (
+    "not pruned",
+    "pruned the most important first",
+    "pruned by chance",
+    "pruned by another criterion",
+    "pruned by chance with a criterion's numbers per layer",
+)
+"""Why trials are left out of every figure and answer that compares pruned networks."""
+
+# Told apart even where a sweep's params are not known, as of released points.
+_AXES = ("method", "criterion", "schedule", "retraining", "recipe", "most_important_first")
+
+
+@dataclass(frozen=True)
+class Population:
+    """The trials that a question can be asked of.
+
+    points: a row a trial, columns x, y (finite), arm, method, training (the dense network that it
+    starts from, as people call it), outcome, held, key, and a, b (the accuracies on the two halves
+    of the validation images, NaN where they were not measured).
+    left_out: reason -> number of trials, of the stratum's own.
+    """
+
+    stratum: str
+    points: pd.DataFrame
+    left_out: dict[str, int]
+
+    @property
+    def n_arms(self) -> int:
+        return int(self.points["arm"].nunique())
+
+    @property
+    def trainings(self) -> list[str]:
+        """The dense networks that these trials start from, in order."""
+        return sorted(self.points["training"].unique())
+
+    def only(self, rows: pd.Series) -> "Population":
+        """The same without some of its trials. rows: bool, of `points`."""
+        return replace(self, points=self.points[rows].reset_index(drop=True))
+
+
+def prepared(trials: pd.DataFrame) -> pd.DataFrame:
+    """The trials with all that questions need: `mis/change`, `arm` and `training`.
+
+    mis/change: MIS minus that of the same units of the dense network, where it was not logged.
+    """
+    if "mis/change" not in trials and "mis/dense_same_units" in trials:
+        change = number(trials, "mis/mean") - number(trials, "mis/dense_same_units")
+        trials = trials.assign(**{"mis/change": change})
+    if {"arm", "training"} <= set(trials):
+        return trials
+    params = [
+        {str(name): value for name, value in row.items() if isinstance(value, str)}
+        for row in trials.assign(seed=text(trials, "seed")).to_dict("records")
+    ]
+    axes = zip(*(text(trials, name) for name in _AXES), strict=True)
+    arm = [" | ".join([*axis, *own]) for axis, own in zip(axes, arms(params), strict=True)]
+    return trials.assign(arm=arm, training=_names(trainings(params), text(trials, "seed")))
+
+
+def _names(dense: list[tuple[str, ...]], seeds: pd.Series) -> list[str]:
+    """What people call each dense network: its seed, where seeds tell them apart."""
+    pairs = set(zip(dense, seeds, strict=True))
+    if len(pairs) == len(set(dense)) == len({seed for _, seed in pairs}):
+        return [f"seed {seed or 0}" for seed in seeds]
+    number_of = {each: place for place, each in enumerate(dict.fromkeys(dense), 1)}
+    return [f"dense network {number_of[each]}" for each in dense]
+
+
+def compared(trials: pd.DataFrame) -> pd.DataFrame:
+    """The trials that figures and answers are of, with the column `hue`.
+
+    Pruned, and no control: not the most important first, and not by chance, except where the
+    sweep compares criteria (of one method; `hue` is then the criterion). Where methods are
+    compared it is by the criterion that most trials have: others stand beside the controls.
+    """
+    here = trials[~_not_compared(trials).astype(bool)]
+    hue = "criterion" if _by_criterion(trials) else "method"
+    return here.assign(hue=text(here, hue))
+
+
+def leading_criterion(meant: pd.DataFrame) -> str:
+    """The criterion that most of the trials have that are not pruned by chance."""
+    return str(meant["criterion"].mode().iloc[0])
+
+
+def _meant(trials: pd.DataFrame) -> pd.DataFrame:
+    meant = is_pruned(trials) & ~flag(trials, "most_important_first")
+    return trials[meant & (text(trials, "criterion") != "random")]
+
+
+def _by_criterion(trials: pd.DataFrame) -> bool:
+    meant = _meant(trials)
+    return text(meant, "criterion").nunique() > 1 and text(meant, "method").nunique() == 1
+
+
+def _not_compared(trials: pd.DataFrame) -> pd.Series:
+    """Why a trial is not among those compared; "" where it is."""
+    why = pd.Series("", index=trials.index)
+    meant = _meant(trials)
+    if len(meant) and "criterion" in trials and not _by_criterion(trials):
+        criterion = text(trials, "criterion")
+        why[criterion != leading_criterion(meant)] = CONTROLS[3]
+        why[criterion == "random"] = CONTROLS[2]
+        why[flag(trials, "by_design")] = ""
+    why[within_layers(trials)] = CONTROLS[4]
+    why[flag(trials, "most_important_first")] = CONTROLS[1]
+    why[~is_pruned(trials)] = CONTROLS[0]
+    return why
+
+
+def choose(trials: pd.DataFrame, x: str, y: str, stratum: str = "all") -> Population:
+    """The trials of a stratum that are compared and have both values.
+
+    Left out: those that no figure compares (see `compared`), that failed, that are known not to be
+    measured, or whose values are missing or not finite. A trial that was stopped early, or in
+    which a layer collapsed, has its values and stays: without it only survivors would be compared.
+    trials: as in `SweepFrames`; columns that are absent count as missing values.
+    Raises ValueError for an unknown stratum.
+    """
+    if stratum not in STRATA:
+        raise ValueError(f"stratum must be one of {', '.join(STRATA)}, got {stratum!r}")
+    here = prepared(trials)
+    why = _not_compared(here)  # of the whole sweep: a stratum has no leading criterion of its own
+    if stratum != "all":
+        of_stratum = ~is_pruned(here) | (is_retrained(here) == (stratum == "retrained"))
+        here, why = here[of_stratum], why[of_stratum]
+    xs, ys = number(here, x), number(here, y)
+    for reason, holds in {
+        "failed": text(here, "outcome") == "failed",
+        "typed in by hand": flag(here, "placeholder"),
+        "of a run whose other values were typed in": flag(here, "placeholder_run"),
+        "without a finite value": ~(np.isfinite(xs) & np.isfinite(ys)),
+    }.items():
+        why = why.mask((why == "") & holds, reason)
+    counts = why[why != ""].value_counts(sort=False)
+    points = pd.DataFrame(
+        {
+            "x": xs,
+            "y": ys,
+            "arm": text(here, "arm"),
+            "method": text(here, "method"),
+            "training": text(here, "training"),
+            "outcome": text(here, "outcome"),
+            "held": ~text(here, "prune.held").isin(["False"]),
+            "key": text(here, "key"),
+            "a": number(here, HALVES[0]),
+            "b": number(here, HALVES[1]),
+        }
+    )
+    left_out = {str(reason): int(n) for reason, n in counts.items()}
+    return Population(stratum, points[why == ""].reset_index(drop=True), left_out)
