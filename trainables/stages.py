@@ -260,7 +260,8 @@ class DissectionConfig(Checked):
         self._require_positive("n_images")
         self._require(0 < self.quantile < 1, "quantile", "lie in (0, 1)")
         self._require(0 < self.iou < 1, "iou", "lie in (0, 1)")
-        self._require((self.path is not None) == (self.concepts == "broden"), "path", "fit broden")
+        rule = "be given with concepts='broden', and only with it"
+        self._require((self.path is not None) == (self.concepts == "broden"), "path", rule)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -438,7 +438,11 @@ def test_replace_refuses(overrides, message):
         ),
         (lambda: DissectionConfig(quantile=0), r"quantile must lie in \(0, 1\), got 0.0"),
         (lambda: DissectionConfig(iou=1), r"iou must lie in \(0, 1\), got 1.0"),
-        (lambda: DissectionConfig(concepts="broden"), "path must fit broden, got None"),
+        (
+            lambda: DissectionConfig(concepts="broden"),
+            "path must be given with concepts='broden', and only with it, got None",
+        ),
+        (lambda: DissectionConfig(path="/broden"), "with it, got '/broden'"),
         (lambda: TrialConfig(recalibrate_images=-1), "recalibrate_images must be at least 0"),
         (lambda: TrialConfig(prune={"rate": 0.5}), "prune must be a PruneConfig or None, got {"),
     ],
