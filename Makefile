@@ -84,7 +84,7 @@ dreamsim lpips timm: .venv/ready
 # Our LRP against others' (captum, zennit): the tests that are skipped without them.
 oracles: .venv/ready
 	$(SYNC) --group oracles
-	$(RUN) -m pytest tests/pruning/test_relevance.py -k "captum or zennit"
+	$(RUN) -m pytest tests/pruning/test_relevance.py tests/pruning/test_relevance_rules.py -k "captum or zennit"
 
 .venv/ready: pyproject.toml uv.lock | $(UV)
 	$(SYNC)

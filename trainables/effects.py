@@ -67,25 +67,23 @@ def _scores_by(values: Values) -> Any:
     return values["prune.counts_of"] or values["prune.criterion"]
 
 
-def _settings_of_criteria() -> dict[str, tuple[str, ...]]:
-    found: dict[str, list[str]] = {}
-    for name, criterion in CRITERIA.items():
-        for setting in flat(criterion(), "prune."):
-            found.setdefault(setting, []).append(name)
-    return {setting: tuple(names) for setting, names in found.items()}
+def has_setting(criterion: str, setting: str) -> bool:
+    """Whether a criterion of this name has that dotted field: read from its class."""
+    return criterion in CRITERIA and setting in flat(CRITERIA[criterion](), "prune.")
 
 
-SETTINGS_OF_CRITERIA = _settings_of_criteria()
-"""Dotted field -> the criteria that have it: read from the fields of their classes."""
+SETTINGS_OF_CRITERIA = frozenset(s for c in CRITERIA.values() for s in flat(c(), "prune."))
+"""Dotted fields that some criteria have and others have not."""
 
 
 def _of_criteria() -> list[Effect]:
-    def effect(setting: str, names: tuple[str, ...]) -> Effect:
+    def effect(setting: str) -> Effect:
+        names = [name for name in CRITERIA if has_setting(name, setting)]
+        why = f"of the criteria only {', '.join(names)} {'has' if len(names) == 1 else 'have'} it"
         neutral = (None, "none") if setting == "prune.normalise" else (_PRUNED[setting],)
-        why = f"only {', '.join(names)} {'has' if len(names) == 1 else 'have'} it"
-        return Effect(setting, lambda v: _scores_by(v) in names, neutral, f"of the criteria {why}")
+        return Effect(setting, lambda v: has_setting(_scores_by(v), setting), neutral, why)
 
-    return [effect(setting, names) for setting, names in SETTINGS_OF_CRITERIA.items()]
+    return [effect(setting) for setting in sorted(SETTINGS_OF_CRITERIA)]
 
 
 _PRUNED = flat(PruneConfig(), "prune.")

@@ -15,7 +15,7 @@ from trainables.config import (
     TrialConfig,
     flat_params,
 )
-from trainables.effects import SETTINGS_OF_CRITERIA
+from trainables.effects import SETTINGS_OF_CRITERIA, has_setting
 
 Params = Mapping[str, str]
 """A trial's fields under their dotted names, as text: see `flat_params`."""
@@ -57,7 +57,7 @@ def value_of(params: Params, name: str) -> str:
     if name == "prune.counts_of":
         return "" if counts_of == "None" else counts_of
     criterion = criterion if counts_of == "None" else counts_of  # whose choices they are
-    if criterion not in SETTINGS_OF_CRITERIA.get(name, (criterion,)):
+    if name in SETTINGS_OF_CRITERIA and not has_setting(criterion, name):
         return ""
     if name == "prune.normalise" and params.get(name) == "None":
         return ""

@@ -12,7 +12,7 @@ PASSED = (nn.ReLU6, nn.LeakyReLU, nn.Hardtanh, nn.SiLU, nn.Hardswish, nn.GELU)
 
 def keeps_zero(activation: nn.Module) -> bool:
     """Whether it gives 0 for 0: elsewhere an input of 0 could not carry its relevance."""
-    return not activation(torch.zeros(1)).any()
+    return not activation(torch.zeros(1, device="cpu")).any()
 
 
 class Passing(nn.Module):

@@ -5,7 +5,7 @@ import torch
 from lrp_oracles import explain_block, with_batchnorm
 from networks_for_tests import tiny_inception, with_small_head
 from torch import nn
-from torchvision.models import googlenet, resnet50, vgg16, vgg16_bn
+from torchvision.models import get_model, googlenet, resnet50, vgg16, vgg16_bn
 
 from pruning import (
     LrpRules,
@@ -544,10 +544,37 @@ def test_a_network_without_convolution_is_refused():
         require_rules(nn.Sequential(nn.Linear(2, 2)))
 
 
-@pytest.mark.parametrize("make", [googlenet, resnet50, vgg16_bn])
-def test_the_networks_of_the_house_have_rules(make):
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("googlenet", "resnet50", "vgg16_bn", "alexnet", "squeezenet1_1", "inception_v3"),
+        *("mobilenet_v2", "mnasnet0_5", "densenet121", "shufflenet_v2_x0_5", "resnext50_32x4d"),
+    ],
+)
+def test_networks_of_torchvision_have_rules(name):
     with torch.device("meta"):
-        require_rules(make(weights=None))
+        network = get_model(name, weights=None)
+    require_rules(network)
+
+
+@pytest.mark.parametrize(
+    ("name", "module"),
+    [("mobilenet_v3_small", "Hardsigmoid"), ("efficientnet_b0", "Sigmoid"), ("convnext_tiny", "L")],
+)
+def test_networks_that_gate_or_normalise_by_layer_have_none(name, module):
+    with torch.device("meta"):
+        network = get_model(name, weights=None)
+    with pytest.raises(ValueError, match=f"there is none for {module}"):
+        require_rules(network)
+
+
+@pytest.mark.parametrize("name", ["mobilenet_v2", "densenet121", "shufflenet_v2_x0_5"])
+def test_the_folded_copy_of_any_network_computes_what_it_does(name):
+    torch.manual_seed(0)
+    network = unsettled(get_model(name, weights=None, num_classes=4)).double()
+    images = torch.randn(2, 3, 40, 40, dtype=torch.float64)
+    folded = folded_copy(network, Plain, structure_of(network))
+    torch.testing.assert_close(folded(images), network(images), rtol=1e-9, atol=1e-9)
 
 
 def test_a_layer_that_runs_twice_is_refused():

@@ -177,3 +177,38 @@ def test_modules_without_a_rule_are_refused_by_name(kind):
     )
     with pytest.raises(ValueError, match=f"there is none for {kind.__name__} '1'"):
         require_rules(nn.Sequential(nn.Conv2d(3, 4, 1), module))
+
+
+@pytest.mark.parametrize("activation", ["leaky_relu", "silu", "gelu"])
+def test_zennit_agrees(activation):
+    """Its BatchNorms and activations pass relevance on; no convolution is folded here."""
+    composites = pytest.importorskip("zennit.composites")
+    torch.manual_seed(0)
+    act = ACTIVATIONS[activation]
+    network = nn.Sequential(
+        *(nn.Conv2d(3, 6, 3), act(), nn.AvgPool2d(2), nn.BatchNorm2d(6), act()),
+        *(nn.Conv2d(6, 8, 3), act(), nn.BatchNorm2d(8), nn.Conv2d(8, 6, 2), act()),
+        *(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(6, 4, bias=False)),
+    )
+    draw_batchnorms(network)
+    network = network.double().eval()
+    images = torch.randn(3, 3, 12, 12, dtype=torch.float64)
+    names = ["0.weight", "5.weight", "8.weight"]
+    rules = LrpRules(stabilizer=1e-12)
+    mine = lrp_importance(network, [(images, LABELS)], "filter", names, rules)
+    outputs = {}
+
+    def keep(module, _, output):
+        outputs[module] = output
+        output.retain_grad()
+
+    layers = [network.get_submodule(name.removesuffix(".weight")) for name in names]
+    for layer in layers:
+        layer.register_forward_hook(keep)
+    made = composites.EpsilonPlus(epsilon=1e-12, stabilizer=1e-12, zero_params=["bias"])
+    with made.context(network) as modified:
+        logits = modified(images.clone().requires_grad_())
+        logits.backward(nn.functional.one_hot(LABELS, 4).double())
+    for name, layer in zip(names, layers, strict=True):
+        expected = outputs[layer].grad.sum((2, 3)).abs().mean(0)
+        torch.testing.assert_close(mine[name], expected, rtol=1e-4, atol=1e-6)

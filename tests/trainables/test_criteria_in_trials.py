@@ -1,0 +1,88 @@
+"""Every criterion and granularity in a trial, and a criterion of one's own as the README has it."""
+
+import re
+from pathlib import Path
+
+import pytest
+import torch
+from small_studies import small_base
+
+from pruning import CRITERIA, GRANULARITIES, prunable_weights
+from trainables.config import METHODS, PruneConfig
+from trainables.datasets.loading import load_data
+from trainables.dense import train_dense
+from trainables.trial import Trial, run_trial
+from trainables.workspace import Workspace
+
+README = (Path(__file__).parents[2] / "README.md").read_text()
+OF_2_4 = {f"prune.{name}": value for name, value in METHODS["nm_2_4"].items()}
+
+
+@pytest.fixture(scope="module")
+def workspace(tmp_path_factory):
+    workspace = Workspace(tmp_path_factory.mktemp("results"))
+    config = small_base()
+    train_dense(config, load_data(config.data, workspace.cache), workspace.cache)
+    return workspace
+
+
+def pruned(config, workspace):
+    trial = Trial(config, workspace)
+    trial.begin_round()
+    trial.close()
+    return trial
+
+
+def granularity_for(criterion):
+    kinds = {each.kind: name for name, each in GRANULARITIES.items()}
+    return next(kinds[k] for k in ("filter", "input_channel", "weight") if k in criterion.knows)
+
+
+@pytest.mark.parametrize("name", CRITERIA)
+def test_every_criterion_prunes_half_of_every_layer(name, workspace):
+    changes = {"prune.criterion": name, "prune.granularity": granularity_for(CRITERIA[name])}
+    if CRITERIA[name].looks_at_images:
+        changes["prune.samples_per_class"] = 1
+    trial = pruned(small_base(**changes, **{"prune.scope": "layer", "finetune": None}), workspace)
+    numbers = trial.pruned.numbers()
+    assert len(numbers) == 56
+    assert all(kept == n - n // 2 for kept, n in numbers.values())
+
+
+def test_2_4_keeps_two_of_four_to_the_end(workspace):
+    result = run_trial(small_base(**OF_2_4), workspace)
+    assert result.outcome == "completed"
+    assert result.metrics["prune/sparsity"] == pytest.approx(0.5)
+    trial = pruned(small_base(**OF_2_4, **{"finetune": None}), workspace)
+    for weight in prunable_weights(trial.network).values():
+        blocks = (weight != 0).movedim(1, -1).reshape(-1, 4)
+        assert (blocks.sum(1) == 2).all()
+
+
+def test_the_criterion_of_the_readme_is_one(workspace, monkeypatch):
+    code = re.search(r"```python\n(@dataclass.*?)```", README, re.DOTALL).group(1)
+    names = {}
+    exec(README_IMPORTS + code, names)
+    kind = names["SmallestFirst"]
+    monkeypatch.setitem(CRITERIA, kind.name, kind)
+    own = {"prune.criterion": kind.name, "prune.normalise": "l2", "finetune": None}
+    keep = pruned(small_base(**own), workspace).pruned.keep
+    turned = {"finetune": None, "prune.most_important_first": True, "prune.normalise": "l2"}
+    by_l1 = pruned(small_base(**turned), workspace).pruned.keep
+    assert all(torch.equal(keep[name], by_l1[name]) for name in keep)
+
+
+README_IMPORTS = """
+from dataclasses import dataclass
+from torch import Tensor
+from pruning.criteria import OfWeights
+"""
+
+
+def test_settings_of_criteria_are_fields_of_the_config():
+    """With the same defaults: what is left alone is the same in both."""
+    for name in CRITERIA:
+        assert (
+            CRITERIA[name]()
+            == PruneConfig(criterion=name, granularity=granularity_for(CRITERIA[name])).by
+        )
