@@ -17,9 +17,9 @@ Expected  Without fine-tuning accuracy falls with the rate, and most of the fall
           networks: Taylor .58 to .63, gradient .63 to .66, chance .68 to .72, each good to .035):
           so much is beyond first order, the loss of images that were fitted hardly changes, and
           recalibration gives back the mean that Taylor counts. Beside them stand both of the
-          label's logit, which is not saturated; benchmarks/RESULTS.md has a fresh training. The
-          trained network's MIS is above that of a random one, and far more of its units detect a
-          concept.
+          label's logit, which is not saturated; benchmarks/RESULTS.md has four fresh trainings, and
+          what they confirm. The trained network's MIS is above that of a random one, and far more
+          of its units detect a concept.
 Asked     Does the MIS of the same units change with sparsity, in networks that were retrained?
 Cost      Ten minutes on two CPU cores with bf16 (AVX512-BF16), up to 22 on two without; 3 GB of
           disk.
