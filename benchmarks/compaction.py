@@ -13,7 +13,15 @@ from torch import nn
 from torchvision.models import googlenet
 
 from benchmarks.timing import ratio
-from pruning import Held, choose_keep, compact, importance_of_groups, kept_entries, structure_of
+from pruning import (
+    Held,
+    choose_groups,
+    compact,
+    importance_of_groups,
+    kept_entries,
+    masks_of,
+    structure_of,
+)
 
 BATCH, PIXELS, CLASSES = 64, 64, 20
 
@@ -27,9 +35,11 @@ def _network(device: torch.device) -> nn.Module:
 def _compacted(device: torch.device, granularity: str, rate: float) -> nn.Module:
     network = _network(device)
     scores = importance_of_groups(network, "l1", granularity, generator=torch.Generator())
-    keep = choose_keep(network, rate, scores, granularity=granularity, scope="layer")
+    structure = structure_of(network)
+    groups = choose_groups(scores, rate, granularity=granularity, scope="layer")
+    keep = masks_of(network, groups, granularity, structure)
     Held(network, keep).apply()
-    return compact(network, kept_entries(network, keep, structure_of(network)))
+    return compact(network, kept_entries(network, keep, structure))
 
 
 def _images(device: torch.device) -> torch.Tensor:

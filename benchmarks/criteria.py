@@ -26,7 +26,15 @@ from rich.table import Table
 from torch import Tensor, nn
 
 from benchmarks.given import add_options, class_of, given
-from pruning import Held, KeepMask, choose_keep, criterion_class, importance_of_groups
+from pruning import (
+    Groups,
+    Held,
+    choose_groups,
+    criterion_class,
+    importance_of_groups,
+    masks_of,
+    structure_of,
+)
 from sweeps.report.statistics.questions import holm
 from sweeps.report.statistics.trainings import MIN_TRAININGS, Estimate, over_trainings
 from sweeps.studies import load_study
@@ -85,13 +93,14 @@ def pruned_top1(case: Case, name: str, rate: float, importance: Importance) -> f
     """
     network = copy.deepcopy(case.network)
     n_rounds = ROUNDS if name.endswith("rounds") else 1
-    keep: KeepMask | None = None
+    kept: Groups | None = None
+    structure = structure_of(network)
     for round_ in range(1, n_rounds + 1):
         if round_ > 1:
             importance = importance_by(name, case, network.eval())
         where = {"granularity": "filter", "scope": "layer"}
-        keep = choose_keep(network, rate * round_ / n_rounds, importance, within=keep, **where)
-        Held(network, keep).apply()
+        kept = choose_groups(importance, rate * round_ / n_rounds, within=kept, **where)
+        Held(network, masks_of(network, kept, "filter", structure)).apply()
         case.mend(network)
     return case.top1(network)
 

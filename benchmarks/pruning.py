@@ -12,10 +12,12 @@ from benchmarks.timing import ratio
 from pruning import (
     Held,
     KeepMask,
-    choose_keep,
+    choose_groups,
     gradient_importance,
     importance_of_groups,
+    masks_of,
     prunable_weights,
+    structure_of,
 )
 
 BATCH, PIXELS, CLASSES = 64, 64, 20
@@ -38,7 +40,8 @@ def _scores(network: nn.Module) -> dict[str, Tensor]:
 
 
 def _keep(network: nn.Module, scores: dict[str, Tensor]) -> KeepMask:
-    return choose_keep(network, 0.5, scores, granularity="weight", scope="global")
+    groups = choose_groups(scores, 0.5, granularity="weight", scope="global")
+    return masks_of(network, groups, "weight", structure_of(network))
 
 
 def _weights_alone(network: nn.Module) -> list[tuple[nn.Module, Tensor]]:

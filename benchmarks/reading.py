@@ -28,7 +28,7 @@ from benchmarks.given import add_options, given
 from mis import ExtremesCollector, Margins, build_tasks, calibrate_slope, load_similarity
 from mis.score.tasks import images_needed
 from mis.score.units import CONSTANT_RANGE
-from pruning import batchnorm_of
+from pruning import structure_of
 from sweeps.studies import load_study
 from trainables.compute import autocast, resolve_precision
 from trainables.config import ComputeConfig
@@ -61,7 +61,7 @@ class Read:
 @torch.inference_mode()
 def read_both(network: nn.Module, batches: Iterator[Tensor]) -> Read:
     """Of convolutions after their BatchNorm, where they have one; auxiliary heads left out."""
-    norms = batchnorm_of(network)
+    norms = structure_of(network).norm_of
     names = [
         norms.get(name, name)
         for name, module in network.named_modules()

@@ -12,15 +12,26 @@ from pruning.importance import importance_of_groups, normalised, require_importa
 from pruning.liveness import read_filters
 from pruning.lrp.relevance import lrp_importance, require_rules
 from pruning.lrp.rules import LrpRules
-from pruning.masks import Held, KeepMask, Sparsity, batchnorm_of, measure_sparsity, prunable_weights
-from pruning.prune import choose_by_chance, choose_keep, kept_numbers, require_rate
+from pruning.masks import Held, KeepMask
+from pruning.prunable import prunable_weights
+from pruning.prune import (
+    Groups,
+    choose_by_chance,
+    choose_groups,
+    groups_of,
+    kept_numbers,
+    masks_of,
+    require_rate,
+)
 from pruning.schedules import SCHEDULES, cumulative_rates
 from pruning.selection import SCOPES, keep_numbers, keep_top, n_pruned
+from pruning.sparsity import Sparsity, measure_sparsity
 from pruning.structure import End, Structure, structure_of, what_is_lost
 
 __all__ = [
     "CRITERIA",
     "GRANULARITIES",
+    "Groups",
     "NORMS",
     "SCHEDULES",
     "SCOPES",
@@ -34,9 +45,8 @@ __all__ = [
     "LrpRules",
     "Sparsity",
     "Structure",
-    "batchnorm_of",
     "choose_by_chance",
-    "choose_keep",
+    "choose_groups",
     "compact",
     "compact_keep",
     "copy_back",
@@ -44,6 +54,8 @@ __all__ = [
     "cumulative_rates",
     "gradient_importance",
     "granularity_of",
+    "groups_of",
+    "masks_of",
     "importance_of_groups",
     "keep_numbers",
     "keep_top",

@@ -1,12 +1,12 @@
 """From a criterion to the importance of every group: the one door to all criteria."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping, Sequence
 
 from torch import Generator, Tensor, nn
 
 from pruning.criteria import CRITERIA, NORMS, Batches, Criterion, Subject, criterion_class
 from pruning.granularity import granularity_of
-from pruning.masks import prunable_weights
+from pruning.prunable import prunable_weights
 from pruning.structure import Structure, structure_of
 
 
@@ -16,7 +16,7 @@ def importance_of_groups(
     granularity: str,
     *,
     generator: Generator | None = None,
-    exclude: Collection[str] = (),
+    names: Sequence[str] | None = None,
     batches: Batches | None = None,
     structure: Structure | None = None,
 ) -> dict[str, Tensor]:
@@ -24,7 +24,7 @@ def importance_of_groups(
 
     criterion: with its settings, or the name of one in `CRITERIA`, with none.
     generator: a CPU generator, for a criterion that draws. batches: for one that looks at images.
-    exclude: prefixes of module names that are left alone; the importance of others stays as it is.
+    names: of the weights whose groups are asked for; None: all that `prunable_weights` gives.
     structure: of the network; read anew where it is not at hand.
 
     Returns parameter name -> importance per group on the CPU: [filter], [input channel], or in the
@@ -39,7 +39,7 @@ def importance_of_groups(
             f"the criterion {by.name!r} looks at images: batches must be given, got None; "
             f"{', '.join(need_none)} need none"
         )
-    subject = _subject(network, granularity, exclude, structure, batches or (), generator)
+    subject = _subject(network, granularity, names, structure, batches or (), generator)
     by.require_granularity(subject.granularity)
     return by.importance(subject)
 
@@ -48,12 +48,12 @@ def require_importance(
     network: nn.Module,
     criterion: Criterion,
     granularity: str,
-    exclude: Collection[str] = (),
+    names: Sequence[str] | None = None,
     structure: Structure | None = None,
 ) -> None:
     """Raise ValueError for a granularity that the criterion does not know, and, by its name, for a
     layer of which it cannot speak. Computes nothing."""
-    subject = _subject(network, granularity, exclude, structure)
+    subject = _subject(network, granularity, names, structure)
     criterion.require_granularity(subject.granularity)
     criterion.require(subject)
 
@@ -61,13 +61,14 @@ def require_importance(
 def _subject(
     network: nn.Module,
     granularity: str,
-    exclude: Collection[str],
+    names: Sequence[str] | None,
     structure: Structure | None,
     batches: Batches = (),
     generator: Generator | None = None,
 ) -> Subject:
-    names = list(prunable_weights(network, exclude))
     structure = structure or structure_of(network)
+    if names is None:
+        names = list(prunable_weights(network, granularity=granularity, structure=structure))
     return Subject(network, structure, granularity_of(granularity), names, batches, generator)
 
 

@@ -4,51 +4,11 @@ Names and leaves stay what they are, so a pruned network is a plain torchvision 
 state_dict loads anywhere, it deep-copies, it compiles without a recompile a round.
 """
 
-from collections.abc import Collection
-from dataclasses import dataclass
-
 import torch
 from torch import Tensor, nn
 
 KeepMask = dict[str, Tensor]
 """Parameter name -> bool tensor of the parameter's shape, True = kept."""
-
-
-def prunable_weights(network: nn.Module, exclude: Collection[str] = ()) -> dict[str, Tensor]:
-    """The weights that may be pruned: those of every Conv2d but the first, and but `exclude`.
-
-    exclude: prefixes of module names, e.g. "conv2" or "aux1".
-    Returns parameter name -> parameter, in the order of the network's modules.
-    Raises ValueError when an excluded name matches no convolution or nothing is left to prune.
-    """
-    convolutions = [name for name, m in network.named_modules() if isinstance(m, nn.Conv2d)]
-    for prefix in exclude:
-        if not any(_is_in(name, prefix) for name in convolutions):
-            raise ValueError(
-                f"an excluded layer must hold a convolution, {prefix!r} does not; there are "
-                f"{', '.join(convolutions)}"
-            )
-    names = [
-        name for name in convolutions[1:] if not any(_is_in(name, prefix) for prefix in exclude)
-    ]
-    if not names:
-        raise ValueError(f"nothing is left to prune: all of {len(convolutions)} are excluded")
-    return {f"{name}.weight": network.get_parameter(f"{name}.weight") for name in names}
-
-
-def _is_in(name: str, prefix: str) -> bool:
-    return name == prefix or name.startswith(prefix + ".")
-
-
-def batchnorm_of(network: nn.Module) -> dict[str, str]:
-    """Convolution name -> name of the BatchNorm2d that is registered right after it."""
-    pairs = {}
-    for parent_name, parent in network.named_modules():
-        children = [(f"{parent_name}.{n}".lstrip("."), m) for n, m in parent.named_children()]
-        for (name, module), (next_name, following) in zip(children, children[1:], strict=False):
-            if isinstance(module, nn.Conv2d) and isinstance(following, nn.BatchNorm2d):
-                pairs[name] = next_name
-    return pairs
 
 
 class Held:
@@ -93,40 +53,3 @@ class Held:
             )
             if bool((parameter[factor == 0] != 0).any())
         ]
-
-
-@dataclass(frozen=True)
-class Sparsity:
-    """What is zero in a network, counted on its weights and not on its masks."""
-
-    n_zero: int  # of the prunable weights
-    n_prunable: int
-    n_zero_network: int  # of all parameters
-    n_network: int
-    collapsed: tuple[str, ...]  # prunable layers without a weight left
-
-    @property
-    def prunable(self) -> float:
-        """Fraction of the prunable weights that are zero, in [0, 1]."""
-        return self.n_zero / self.n_prunable
-
-    @property
-    def network(self) -> float:
-        """Fraction of all parameters that are zero, in [0, 1]."""
-        return self.n_zero_network / self.n_network
-
-
-@torch.no_grad()
-def measure_sparsity(network: nn.Module, exclude: Collection[str] = ()) -> Sparsity:
-    """Count the zeros of `network`; `exclude` as for `prunable_weights`."""
-    weights = prunable_weights(network, exclude)
-    zeros = {name: int((weight == 0).sum()) for name, weight in weights.items()}
-    return Sparsity(
-        n_zero=sum(zeros.values()),
-        n_prunable=sum(weight.numel() for weight in weights.values()),
-        n_zero_network=sum(int((p == 0).sum()) for p in network.parameters()),
-        n_network=sum(p.numel() for p in network.parameters()),
-        collapsed=tuple(
-            n.removesuffix(".weight") for n, w in weights.items() if zeros[n] == w.numel()
-        ),
-    )

@@ -1,120 +1,103 @@
-"""One round of pruning: importance, then selection, then the masks of whole groups."""
+"""One round of pruning: importance, then which groups stay, then their masks."""
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
 import torch
 from torch import Generator, Tensor, nn
 
 from pruning.following import with_followers
-from pruning.granularity import Granularity, granularity_of
-from pruning.masks import KeepMask, prunable_weights
+from pruning.granularity import granularity_of
+from pruning.masks import KeepMask
 from pruning.selection import keep_numbers, keep_top, n_pruned
-from pruning.structure import Structure, structure_of
+from pruning.structure import Structure
+
+Groups = dict[str, Tensor]
+"""Name of a weight -> bool per group of it, True = kept: what a round of pruning decides. In the
+shape of `Granularity.means`, on the CPU."""
 
 
-def choose_keep(
-    network: nn.Module,
-    rate: float,
+def choose_groups(
     importance: Mapping[str, Tensor],
+    rate: float,
     *,
     granularity: str,
     scope: str,
-    exclude: Collection[str] = (),
-    within: KeepMask | None = None,
+    within: Groups | None = None,
     most_important_first: bool = False,
-    batchnorm_follows: bool = True,
-    structure: Structure | None = None,
-) -> KeepMask:
-    """The mask of `network` with the fraction `rate` of its groups pruned; changes nothing.
+) -> Groups:
+    """Keep the most important groups, so that the fraction `rate` of them is pruned.
 
-    rate: cumulative, in [0, 1), of the groups of the granularity; floor per pool.
     importance: of every group of every prunable weight, as `importance_of_groups` gives it.
-    within: the mask of the round before; what is pruned there stays pruned.
+    rate: cumulative, in [0, 1), of the groups; floor per pool.
+    within: the decision of the round before; what is pruned there stays pruned.
     most_important_first: a control that must do worse than chance if the importance means
         anything.
-    batchnorm_follows: whether a filter without a weight left takes its BatchNorm weight and bias
-        along (the released runs of von Rad & Seuffert left them).
-    structure: of the network; read anew where it is not at hand.
-
-    Returns masks (on the network's device) of every prunable weight, and of the BatchNorms.
-    Raises ValueError when `require_rate` does, and as `keep_top` does.
+    Raises ValueError where some layer must lose everything, and as `keep_top` does.
     """
-    weights, groups = prunable_weights(network, exclude), granularity_of(granularity)
-    require_rate(weights, rate, granularity=granularity, scope=scope)
-    kept_before = None if within is None else _kept(within, weights, groups)
+    groups = granularity_of(granularity)
+    if scope == "global":
+        _require_some_left([each.numel() for each in importance.values()], rate, granularity)
     sign = -1 if most_important_first else 1
-    kept = keep_top(
-        {name: sign * importance[name] for name in weights},
+    return keep_top(
+        {name: sign * each for name, each in importance.items()},
         rate,
         scope=scope,
-        within=kept_before,
+        within=within,
         pools=None if groups.m is None else groups.pools,
     )
-    structure = structure or structure_of(network)
-    return _masks(network, weights, kept, groups, structure if batchnorm_follows else None)
 
 
 def choose_by_chance(
-    network: nn.Module,
+    weights: Mapping[str, Tensor],
     numbers: Mapping[str, int],
     generator: Generator,
     *,
     granularity: str,
-    within: KeepMask | None = None,
-    batchnorm_follows: bool = True,
-    structure: Structure | None = None,
-) -> KeepMask:
-    """The mask that keeps so many groups of each layer, which of them by chance; changes nothing.
+    within: Groups | None = None,
+) -> Groups:
+    """Keep so many groups of each weight, which of them by chance.
 
     A control of a global ranking that keeps as many groups of each layer as the ranking did: what
     is left of the difference is which groups were chosen, and not in which layers.
 
-    numbers: name of a weight -> groups to keep, as `kept_numbers` counts them; of all the weights
-        that may be pruned. generator: on the CPU, so that a seed prunes alike on every device.
-    within, batchnorm_follows, structure, and what is returned: as in `choose_keep`.
-    Raises ValueError where `within` has fewer groups left.
+    weights: those that may be pruned. numbers: name of a weight -> groups to keep, as
+        `kept_numbers` counts them. generator: on the CPU, so that a seed prunes alike everywhere.
+    within: as in `choose_groups`. Raises ValueError where it has fewer groups left.
     """
-    weights = {name: network.get_parameter(name) for name in numbers}
-    groups = granularity_of(granularity)
+    means = granularity_of(granularity).means
     noise = {
         name: torch.rand(
-            groups.means(weight.detach()).shape, generator=generator, dtype=torch.float64
+            means(weights[name].detach()).shape, generator=generator, dtype=torch.float64
         )
-        for name, weight in weights.items()
+        for name in numbers
     }
-    kept_before = None if within is None else _kept(within, weights, groups)
-    kept = keep_numbers(noise, numbers, kept_before)
-    structure = structure or structure_of(network)
-    return _masks(network, weights, kept, groups, structure if batchnorm_follows else None)
+    return keep_numbers(noise, numbers, within)
 
 
-def kept_numbers(
-    network: nn.Module, keep: KeepMask, granularity: str, exclude: Collection[str] = ()
-) -> dict[str, tuple[int, int]]:
-    """Name of a prunable weight -> how many of its groups the mask keeps, and how many there are.
-
-    A filter or an input channel is kept while any of its weights is.
-    """
-    kept = _kept(keep, prunable_weights(network, exclude), granularity_of(granularity))
-    return {name: (int(groups.sum()), groups.numel()) for name, groups in kept.items()}
+def kept_numbers(groups: Groups) -> dict[str, tuple[int, int]]:
+    """Name of a weight -> how many of its groups are kept, and how many there are."""
+    return {name: (int(kept.sum()), kept.numel()) for name, kept in groups.items()}
 
 
-def _kept(keep: KeepMask, names: Iterable[str], groups: Granularity) -> dict[str, Tensor]:
+def groups_of(keep: KeepMask, names: Iterable[str], granularity: str) -> Groups:
+    """Of which groups of these weights masks keep anything."""
+    groups = granularity_of(granularity)
     return {name: groups.kept(keep[name].cpu()) for name in names}
 
 
-def _masks(
-    network: nn.Module,
-    weights: Mapping[str, Tensor],
-    kept: Mapping[str, Tensor],
-    groups: Granularity,
-    structure: Structure | None,
+def masks_of(
+    network: nn.Module, groups: Groups, granularity: str, structure: Structure | None
 ) -> KeepMask:
-    """structure: None where nothing follows a filter that is empty."""
-    keep: KeepMask = {
-        name: groups.expanded(kept[name], tuple(weight.shape)).to(weight.device)
-        for name, weight in weights.items()
-    }
+    """The masks that a decision means, on the network's device.
+
+    structure: of the network; None where nothing follows a filter that has no weight left: neither
+        its bias nor its BatchNorm (as in the released runs of von Rad & Seuffert).
+    """
+    expanded = granularity_of(granularity).expanded
+    keep: KeepMask = {}
+    for name, kept in groups.items():
+        weight = network.get_parameter(name)
+        keep[name] = expanded(kept, tuple(weight.shape)).to(weight.device)
     return keep if structure is None else with_followers(network, keep, structure)
 
 
@@ -131,7 +114,10 @@ def require_rate(
         _require_blocks(weights, groups.m, granularity)
     if scope != "global":
         return
-    counts = [groups.number(weight.shape) for weight in weights.values()]
+    _require_some_left([groups.number(w.shape) for w in weights.values()], rate, granularity)
+
+
+def _require_some_left(counts: Sequence[int], rate: float, granularity: str) -> None:
     n_kept = sum(counts) - n_pruned(rate, sum(counts))
     if n_kept < len(counts):
         raise ValueError(

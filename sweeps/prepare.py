@@ -20,7 +20,7 @@ from rich.progress import (
 from torch import nn
 
 from mis import load_similarity
-from pruning import prunable_weights, require_importance, require_rate
+from pruning import require_importance, require_rate
 from sweeps.estimate import storage
 from trainables.compute import prepare_process, resolve_compile, resolve_device, resolve_precision
 from trainables.config import TrialConfig, flat_params
@@ -33,6 +33,7 @@ from trainables.embeddings import probe_vectors
 from trainables.importance import samples
 from trainables.interpretability import depth_of, measure_dense
 from trainables.networks import build_network, hold_code, require_logits, require_pixels
+from trainables.pruned import PrunedNetwork
 from trainables.workspace import Workspace, node_cache, require_space
 
 
@@ -115,8 +116,9 @@ def _what_prunes(config: TrialConfig) -> object:
     prune = config.prune
     if prune is None:
         return None
-    where = (prune.exclude, prune.rate, prune.granularity, prune.scope)
-    return (*where, prune.by, config.seed if prune.by.looks_at_images else None)
+    which = (prune.exclude, prune.layers, prune.biases)
+    how = (prune.rate, prune.granularity, prune.scope)
+    return (*which, *how, prune.by, config.seed if prune.by.looks_at_images else None)
 
 
 def refuser(base: TrialConfig, results: Path) -> Callable[[TrialConfig], None]:
@@ -183,11 +185,12 @@ def _check_pruning(config: TrialConfig, network: nn.Module, data: Data) -> None:
     prune = config.prune
     if prune is None:
         return
-    weights = prunable_weights(network, prune.exclude)
-    require_rate(weights, prune.rate, granularity=prune.granularity, scope=prune.scope)
+    pruned = PrunedNetwork(network, prune)
+    require_rate(pruned.weights, prune.rate, granularity=prune.granularity, scope=prune.scope)
     if prune.by.looks_at_images:
         samples(data.train, prune.samples_per_class, config.seed)
-    require_importance(network, prune.by, prune.granularity, prune.exclude)
+    names, structure = list(pruned.weights), pruned.structure
+    require_importance(network, prune.by, prune.granularity, names, structure)
 
 
 def prepare(configs: Sequence[TrialConfig], results: Path, outbox: Log, console: Console) -> None:

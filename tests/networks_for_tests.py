@@ -3,7 +3,14 @@
 import torch
 from torch import nn
 
-from pruning import choose_keep, importance_of_groups
+from pruning import (
+    choose_groups,
+    groups_of,
+    importance_of_groups,
+    masks_of,
+    prunable_weights,
+    structure_of,
+)
 
 
 class TinyConv(nn.Module):
@@ -64,11 +71,16 @@ def with_small_head(vgg, n_classes=5):
     return network
 
 
-def choose(network, rate, *, granularity, scope, criterion, generator=None, **more):
-    """Scores and selection in one call: what a round of pruning does."""
-    exclude = more.get("exclude", ())
+def choose(network, rate, *, granularity, scope, criterion, generator=None, within=None, **more):
+    """From importance to masks in one call: what a round of pruning does."""
+    exclude, follows = more.pop("exclude", ()), more.pop("batchnorm_follows", True)
     generator = generator or torch.Generator().manual_seed(0)
-    scores = importance_of_groups(
-        network, criterion, granularity, generator=generator, exclude=exclude
+    names = list(prunable_weights(network, exclude, granularity=granularity))
+    importance = importance_of_groups(
+        network, criterion, granularity, generator=generator, names=names
     )
-    return choose_keep(network, rate, scores, granularity=granularity, scope=scope, **more)
+    before = None if within is None else groups_of(within, names, granularity)
+    groups = choose_groups(
+        importance, rate, granularity=granularity, scope=scope, within=before, **more
+    )
+    return masks_of(network, groups, granularity, structure_of(network) if follows else None)

@@ -1,8 +1,8 @@
-"""The masks of a round: by a criterion, or by chance with the numbers of a criterion's trial."""
+"""What a round keeps: by a criterion, or by chance with the numbers of a criterion's trial."""
 
 from typing import TYPE_CHECKING
 
-from pruning import cumulative_rates
+from pruning import Groups, choose_by_chance, choose_groups, cumulative_rates, kept_numbers
 from trainables.config import PruneConfig
 from trainables.importance import importance
 from trainables.layers import keep_numbers_of, numbers_of
@@ -12,19 +12,32 @@ if TYPE_CHECKING:
     from trainables.trial import Trial
 
 
-def choose_masks(trial: "Trial", prune: PruneConfig, round_: int) -> None:
-    """Choose the masks of the trial's next round; nothing is applied."""
-    config, cache = trial.config, trial.workspace.cache
+def choose(trial: "Trial", prune: PruneConfig, round_: int) -> Groups:
+    """What the trial's next round keeps; nothing is applied."""
+    config, cache, pruned = trial.config, trial.workspace.cache, trial.pruned
     key = config.of_masks.key
     if prune.counts_of is not None:
         numbers = numbers_of(cache, key, round_) or _follow(trial, round_)
         draw = generator(config.seed, "by chance within layers", round_, prune.draw)
-        return trial.pruned.choose_by_chance(numbers, draw)
+        return choose_by_chance(
+            pruned.weights,
+            numbers,
+            draw,
+            granularity=prune.granularity,
+            within=pruned.groups,
+        )
     rates = cumulative_rates(prune.schedule, prune.rate, prune.rounds)
-    found = importance(trial.network, config, trial.data, cache, round_, trial.pruned.structure)
-    trial.pruned.choose(found, rates[round_])
+    groups = choose_groups(
+        importance(pruned, config, trial.data, cache, round_),
+        rates[round_],
+        granularity=prune.granularity,
+        scope=prune.scope,
+        within=pruned.groups,
+        most_important_first=prune.most_important_first,
+    )
     if prune.scope == "global" and config.n_epochs and round_ > 0:  # costs training to know
-        keep_numbers_of(cache, key, round_, trial.pruned.numbers())
+        keep_numbers_of(cache, key, round_, kept_numbers(groups))
+    return groups
 
 
 def _follow(trial: "Trial", round_: int) -> dict[str, int]:

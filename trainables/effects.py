@@ -129,6 +129,12 @@ EFFECTS: tuple[Effect, ...] = (
     ),
     *_of_criteria(),
     _effect(
+        "prune.biases",
+        PruneConfig,
+        lambda v: v["prune.granularity"] == "weight",
+        "biases are single weights, of granularity='weight' alone",
+    ),
+    _effect(
         "prune.counts_of",
         PruneConfig,
         lambda v: v["prune.criterion"] == "random" and v["prune.scope"] == "global",

@@ -5,14 +5,15 @@ from dataclasses import asdict
 from pathlib import Path
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from pruning import Structure, importance_of_groups, normalised
+from pruning import importance_of_groups, normalised
 from trainables.config import KEY_VERSION, PruneConfig, TrialConfig
 from trainables.datasets.images import Data, ImageSet, normalise
 from trainables.dense import dense_key
 from trainables.fields import digest_of
 from trainables.kept import read_state
+from trainables.pruned import PrunedNetwork
 from trainables.randomness import generator
 from trainables.workspace import whole_file
 
@@ -21,14 +22,9 @@ _BATCH = 32  # fixed, so that importance does not depend on how a trial evaluate
 
 
 def importance(
-    network: nn.Module,
-    config: TrialConfig,
-    data: Data,
-    cache: Path,
-    round_: int,
-    structure: Structure | None = None,
+    pruned: PrunedNetwork, config: TrialConfig, data: Data, cache: Path, round_: int
 ) -> dict[str, Tensor]:
-    """The importance of every group of `network`, at the start of a round; normalised.
+    """The importance of every group of the network's weights at the start of a round; normalised.
 
     That of the dense network by images is computed once: all rates, schedules and scopes of one
     checkpoint, criterion, granularity and set of samples share it.
@@ -36,11 +32,11 @@ def importance(
     prune = _of(config)
     norm = prune.by.norm(prune.scope)
     if not prune.by.looks_at_images or round_ > 0:
-        return normalised(_importance(network, config, data, round_, structure), norm)
+        return normalised(_importance(pruned, config, data, round_), norm)
     path = cache / f"scores-{_key(config, data)}.pt"
     found = read_state(path, torch.device("cpu"))
     if found is None:
-        found = _importance(network, config, data, round_, structure)
+        found = _importance(pruned, config, data, round_)
         with whole_file(path) as partial:
             torch.save(found, partial)
     return normalised(found, norm)
@@ -68,25 +64,21 @@ def samples(images: ImageSet, per_class: int, seed: int) -> Tensor:
 
 
 def _importance(
-    network: nn.Module,
-    config: TrialConfig,
-    data: Data,
-    round_: int,
-    structure: Structure | None,
+    pruned: PrunedNetwork, config: TrialConfig, data: Data, round_: int
 ) -> dict[str, Tensor]:
     prune = _of(config)
     batches = None
     if prune.by.looks_at_images:
         ids = samples(data.train, prune.samples_per_class, config.seed)
-        batches = _batches(data.train, ids, next(network.parameters()).device)
+        batches = _batches(data.train, ids, next(pruned.network.parameters()).device)
     return importance_of_groups(
-        network,
+        pruned.network,
         prune.by,
         prune.granularity,
         generator=generator(config.seed, "criterion", round_, *_draw(prune)),
-        exclude=prune.exclude,
+        names=list(pruned.weights),
         batches=batches,
-        structure=structure,
+        structure=pruned.structure,
     )
 
 
@@ -106,6 +98,7 @@ def _key(config: TrialConfig, data: Data) -> str:
         "settings": asdict(prune.by) | {"normalise": None},  # which is done to what is kept
         "granularity": prune.granularity,
         "exclude": prune.exclude,
+        "layers": (prune.layers, prune.biases),
     }
     return digest_of(depends_on)[:16]
 

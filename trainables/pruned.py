@@ -1,147 +1,160 @@
 """A network and its masks: what is pruned, what of it is gone for good, and what must be held."""
 
-from collections.abc import Mapping
+from dataclasses import dataclass
 from functools import cached_property
 
 import torch
-from torch import Generator, Tensor, nn
+from torch import Tensor, nn
 
 from pruning import (
+    Groups,
     Held,
     KeepMask,
     Kept,
     Structure,
-    choose_by_chance,
-    choose_keep,
     compact,
     compact_keep,
     copy_back,
-    granularity_of,
+    groups_of,
     kept_entries,
     kept_numbers,
+    masks_of,
+    prunable_weights,
     structure_of,
 )
 from trainables.config import PruneConfig
 
 
+@dataclass(frozen=True)
+class Masks:
+    """What is pruned of a network. kept: what is left where filters are gone for good."""
+
+    groups: Groups
+    keep: KeepMask
+    held: Held
+    kept: Kept | None
+
+
 class PrunedNetwork:
-    """The network of a trial; with `config` None it is dense and stays so.
+    """The network of a trial, which is dense until masks are held.
 
     network: keeps its full shape, so that its state_dict loads anywhere; changed in place.
+    prune: how it is pruned; None: not at all.
     """
 
-    def __init__(self, network: nn.Module, config: PruneConfig | None) -> None:
-        self.network, self.config = network, config
-        self.keep: KeepMask | None = None
-        self.held: Held | None = None
-        self.kept: Kept | None = None  # what is left where filters are gone for good
+    def __init__(self, network: nn.Module, prune: PruneConfig | None) -> None:
+        self.network, self.prune = network, prune
+        self.masks: Masks | None = None
 
     @cached_property
     def structure(self) -> Structure:
-        """Read once, and not at all for a network that stays dense."""
+        """Read once."""
         return structure_of(self.network)
 
-    def choose(self, importance: Mapping[str, Tensor], rate: float) -> None:
-        """Choose the masks of the next round by the importance of all groups; applies nothing."""
-        prune = self._prunes()
-        self.keep = choose_keep(
+    @cached_property
+    def weights(self) -> dict[str, Tensor]:
+        """Name -> parameter of all that competes; of a network that stays dense what would."""
+        prune = self.prune or PruneConfig()
+        return prunable_weights(
             self.network,
-            rate,
-            importance,
+            prune.exclude,
             granularity=prune.granularity,
-            scope=prune.scope,
-            exclude=prune.exclude,
-            within=self.keep,
-            most_important_first=prune.most_important_first,
-            batchnorm_follows=prune.batchnorm_follows,
+            layers=prune.layers,
+            biases=prune.biases,
             structure=self.structure,
         )
 
-    def choose_by_chance(self, numbers: Mapping[str, int], generator: Generator) -> None:
-        """Choose the masks of the next round: so many groups of each layer, which by chance."""
-        prune = self._prunes()
-        self.keep = choose_by_chance(
-            self.network,
-            numbers,
-            generator,
-            granularity=prune.granularity,
-            within=self.keep,
-            batchnorm_follows=prune.batchnorm_follows,
-            structure=self.structure,
-        )
+    @property
+    def groups(self) -> Groups | None:
+        """Which groups of its weights are kept; None while it is dense."""
+        return None if self.masks is None else self.masks.groups
 
-    def _prunes(self) -> PruneConfig:
-        if self.config is None:
-            raise ValueError("a dense network has no masks to choose: config is None")
-        return self.config
+    @property
+    def keep(self) -> KeepMask | None:
+        """The masks, as a state has them; None while it is dense."""
+        return None if self.masks is None else self.masks.keep
+
+    def numbers(self) -> dict[str, tuple[int, int]]:
+        """Name of a weight -> how many of its groups are kept, and how many there are."""
+        return {} if self.masks is None else kept_numbers(self.masks.groups)
+
+    def hold(self, groups: Groups) -> None:
+        """Set to zero what was decided to go, and what follows it."""
+        prune = self._prunes()
+        follows = self.structure if prune.batchnorm_follows else None
+        self._hold(groups, masks_of(self.network, groups, prune.granularity, follows))
 
     def restore(self, keep: object) -> None:
-        """Take the masks of a state and hold them.
+        """Hold the masks of a state.
 
         Raises ValueError unless these are bool masks of parameters of the network.
         """
         parameters = dict(self.network.named_parameters())
-        if self.config is None or not isinstance(keep, dict):
+        if self.prune is None or not isinstance(keep, dict):
             raise ValueError("the state has masks that the trial has not")
         for name, mask in keep.items():
             fits = name in parameters and isinstance(mask, Tensor)
             if not fits or mask.dtype != torch.bool or mask.shape != parameters[name].shape:
                 raise ValueError(f"the mask of {name} in the state does not fit the network")
-        self.keep = {name: mask.to(parameters[name].device) for name, mask in keep.items()}
-        self.hold()
+        if missing := [name for name in self.weights if name not in keep]:
+            raise ValueError(f"the state must have masks of all that is pruned, not {missing[0]}")
+        masks = {name: mask.to(parameters[name].device) for name, mask in keep.items()}
+        self._hold(groups_of(masks, self.weights, self.prune.granularity), masks)
 
-    def numbers(self) -> dict[str, tuple[int, int]]:
-        """Name of a weight -> how many of its groups the masks keep, and how many there are."""
-        if self.keep is None or self.config is None:
-            return {}
-        granularity, exclude = self.config.granularity, self.config.exclude
-        return kept_numbers(self.network, self.keep, granularity, exclude)
-
-    def hold(self) -> None:
-        """Apply the masks; note what is left where a smaller network does the same."""
-        if self.keep is None or self.config is None:
-            return
-        self.held = Held(self.network, self.keep)
-        self.held.apply()
-        self.kept = None
+    def _hold(self, groups: Groups, keep: KeepMask) -> None:
+        prune, kept = self._prunes(), None
         # Single weights hardly ever empty a filter: there is nothing to gain.
-        if self.config.held and not granularity_of(self.config.granularity).is_single:
-            self.kept = kept_entries(self.network, self.keep, self.structure)
+        if prune.held and prune.granularity in ("filter", "input_channel"):
+            kept = kept_entries(self.network, keep, self.structure)
+        self.masks = Masks(groups, keep, Held(self.network, keep), kept)
+        self.masks.held.apply()
+
+    def _prunes(self) -> PruneConfig:
+        if self.prune is None:
+            raise ValueError("a dense network has nothing to hold: prune is None")
+        return self.prune
+
+    @property
+    def _is_held(self) -> bool:
+        """False where nothing is pruned, or what was pruned may grow back."""
+        return self.masks is not None and self._prunes().held
 
     def without_removed(self) -> nn.Module:
         """A smaller network of the same outputs where filters are gone, else the network itself."""
-        return self.network if self.kept is None else compact(self.network, self.kept)
+        if self.masks is None or self.masks.kept is None:
+            return self.network
+        return compact(self.network, self.masks.kept)
 
     def compacted(self) -> tuple[nn.Module, Kept | None]:
         """The smallest network of the same outputs, and what of each parameter it is made of.
 
         None where nothing is pruned, or what was pruned grew back: then it is the network itself.
         """
-        if self.keep is None or self.config is None or not self.config.held:
+        if self.masks is None or not self._is_held:
             return self.network, None
-        kept = self.kept or kept_entries(self.network, self.keep, self.structure)
+        kept = self.masks.kept or kept_entries(self.network, self.masks.keep, self.structure)
         return compact(self.network, kept), kept
 
     def to_hold(self, trained: nn.Module) -> Held | None:
         """What must be held in `trained`, which `without_removed` gave; None: nothing."""
-        if self.keep is None or self.config is None or not self.config.held:
+        if self.masks is None or not self._is_held:
             return None
-        if self.kept is None:
-            return self.held
+        if self.masks.kept is None:
+            return self.masks.held
         # What is removed need not be held: the network that is trained has not got it.
-        left = compact_keep(self.keep, self.kept)
+        left = compact_keep(self.masks.keep, self.masks.kept)
         return Held(trained, left) if left else None
 
     def take_back(self, trained: nn.Module) -> None:
         """Write what `trained` has become into the network of full shape."""
-        if self.kept is not None:
-            copy_back(trained, self.network, self.kept)
+        if self.masks is not None and self.masks.kept is not None:
+            copy_back(trained, self.network, self.masks.kept)
 
     def require_held(self) -> None:
         """Raise RuntimeError unless every pruned weight is exactly zero."""
-        if self.held is None or self.config is None or not self.config.held:
+        if self.masks is None or not self._is_held:
             return
-        revived = self.held.revived()
+        revived = self.masks.held.revived()
         if revived:
             raise RuntimeError(
                 f"pruned weights must stay exactly zero, those of {len(revived)} parameters do "

@@ -154,7 +154,9 @@ class PruneConfig(Checked):
     rate: float = 0.5  # fraction of the method's groups to prune in the end, in (0, 1)
     schedule: Literal["one_shot", "iterative", "linear", "cubic"] = "one_shot"
     rounds: int = 1
-    exclude: tuple[str, ...] = ()  # modules left alone besides the first convolution
+    layers: Literal["conv", "conv+linear"] = "conv"  # what may be pruned; see `prunable_weights`
+    biases: bool = False  # whether biases are in the pool of single weights
+    exclude: tuple[str, ...] = ()  # modules left alone besides the first layer
     batchnorm_follows: bool = True  # a filter without weights loses its BatchNorm, too
     held: bool = True  # False only to reproduce runs in which masks regrew
 

@@ -10,7 +10,7 @@ import pandas as pd
 import torch
 
 from pruning import measure_sparsity
-from trainables.choosing import choose_masks
+from trainables.choosing import choose
 from trainables.compute import (
     describe,
     place,
@@ -142,8 +142,7 @@ class Trial:
 
     def evaluate(self) -> dict[str, float]:
         """Accuracy on the validation images, and what is zero."""
-        exclude = () if self.config.prune is None else self.config.prune.exclude
-        sparsity = measure_sparsity(self.network, exclude)
+        sparsity = measure_sparsity(self.network, self.pruned.weights)
         logits = predict(
             self.pruned.without_removed(),
             self.data.val,
@@ -165,13 +164,13 @@ class Trial:
     def begin_round(self) -> None:
         """Prune, and make ready to train where the trial trains."""
         round_, prune = self.n_begun, self.config.prune
-        if prune is not None:
-            choose_masks(self, prune, round_)
-            self.layers += layer_rows(round_, self.pruned.numbers())
+        groups = None if prune is None else choose(self, prune, round_)
         if self.config.rewind == "weights":
             epoch, cache = self.config.rewind_epoch, self.workspace.cache
             load_checkpoint(self.network, dense_path(self.config, self.data, cache, epoch))
-        self.pruned.hold()
+        if groups is not None:
+            self.pruned.hold(groups)
+            self.layers += layer_rows(round_, self.pruned.numbers())
         self.n_begun += 1
         self.training = None if self.config.retrain is None else self._new_training()
 

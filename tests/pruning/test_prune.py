@@ -16,14 +16,16 @@ from pruning import (
     SCHEDULES,
     SCOPES,
     Held,
-    batchnorm_of,
-    choose_keep,
+    choose_groups,
     cumulative_rates,
     granularity_of,
+    groups_of,
     importance_of_groups,
+    masks_of,
     measure_sparsity,
     n_pruned,
     prunable_weights,
+    structure_of,
 )
 
 
@@ -73,23 +75,23 @@ def test_every_combination_counts_exactly_with_ties_and_nests(criterion, granula
     images = torch.randn(2, 3, 5, 5, generator=generator)
     how = {"generator": generator, "batches": [(images, torch.tensor([0, 3]))]}
     groups = granularity_of(granularity)
-    how["exclude"] = WITHOUT_BLOCKS if groups.m else ()
+    without = WITHOUT_BLOCKS if groups.m else ()
+    how["names"] = list(prunable_weights(tiny_inception(), without, granularity=granularity))
     rates = cumulative_rates(schedule, groups.rate or 0.7, 1 if schedule == "one_shot" else 3)
     for scope in SCOPES if groups.m is None else ["layer"]:
         network, before = tiny_inception(), None
         for rate in rates:
             importance = few_levels(importance_of_groups(network, criterion, granularity, **how))
-            where = {"granularity": granularity, "scope": scope, "exclude": how["exclude"]}
-            keep = choose_keep(network, rate, importance, within=before, **where)
-            kept = {name: groups.kept(keep[name]) for name in importance}
-            for name, mask in kept.items():
-                whole = groups.expanded(mask, tuple(keep[name].shape))
-                assert torch.equal(whole, keep[name]), "a group is kept in part"
+            where = {"granularity": granularity, "scope": scope}
+            kept = choose_groups(importance, rate, within=before, **where)
+            keep = masks_of(network, kept, granularity, structure_of(network))
+            again = groups_of(keep, kept, granularity)
+            assert all(torch.equal(again[name], kept[name]) for name in kept)
             pools = pools_of(importance, groups.m)
             if before is not None:  # what is pruned goes first
-                gone = {n: ~groups.kept(before[n]).flatten() for n in importance}
+                gone = {n: ~before[n].flatten() for n in importance}
                 pools = [[(-99 if gone[k[0]][k[1]] else s, k) for s, k in pool] for pool in pools]
-                assert all((keep[name] <= before[name]).all() for name in importance)
+                assert all((kept[name] <= before[name]).all() for name in importance)
             pools = [sum(pools, [])] if scope == "global" else pools
             pruned = {(n, i) for n, m in kept.items() for i, k in enumerate(m.flatten()) if not k}
             if criterion != "bn_scale":  # has a number per filter, and hardly two that are equal
@@ -98,7 +100,7 @@ def test_every_combination_counts_exactly_with_ties_and_nests(criterion, granula
                 )
             assert pruned == keep_lowest_pruned(pools, rate)
             assert len(pruned) == sum(n_pruned(rate, len(pool)) for pool in pools)
-            before = keep
+            before = kept
             Held(network, keep).apply()
 
 
@@ -150,7 +152,8 @@ def test_the_first_convolution_is_never_pruned_and_exclusions_hold():
 def test_random_filters_are_drawn_by_group_not_by_size():
     """A mean over many draws is narrow: global random pruning would take small filters first."""
     network = nn.Sequential(
-        nn.Conv2d(3, 4, 1), nn.Conv2d(4, 100, 1), nn.Conv2d(100, 100, 5), nn.Flatten()
+        *(nn.Conv2d(3, 4, 1), nn.Conv2d(4, 100, 1), nn.Conv2d(100, 100, 5)),
+        *(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(100, 2)),
     )
     shares = []
     for seed in range(20):
@@ -163,7 +166,7 @@ def test_random_filters_are_drawn_by_group_not_by_size():
 
 def test_googlenet_pairs_every_convolution_with_its_batchnorm():
     network = googlenet(weights=None, init_weights=False, aux_logits=False, num_classes=10)
-    pairs = batchnorm_of(network)
+    pairs = structure_of(network).norm_of
     assert len(pairs) == 57
     assert all(bn == conv.removesuffix("conv") + "bn" for conv, bn in pairs.items())
 
@@ -205,7 +208,7 @@ def test_sparsity_names_collapsed_layers_and_both_denominators():
     network = tiny_inception()
     with torch.no_grad():
         network.one.conv.weight.zero_()
-    sparsity = measure_sparsity(network)
+    sparsity = measure_sparsity(network, prunable_weights(network))
     assert sparsity.collapsed == ("one.conv",)
     assert sparsity.n_zero == 48
     assert sparsity.n_prunable == 48 + 40 + 450 + 32 + 288 + 2592

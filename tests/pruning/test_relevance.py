@@ -9,8 +9,9 @@ from torchvision.models import get_model, googlenet, resnet50, vgg16, vgg16_bn
 
 from pruning import (
     LrpRules,
-    choose_keep,
+    choose_groups,
     lrp_importance,
+    masks_of,
     prunable_weights,
     require_rules,
     structure_of,
@@ -458,7 +459,8 @@ def test_pruned_filters_and_weights_have_no_relevance():
     for granularity in ("filter", "weight"):
         pruned = copy.deepcopy(network)
         scores = score(pruned, granularity, images, labels, names, rule="alpha2beta1")
-        keep = choose_keep(pruned, 0.4, scores, granularity=granularity, scope="layer")
+        groups = choose_groups(scores, 0.4, granularity=granularity, scope="layer")
+        keep = masks_of(pruned, groups, granularity, structure_of(pruned))
         with torch.no_grad():
             for name, mask in keep.items():
                 pruned.get_parameter(name).mul_(mask)

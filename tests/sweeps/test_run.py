@@ -131,7 +131,7 @@ def test_every_number_can_be_recomputed_from_the_artifacts(swept, tracker, tmp_p
         path = artifact(tracker, run_, "checkpoint.pt", tmp_path)
         network = googlenet(weights=None, aux_logits=False, num_classes=20, init_weights=False)
         network.load_state_dict(torch.load(path, weights_only=True))
-        sparsity = measure_sparsity(network)
+        sparsity = measure_sparsity(network, prunable_weights(network))
         assert metrics["prune/sparsity"] == sparsity.prunable
         assert metrics["prune/sparsity_network"] == sparsity.network
         val = load_data(config.data, Workspace(results).cache).val

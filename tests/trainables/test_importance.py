@@ -9,6 +9,7 @@ from pruning import CRITERIA
 from trainables.datasets.loading import load_data
 from trainables.dense import load_dense, train_dense
 from trainables.importance import importance, samples
+from trainables.pruned import PrunedNetwork
 from trainables.workspace import Workspace
 
 PRUNE = {"prune.granularity": "filter", "prune.scope": "global", "prune.samples_per_class": 2}
@@ -39,7 +40,8 @@ def test_all_rates_share_one_scoring(dense, criterion, monkeypatch):
     network, data, cache = dense
     raw = {"prune.criterion": criterion, "prune.normalise": "none", "finetune": None}
     config = small_base(**PRUNE, **raw)
-    first = importance(network, config, data, cache, 0)
+    pruned = PrunedNetwork(network, config.prune)
+    first = importance(pruned, config, data, cache, 0)
     assert all(score.dtype == torch.float64 for score in first.values())
 
     def never(*arguments, **more):
@@ -47,16 +49,16 @@ def test_all_rates_share_one_scoring(dense, criterion, monkeypatch):
 
     monkeypatch.setattr(trainables.importance, "importance_of_groups", never)
     other_rate = config.replace({"prune.rate": 0.9, "prune.scope": "layer"})
-    again = importance(network, other_rate, data, cache, 0)
+    again = importance(pruned, other_rate, data, cache, 0)
     assert all(torch.equal(again[name], first[name]) for name in first)
-    normalised = importance(network, config.replace({"prune.normalise": "l2"}), data, cache, 0)
+    normalised = importance(pruned, config.replace({"prune.normalise": "l2"}), data, cache, 0)
     norms = torch.stack([score.norm() for score in normalised.values()])
     torch.testing.assert_close(norms[norms > 0], torch.ones_like(norms[norms > 0]))
     if CRITERIA[criterion].usual_norm == "l2":  # which norm is the usual one in a global ranking
-        usual = importance(network, config.replace({"prune.normalise": None}), data, cache, 0)
+        usual = importance(pruned, config.replace({"prune.normalise": None}), data, cache, 0)
         assert all(torch.equal(usual[name], normalised[name]) for name in first)
         with pytest.raises(AssertionError):
-            importance(network, config.replace({"prune.target": "logit"}), data, cache, 0)
+            importance(pruned, config.replace({"prune.target": "logit"}), data, cache, 0)
     # What the scores depend on is scored anew: samples, criterion's choices, later rounds.
     for changed in (
         config.replace({"prune.samples_per_class": 1}),
@@ -64,6 +66,6 @@ def test_all_rates_share_one_scoring(dense, criterion, monkeypatch):
         config.replace({"seed": 1}),
     ):
         with pytest.raises(AssertionError):
-            importance(network, changed, data, cache, 0)
+            importance(pruned, changed, data, cache, 0)
     with pytest.raises(AssertionError):
-        importance(network, config, data, cache, 1)
+        importance(pruned, config, data, cache, 1)

@@ -96,8 +96,7 @@ def test_the_files_of_a_trial_rebuild_its_network(tmp_path):
     config = NetworkConfig(weights="random", transform_input=True)
     network, arguments = build_network(config, 7), network_arguments(config, 7)
     pruned = PrunedNetwork(network, PruneConfig())
-    pruned.keep = {"conv2.conv.weight": torch.rand(64, 64, 1, 1) < 0.5}
-    pruned.hold()
+    pruned.hold({name: torch.rand(w.shape) < 0.5 for name, w in pruned.weights.items()})
     units = pd.DataFrame({"layer": ["conv1", "fc"], "channel": [0, 6], "mis": [0.5, float("nan")]})
     scored = Scored({}, units, None, {})
     save_results(tmp_path, TrialConfig(), arguments, pruned, scored, [{"epoch": 1.0}])
