@@ -84,10 +84,9 @@ class Criterion(ABC):
     def require_granularity(cls, granularity: Granularity) -> None:
         """Raise ValueError for one that the criterion does not know."""
         if granularity.kind not in cls.knows:
-            known = ", ".join(kind.replace("n_of_m", "N:M") for kind in cls.knows)
+            known = " or ".join(kind.replace("n_of_m", "N:M") for kind in cls.knows)
             raise ValueError(
-                f"criterion {cls.name!r} tells the importance of a {known}: granularity must be "
-                f"{'that' if len(cls.knows) == 1 else 'one of these'}, got {granularity.name!r}"
+                f"criterion {cls.name!r} must go with granularity {known}, got {granularity.name!r}"
             )
 
 

@@ -205,7 +205,9 @@ def test_a_granularity_that_a_criterion_does_not_know_is_refused(name, granulari
         require_importance(network, criterion, granularity)
         return
     for ask in (require_importance, lambda n, c, g: of(n, c, g, batches=[])):
-        with pytest.raises(ValueError, match=f"criterion '{name}' tells .*, got '{granularity}'"):
+        with pytest.raises(
+            ValueError, match=f"criterion '{name}' must go with .*, got '{granularity}'"
+        ):
             ask(network, criterion, granularity)
 
 

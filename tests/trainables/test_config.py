@@ -366,11 +366,11 @@ def test_replace_refuses(overrides, message):
         (lambda: PruneConfig(granularity="3:7"), "granularity must be one of .*, got '3:7'"),
         (
             lambda: PruneConfig(granularity="filter", criterion="lamp"),
-            "'lamp' tells the importance of a weight: granularity must be that, got 'filter'",
+            "criterion 'lamp' must go with granularity weight, got 'filter'",
         ),
         (
             lambda: PruneConfig(granularity="weight", criterion="random", counts_of="fisher"),
-            "'fisher' tells the importance of a filter, input_channel: .*, got 'weight'",
+            "'fisher' must go with granularity filter or input_channel, got 'weight'",
         ),
         (lambda: PruneConfig(counts_of="random"), "counts_of must be None or one of l1, l2,"),
         (

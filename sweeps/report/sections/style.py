@@ -34,8 +34,8 @@ class _Looks(dict[str, str]):
         return self.spare[zlib.crc32(name.encode()) % len(self.spare)]  # the same everywhere
 
 
-# Okabe & Ito's palette, which colour-blind readers can tell apart; and each has a marker of its
-# own, so that nothing is said by colour alone.
+# Okabe & Ito's palette, then Tol's muted one, which colour-blind readers can tell apart; and each
+# has a marker of its own, so that nothing is said by colour alone.
 COLOURS = _Looks(
     {
         "unstructured": "#0072b2",
@@ -44,12 +44,18 @@ COLOURS = _Looks(
         "structured_global": "#e69f00",
         "connection": "#009e73",
         "connection_global": "#cc79a7",
+        "nm_2_4": "#332288",
         "l1": "#0072b2",
         "l2": "#56b4e9",
         "lrp": "#d55e00",
         "taylor": "#e69f00",
         "gradient": "#009e73",
         "random": "#cc79a7",
+        "bn_scale": "#882255",
+        "outgoing_l1": "#999933",
+        "fpgm": "#117733",
+        "lamp": "#332288",
+        "fisher": "#44aa99",
     },
     spare=("#8a5a2b", "#6a3d9a"),
 )
@@ -61,12 +67,18 @@ MARKERS = _Looks(
         "structured_global": "D",
         "connection": "^",
         "connection_global": "v",
+        "nm_2_4": "X",
         "l1": "o",
         "l2": "P",
         "lrp": "s",
         "taylor": "D",
         "gradient": "^",
         "random": "v",
+        "bn_scale": "X",
+        "outgoing_l1": "<",
+        "fpgm": ">",
+        "lamp": "*",
+        "fisher": "d",
     },
     spare=("h", "p"),
 )
@@ -165,7 +177,8 @@ def shows_released(figure: Figure) -> bool:
 
 def named(name: str) -> str:
     """A method or a criterion, for people."""
-    short = {"l1": "L1", "l2": "L2", "lrp": "LRP"}
+    short = {"l1": "L1", "l2": "L2", "lrp": "LRP", "fpgm": "FPGM", "lamp": "LAMP"}
+    short |= {"bn_scale": "BatchNorm scale", "outgoing_l1": "outgoing L1", "nm_2_4": "2:4"}
     return short.get(name, name.replace("_", " "))
 
 
