@@ -18,9 +18,9 @@ from pruning import (
     choose_groups,
     compact,
     importance_of_groups,
-    kept_entries,
     masks_of,
     structure_of,
+    survivors_of,
 )
 
 BATCH, PIXELS, CLASSES = 64, 64, 20
@@ -39,7 +39,7 @@ def _compacted(device: torch.device, granularity: str, rate: float) -> nn.Module
     groups = choose_groups(scores, rate, granularity=granularity, scope="layer")
     keep = masks_of(network, groups, granularity, structure)
     Held(network, keep).apply()
-    return compact(network, kept_entries(network, keep, structure))
+    return compact(network, survivors_of(network, keep, structure))
 
 
 def _images(device: torch.device) -> torch.Tensor:

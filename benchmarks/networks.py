@@ -19,11 +19,11 @@ from pruning import (
     Held,
     KeepMask,
     compact,
-    kept_entries,
     structure_of,
+    survivors_of,
     with_followers,
 )
-from pruning.compaction import Kept, chosen
+from pruning.compaction import Survivors, chosen
 from pruning.structure import Structure, is_depthwise
 
 KINDS = ("filter", "input_channel", "weight")
@@ -78,7 +78,7 @@ def coverage(
     structure = structure_of(network)
     keep = with_followers(network, _random(network, structure, kind), structure)
     Held(network, keep).apply()
-    kept = kept_entries(network, keep, structure)
+    kept = survivors_of(network, keep, structure)
     smaller = compact(network, kept)
     images = torch.randn(2, 3, pixels, pixels, dtype=dtype)
     with torch.no_grad():
@@ -128,7 +128,7 @@ def _random(network: nn.Module, structure: Structure, kind: str) -> KeepMask:
 
 
 def _gradients(
-    network: nn.Module, smaller: nn.Module, keep: KeepMask, kept: Kept, images: Tensor
+    network: nn.Module, smaller: nn.Module, keep: KeepMask, kept: Survivors, images: Tensor
 ) -> float:
     """In evaluation: BatchNorm over so few positions would amplify rounding."""
     found = []

@@ -3,7 +3,7 @@
 Nothing here knows of files, of Ray, of MLflow or of the interpretability scores.
 """
 
-from pruning.compaction import Kept, compact, compact_keep, copy_back, kept_entries
+from pruning.compaction import Survivors, compact, compact_keep, copy_back, survivors_of
 from pruning.criteria import CRITERIA, NORMS, Criterion, criterion_class
 from pruning.following import with_followers
 from pruning.gradients import TARGETS, gradient_importance
@@ -41,7 +41,7 @@ __all__ = [
     "Granularity",
     "Held",
     "KeepMask",
-    "Kept",
+    "Survivors",
     "LrpRules",
     "Sparsity",
     "Structure",
@@ -59,7 +59,7 @@ __all__ = [
     "importance_of_groups",
     "keep_numbers",
     "keep_top",
-    "kept_entries",
+    "survivors_of",
     "kept_numbers",
     "lrp_importance",
     "measure_sparsity",

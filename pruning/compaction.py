@@ -26,32 +26,32 @@ from pruning.structure import Structure, is_depthwise
 
 Network = TypeVar("Network", bound=nn.Module)
 
-Kept = dict[str, tuple[Tensor, ...]]
+Survivors = dict[str, tuple[Tensor, ...]]
 """Name of a parameter or buffer -> the kept indices along its first dimensions."""
 
 
-def kept_entries(network: nn.Module, keep: KeepMask, structure: Structure) -> Kept:
+def survivors_of(network: nn.Module, keep: KeepMask, structure: Structure) -> Survivors:
     """What is left of each parameter and buffer when nothing stays that makes no difference.
 
     keep: any masks of the network, which are applied already. See `live_sets` for what stays.
     """
     live = live_sets(network, keep, structure)
     left = {i: live[sets].nonzero().flatten() for i, sets in structure.tied.items()}
-    kept: Kept = {}
+    survivors: Survivors = {}
     for i, step in enumerate(structure.steps):
         if i not in left:
             continue
         if step.op == "layer":
             module = network.get_submodule(step.name)
-            kept[f"{step.name}.weight"] = (left[i], _columns(network, structure, i, left))
+            survivors[f"{step.name}.weight"] = (left[i], _columns(network, structure, i, left))
             if module.bias is not None:
-                kept[f"{step.name}.bias"] = (left[i],)
+                survivors[f"{step.name}.bias"] = (left[i],)
         elif step.op == "norm":
             module = network.get_submodule(step.name)
             for name, tensor in [*module.named_parameters(), *module.named_buffers()]:
                 if tensor.dim() == 1:
-                    kept[f"{step.name}.{name}"] = (left[i],)
-    return kept
+                    survivors[f"{step.name}.{name}"] = (left[i],)
+    return survivors
 
 
 def _columns(network: nn.Module, structure: Structure, i: int, left: dict[int, Tensor]) -> Tensor:
@@ -69,7 +69,7 @@ def _columns(network: nn.Module, structure: Structure, i: int, left: dict[int, T
     return by_group[left[i] // (len(module.weight) // groups)]
 
 
-def compact(network: Network, kept: Kept) -> Network:
+def compact(network: Network, survivors: Survivors) -> Network:
     """A smaller copy of `network`, in the same mode, with the same names; equal in its outputs.
 
     Where `compact_keep` names no mask for it, an optimizer of its own trains it without any.
@@ -77,12 +77,12 @@ def compact(network: Network, kept: Kept) -> Network:
     smaller = copy.deepcopy(network)
     for name, module in smaller.named_modules():
         for part, tensor in [*module.named_parameters(recurse=False)]:
-            if f"{name}.{part}" in kept:
-                small = chosen(tensor.detach(), kept[f"{name}.{part}"]).clone()
+            if f"{name}.{part}" in survivors:
+                small = chosen(tensor.detach(), survivors[f"{name}.{part}"]).clone()
                 setattr(module, part, nn.Parameter(small, requires_grad=tensor.requires_grad))
         for part, tensor in [*module.named_buffers(recurse=False)]:
-            if f"{name}.{part}" in kept:
-                setattr(module, part, chosen(tensor, kept[f"{name}.{part}"]).clone())
+            if f"{name}.{part}" in survivors:
+                setattr(module, part, chosen(tensor, survivors[f"{name}.{part}"]).clone())
         if isinstance(module, nn.Conv2d):
             if is_depthwise(module):
                 module.groups = len(module.weight) * module.groups // module.out_channels
@@ -95,25 +95,28 @@ def compact(network: Network, kept: Kept) -> Network:
     return smaller
 
 
-def compact_keep(keep: KeepMask, kept: Kept) -> KeepMask:
+def compact_keep(keep: KeepMask, survivors: Survivors) -> KeepMask:
     """The masks that must be held in the compacted network; those that keep all are left out."""
-    left = {name: chosen(mask, kept[name]) if name in kept else mask for name, mask in keep.items()}
+    left = {
+        name: chosen(mask, survivors[name]) if name in survivors else mask
+        for name, mask in keep.items()
+    }
     return {name: mask for name, mask in left.items() if not mask.all()}
 
 
 @torch.no_grad()
-def copy_back(smaller: nn.Module, network: nn.Module, kept: Kept) -> None:
+def copy_back(smaller: nn.Module, network: nn.Module, survivors: Survivors) -> None:
     """Write what `smaller` has become into `network`; what was removed stays as it is there."""
     large = network.state_dict()
     for name, tensor in smaller.state_dict().items():
-        if name in kept:
-            large[name][_grid(kept[name], large[name].device)] = tensor
+        if name in survivors:
+            large[name][_grid(survivors[name], large[name].device)] = tensor
         else:
             large[name].copy_(tensor)
 
 
 def chosen(tensor: Tensor, indices: tuple[Tensor, ...]) -> Tensor:
-    """What is kept of a parameter, its gradient or its mask; indices: of it, in a `Kept`."""
+    """What is kept of a parameter, its gradient or its mask; indices: of it, in `Survivors`."""
     return tensor[_grid(indices, tensor.device)].contiguous(
         memory_format=torch.channels_last if tensor.dim() == 4 else torch.contiguous_format
     )

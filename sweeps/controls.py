@@ -47,7 +47,8 @@ def controls(configs: Sequence[TrialConfig]) -> list[TrialConfig]:
             continue
         if prune.criterion == "random":
             continue
-        where = (setting(config), prune.method, prune.exclude, prune.batchnorm_follows)
+        pool = (prune.layers, prune.biases, prune.exclude)
+        where = (setting(config), prune.method, pool, prune.batchnorm_follows)
         scored = (prune.by.name, prune.norm, _settings(prune.by))
         by_chance.setdefault((where, prune.rate), config)
         if prune.scope == "global":

@@ -81,10 +81,11 @@ class TrialConfig(Checked):
         prune = self.prune
         if prune is None or not self.network.aux_heads or not prune.by.looks_at_images:
             return
+        part = ".conv.conv" if prune.layers == "conv" else ""  # a convolution, and Linear layers
         left = [
             head
             for head in HEADS[self.network.name]
-            if not any(f"{head}.conv.conv.".startswith(f"{name}.") for name in prune.exclude)
+            if not any(f"{head}{part}.".startswith(f"{name}.") for name in prune.exclude)
         ]
         if left:
             raise ValueError(

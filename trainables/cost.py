@@ -24,9 +24,9 @@ def cost_metrics(pruned: PrunedNetwork, arguments: dict[str, Any], pixels: int) 
     arguments: of the network, for `rebuild`. pixels: side of an image.
     """
     network = pruned.network.eval()
-    smaller, kept = pruned.compacted()
+    smaller, survivors = pruned.compacted()
     whole = count_cost(network, pixels)
-    small = whole if kept is None else count_cost(smaller, pixels)
+    small = whole if survivors is None else count_cost(smaller, pixels)
     device = next(network.parameters()).device
     dense = place(rebuild(arguments), device)
     counts = {

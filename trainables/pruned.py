@@ -10,29 +10,29 @@ from pruning import (
     Groups,
     Held,
     KeepMask,
-    Kept,
     Structure,
+    Survivors,
     compact,
     compact_keep,
     copy_back,
     groups_of,
-    kept_entries,
     kept_numbers,
     masks_of,
     prunable_weights,
     structure_of,
+    survivors_of,
 )
 from trainables.config import PruneConfig
 
 
 @dataclass(frozen=True)
 class Masks:
-    """What is pruned of a network. kept: what is left where filters are gone for good."""
+    """What is pruned of a network. survivors: what is left where filters are gone for good."""
 
     groups: Groups
     keep: KeepMask
     held: Held
-    kept: Kept | None
+    survivors: Survivors | None
 
 
 class PrunedNetwork:
@@ -102,11 +102,11 @@ class PrunedNetwork:
         self._hold(groups_of(masks, self.weights, self.prune.granularity), masks)
 
     def _hold(self, groups: Groups, keep: KeepMask) -> None:
-        prune, kept = self._prunes(), None
+        prune, survivors = self._prunes(), None
         # Single weights hardly ever empty a filter: there is nothing to gain.
         if prune.held and prune.granularity in ("filter", "input_channel"):
-            kept = kept_entries(self.network, keep, self.structure)
-        self.masks = Masks(groups, keep, Held(self.network, keep), kept)
+            survivors = survivors_of(self.network, keep, self.structure)
+        self.masks = Masks(groups, keep, Held(self.network, keep), survivors)
         self.masks.held.apply()
 
     def _prunes(self) -> PruneConfig:
@@ -121,34 +121,36 @@ class PrunedNetwork:
 
     def without_removed(self) -> nn.Module:
         """A smaller network of the same outputs where filters are gone, else the network itself."""
-        if self.masks is None or self.masks.kept is None:
+        if self.masks is None or self.masks.survivors is None:
             return self.network
-        return compact(self.network, self.masks.kept)
+        return compact(self.network, self.masks.survivors)
 
-    def compacted(self) -> tuple[nn.Module, Kept | None]:
+    def compacted(self) -> tuple[nn.Module, Survivors | None]:
         """The smallest network of the same outputs, and what of each parameter it is made of.
 
         None where nothing is pruned, or what was pruned grew back: then it is the network itself.
         """
         if self.masks is None or not self._is_held:
             return self.network, None
-        kept = self.masks.kept or kept_entries(self.network, self.masks.keep, self.structure)
-        return compact(self.network, kept), kept
+        survivors = self.masks.survivors or survivors_of(
+            self.network, self.masks.keep, self.structure
+        )
+        return compact(self.network, survivors), survivors
 
     def to_hold(self, trained: nn.Module) -> Held | None:
         """What must be held in `trained`, which `without_removed` gave; None: nothing."""
         if self.masks is None or not self._is_held:
             return None
-        if self.masks.kept is None:
+        if self.masks.survivors is None:
             return self.masks.held
         # What is removed need not be held: the network that is trained has not got it.
-        left = compact_keep(self.masks.keep, self.masks.kept)
+        left = compact_keep(self.masks.keep, self.masks.survivors)
         return Held(trained, left) if left else None
 
     def take_back(self, trained: nn.Module) -> None:
         """Write what `trained` has become into the network of full shape."""
-        if self.masks is not None and self.masks.kept is not None:
-            copy_back(trained, self.network, self.masks.kept)
+        if self.masks is not None and self.masks.survivors is not None:
+            copy_back(trained, self.network, self.masks.survivors)
 
     def require_held(self) -> None:
         """Raise RuntimeError unless every pruned weight is exactly zero."""

@@ -50,10 +50,10 @@ def save_results(
     if pruned.keep is not None:
         with whole_file(folder / MASKS) as partial:
             torch.save({name: mask.cpu() for name, mask in pruned.keep.items()}, partial)
-    smaller, kept = pruned.compacted()
-    if kept is not None:
+    smaller, survivors = pruned.compacted()
+    if survivors is not None:
         with whole_file(folder / COMPACTED) as partial:
-            save_compacted(partial, smaller, kept, arguments)
+            save_compacted(partial, smaller, survivors, arguments)
     with whole_file(folder / UNITS) as partial:
         scored.units.to_parquet(partial, index=False)
     if history:

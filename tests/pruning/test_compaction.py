@@ -4,7 +4,7 @@ import pytest
 import torch
 from networks_for_tests import choose, tiny_inception
 
-from pruning import Held, compact, copy_back, kept_entries, prunable_weights, structure_of
+from pruning import Held, compact, copy_back, prunable_weights, structure_of, survivors_of
 
 
 def masked(rate=0.5, seed=0, batchnorm_follows=True):
@@ -20,7 +20,7 @@ def masked(rate=0.5, seed=0, batchnorm_follows=True):
         batchnorm_follows=batchnorm_follows,
     )
     Held(network, keep).apply()
-    return network, kept_entries(network, keep, structure_of(network))
+    return network, survivors_of(network, keep, structure_of(network))
 
 
 @pytest.mark.parametrize("seed", range(5))

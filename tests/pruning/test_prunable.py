@@ -6,7 +6,7 @@ from narrow_networks import images, narrow_network
 from torch import nn
 from torchvision.models import get_model
 
-from pruning import Held, compact, kept_entries, structure_of, with_followers
+from pruning import Held, compact, structure_of, survivors_of, with_followers
 from pruning.prunable import prunable_weights
 
 
@@ -114,7 +114,7 @@ def test_linear_layers_are_compacted_to_equal_outputs_and_gradients(name):
     keep = with_followers(network, keep, structure)
     held = Held(network, keep)
     held.apply()
-    kept = kept_entries(network, keep, structure)
+    kept = survivors_of(network, keep, structure)
     smaller = compact(network, kept)
     shrunk = [n for n in layers_of(network, nn.Linear) if f"{n}.weight" in weights]
     assert shrunk

@@ -8,7 +8,7 @@ from torch import nn
 from torchvision.models import get_model
 
 from benchmarks.networks import coverage
-from pruning import Held, compact, kept_entries, structure_of, what_is_lost, with_followers
+from pruning import Held, compact, structure_of, survivors_of, what_is_lost, with_followers
 
 LAYERS = (nn.Conv2d, nn.Linear)
 FURTHER = (
@@ -188,7 +188,7 @@ def test_what_may_mix_channels_ends_the_trace_by_name_and_nothing_before_it_goes
     keep["first.weight"][1:4] = False
     keep = with_followers(network, keep, structure)
     Held(network, keep).apply()
-    smaller = compact(network, kept_entries(network, keep, structure))
+    smaller = compact(network, survivors_of(network, keep, structure))
     assert len(smaller.first.weight) == 6
     x = images(1, 16)
     torch.testing.assert_close(smaller(x), network(x), rtol=0, atol=1e-12)
@@ -201,7 +201,7 @@ def test_a_network_that_cannot_be_traced_says_so_and_keeps_everything():
     assert what_is_lost(structure).startswith("the network Odd cannot be traced: ")
     assert structure.ends[0].name == "Odd" and "cannot be traced" in structure.ends[0].why
     keep = {"first.weight": torch.zeros(6, 3, 3, 3, dtype=torch.bool)}
-    assert kept_entries(network, keep, structure) == {}
+    assert survivors_of(network, keep, structure) == {}
 
 
 def test_what_is_lost_is_said_once_by_its_name():
@@ -239,10 +239,10 @@ def test_a_grouped_convolution_keeps_as_many_in_every_group():
     name = "layer1.0.conv2"
     keep = {f"{name}.weight": torch.ones(128, 4, 3, 3, dtype=torch.bool)}
     keep[f"{name}.weight"][:7] = False  # groups of 4: all of the first, three of the second
-    kept = kept_entries(network, with_followers(network, keep, structure), structure)
+    kept = survivors_of(network, with_followers(network, keep, structure), structure)
     assert len(kept[f"{name}.weight"][0]) == 128
     keep[f"{name}.weight"][::4] = False
-    kept = kept_entries(network, with_followers(network, keep, structure), structure)
+    kept = survivors_of(network, with_followers(network, keep, structure), structure)
     rows, columns = kept[f"{name}.weight"]
     assert len(rows) == 96 and (rows.reshape(32, 3) // 4 == torch.arange(32)[:, None]).all()
     assert columns.shape == (96, 4)
@@ -260,7 +260,7 @@ def test_a_depthwise_filter_goes_with_its_input_and_its_batchnorm():
         mask = extended[f"features.3.conv.{follower}"].flatten(1 - ("1.0" not in follower)).bool()
         rows = mask.reshape(len(mask), -1).any(1)
         assert (~rows).nonzero().flatten().tolist() == gone, follower
-    kept = kept_entries(network, extended, structure)
+    kept = survivors_of(network, extended, structure)
     left = [k for k in range(144) if k not in gone]
     assert kept["features.3.conv.1.0.weight"][0].tolist() == left
     assert kept["features.3.conv.2.weight"][1].tolist() == left

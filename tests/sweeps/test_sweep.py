@@ -11,7 +11,9 @@ from sweeps.labels import Names, unique_labels
 from sweeps.plan import axes_summary, make_plan, plan_summary
 from sweeps.studies import load_study, study_names
 from sweeps.sweep import Grid, Sweep, axis, methods
-from trainables.config import METHODS, DissectionConfig
+from trainables.config import METHODS, DissectionConfig, NetworkConfig
+from trainables.networks import build_network
+from trainables.pruned import PrunedNetwork
 
 
 def kinds(configs):
@@ -434,3 +436,16 @@ def test_a_plan_counts_the_dense_network_and_tells_the_axes():
     axes = axes_summary(plan.sweep)
     assert "method (unstructured, structured, connection)" in axes
     assert "criterion (l1, gradient, taylor, lrp)" in axes and "rate (0.5, 0.75, 0.9" in axes
+
+
+def test_unstructured_pruning_has_the_pool_that_von_rad_and_seuffert_had():
+    """Every convolution but five and every Linear layer, weights and biases; no other method."""
+    configs = [c for c in load_study("paper").expand() if c.prune is not None]
+    for config in configs:
+        theirs = config.method == "unstructured"
+        assert (config.prune.layers == "conv+linear") == config.prune.biases == theirs
+    network = build_network(NetworkConfig(weights="random", aux_heads=True), 1_000)
+    theirs = next(c for c in configs if c.method == "unstructured")
+    weights = PrunedNetwork(network, theirs.prune).weights
+    assert len(weights) == 54 + 2 * 5
+    assert sum(name.endswith(".bias") for name in weights) == 5

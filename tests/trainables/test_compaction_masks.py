@@ -17,9 +17,9 @@ from pruning import (
     compact,
     compact_keep,
     copy_back,
-    kept_entries,
     prunable_weights,
     structure_of,
+    survivors_of,
     with_followers,
 )
 
@@ -56,7 +56,7 @@ def draw_keep(network, kind, rate, seed):
 def compacted(network, keep):
     Held(network, keep).apply()
     calibrate(network)
-    kept = kept_entries(network, keep, structure_of(network))
+    kept = survivors_of(network, keep, structure_of(network))
     return compact(network, kept), kept
 
 
@@ -201,7 +201,7 @@ def test_masks_of_convolutions_alone_leave_their_constants(name):
     keep = draw_keep(network, "filter", 0.5, 2)
     alone = {n: mask for n, mask in keep.items() if mask.dim() == 4}
     smaller, _ = compacted(network, alone)
-    dropped = compact(network, kept_entries(network, keep, structure_of(network)))
+    dropped = compact(network, survivors_of(network, keep, structure_of(network)))
     x = images(2, 33)
     with torch.no_grad():
         want = network(x)

@@ -12,10 +12,10 @@ from pruning import (
     Held,
     compact,
     compact_keep,
-    kept_entries,
     prunable_weights,
     read_filters,
     structure_of,
+    survivors_of,
 )
 from trainables.config import NetworkConfig
 from trainables.networks import (
@@ -41,7 +41,7 @@ def pruned(granularity, rate=0.5):
     network = network_of()
     keep = choose(network, rate, granularity=granularity, scope="layer", criterion="random")
     Held(network, keep).apply()
-    kept = kept_entries(network, keep, structure_of(network))
+    kept = survivors_of(network, keep, structure_of(network))
     return network, keep, compact(network, kept), kept
 
 

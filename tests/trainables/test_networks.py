@@ -9,7 +9,7 @@ from networks_for_tests import choose
 from torch import nn
 from torchvision.models import googlenet, resnet18
 
-from pruning import Held, compact, kept_entries, structure_of
+from pruning import Held, compact, structure_of, survivors_of
 from trainables.config import NetworkConfig, TrainConfig
 from trainables.networks import (
     build_network,
@@ -323,7 +323,7 @@ def test_a_compacted_googlenet_equals_the_masked_one(aux_heads):
         exclude=("aux1", "aux2") if aux_heads else (),
     )
     Held(network, keep).apply()
-    smaller = compact(network, kept_entries(network, keep, structure_of(network)))
+    smaller = compact(network, survivors_of(network, keep, structure_of(network)))
     n_weights = [sum(p.numel() for p in n.parameters()) for n in (smaller, network)]
     assert n_weights[0] < (0.7 if aux_heads else 0.35) * n_weights[1]
     # An odd size: pools that round up; 97 px is enough for the auxiliary heads.

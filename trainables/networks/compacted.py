@@ -6,16 +6,18 @@ from typing import Any
 import torch
 from torch import nn
 
-from pruning import Kept, compact
+from pruning import Survivors, compact
 from trainables.networks.build import rebuild
 from trainables.networks.checkpoints import read_checkpoint, require_fit
 from trainables.networks.own_code import offer_code, own_function
 
 
-def save_compacted(path: Path, smaller: nn.Module, kept: Kept, arguments: dict[str, Any]) -> None:
+def save_compacted(
+    path: Path, smaller: nn.Module, survivors: Survivors, arguments: dict[str, Any]
+) -> None:
     """Write a network that `compact` made of the one that `arguments` describe."""
     state = {name: tensor.detach().cpu() for name, tensor in smaller.state_dict().items()}
-    plain = {name: list(indices) for name, indices in kept.items()}
+    plain = {name: list(indices) for name, indices in survivors.items()}
     torch.save({"network": arguments, "kept": plain, "state": state}, path)
 
 
@@ -39,8 +41,8 @@ def load_compacted(path: Path | str, results: Path | None = None) -> nn.Module:
         own_function(arguments["name"], arguments["code"])  # which says what is missing
     try:
         whole = rebuild(arguments)
-        kept = {name: tuple(indices) for name, indices in saved["kept"].items()}
-        smaller = compact(whole, kept)
+        survivors = {name: tuple(indices) for name, indices in saved["kept"].items()}
+        smaller = compact(whole, survivors)
     except Exception as error:
         # Anything may be in the file, and torch.load raises as many kinds of errors.
         raise _something_else(path) from error
