@@ -13,7 +13,7 @@ from rich.markup import escape
 from sweeps.addresses import without_secrets
 from sweeps.arguments import parser, unique, value_of, values_of
 from sweeps.quiet import settled
-from sweeps.terminal import Terminal, printable, refuse, terminal
+from sweeps.terminal import Terminal, plain_warnings, printable, refuse, terminal
 
 if TYPE_CHECKING:
     from sweeps.plan import Plan
@@ -137,7 +137,7 @@ def main(argv: list[str] | None = None) -> int:
     """The exit code; docs/exit_codes.md has them all."""
     try:
         console = terminal()
-        with settled():
+        with settled(), plain_warnings():
             return _run(parser().parse_args(argv), console)
     except (ValueError, OSError, FloatingPointError) as error:
         return refused(error)

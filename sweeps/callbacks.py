@@ -16,7 +16,7 @@ from trainables.config import TrialConfig, flat_params
 from trainables.kept import set_aside_path
 from trainables.workspace import Workspace
 
-_TOLD = ("epochs", "final", "made_on", "files", "error", "retried")
+_TOLD = ("epochs", "final", "made_on", "files", "error", "retried", "said")
 DEATHS = 2  # of its worker that a trial survives, without an epoch between them
 
 
@@ -110,6 +110,8 @@ class SweepCallback(Callback):
         unsaid = self._unsaid.setdefault(config.key, [])
         unsaid += result["epochs"]
         self._tell_start(config)
+        for sentence in result.get("said", ()):
+            self.progress.said(config, sentence)
         if "retried" in result:
             self._retried(config)
         while unsaid:  # as long as the disk is full, the trial does not end
@@ -132,7 +134,8 @@ class SweepCallback(Callback):
         )
 
     def _ended(self, config: TrialConfig, outcome: str, result: dict[str, Any]) -> None:
-        state = self.workspace.state(result["key"])
+        # Of the whole batch, too, where it ran with half of it.
+        states = [self.workspace.state(key) for key in dict.fromkeys((result["key"], config.key))]
         self.outbox.end(
             config.key,
             "FINISHED",
@@ -142,7 +145,7 @@ class SweepCallback(Callback):
             values=result["final"],
             folder=self.workspace.trial(result["key"]),
             holds=result["files"],
-            forget=[state, set_aside_path(state)],
+            forget=[*states, *map(set_aside_path, states)],
         )
         # Only now: what could not be written down has not ended, and goes on in the next sweep.
         self.ended.add(config.key)

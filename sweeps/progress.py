@@ -88,6 +88,11 @@ class SweepProgress:
         self.ended(config, "failed", {})
         self.console.print(f"      {escape(sentence)}", style="red", soft_wrap=True)
 
+    def said(self, config: TrialConfig, sentence: str) -> None:
+        """What a trial has to say while it runs."""
+        text = f"{self.names.of(config)} ({config.key}): {sentence}"
+        self.console.print(escape(text), style="yellow", soft_wrap=True)
+
     def _best_note(self) -> str:
         pruned = [f"{rate:g}: {top1:.3f}" for rate, (top1, _) in sorted(self.best.items()) if rate]
         return f"best top-1 at {', '.join(pruned)}" if pruned else ""

@@ -3,6 +3,7 @@
 import re
 import sys
 import threading
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -12,6 +13,7 @@ from rich.markup import escape
 from rich.text import Text
 
 from sweeps.addresses import without_secrets
+from trainables.workspace import SetAside
 
 _LONGEST = 3_000  # characters of a sentence; the rest of it is what somebody gave us
 _WORD_AFTER = 10.0  # seconds
@@ -51,6 +53,24 @@ def refuse(sentence: str, word: str = "refused") -> None:
     if len(sentence) > _LONGEST:
         sentence = f"{sentence[: _LONGEST // 2]} … {sentence[-_LONGEST // 2 :]}"
     Terminal(stderr=True).print(f"[bold red]{word}:[/] {escape(sentence)}", soft_wrap=True)
+
+
+@contextmanager
+def plain_warnings() -> Iterator[None]:
+    """Files that are set aside are told in a sentence, without the line of the program."""
+    with warnings.catch_warnings():
+        others = warnings.showwarning
+        console = Terminal(stderr=True)
+
+        def show(message: Warning | str, category: type[Warning], *where: Any, **on: Any) -> None:
+            if issubclass(category, SetAside):
+                console.print(escape(str(message)), style="yellow", soft_wrap=True)
+            else:
+                others(message, category, *where, **on)
+
+        warnings.simplefilter("always", SetAside)
+        warnings.showwarning = show
+        yield
 
 
 @contextmanager

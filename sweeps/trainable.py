@@ -3,6 +3,8 @@
 import contextlib
 import gc
 import shutil
+import warnings
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +14,7 @@ from ray import tune
 from sweeps.pictures import draw_trial
 from trainables.config import TrialConfig
 from trainables.trial import Trial
-from trainables.workspace import Workspace, files_of
+from trainables.workspace import SetAside, Workspace, files_of
 
 
 class PruningTrial(tune.Trainable):
@@ -35,10 +37,12 @@ class PruningTrial(tune.Trainable):
         self.n_reported: int | None = None  # epochs; None: this process has not reported yet
         self.trial: Trial | None = None
         self.problem: Exception | None = None
+        self.said: list[str] = []  # of files that were set aside, and not reported yet
         try:
             processes = config.get("processes", 1)
             changes = {"compute.processes": processes} if processes > 1 else {}
-            self._begin(config["trial"].replace(changes))
+            with self._listening():
+                self._begin(config["trial"].replace(changes))
         except Exception as error:
             # Raised by the first step: whatever it is, it must not take the worker down.
             self.problem = error.with_traceback(None)
@@ -74,11 +78,12 @@ class PruningTrial(tune.Trainable):
         self.stop_after = after_epoch
 
     def step(self) -> dict[str, Any]:
-        """What happened since: "epochs", the metrics of each; at the end an outcome, and "final",
-        the metrics that no epoch has.
+        """What happened since: "epochs", the metrics of each, and "said", sentences about files
+        that were set aside; at the end an outcome, and "final", the metrics that no epoch has.
         """
         try:
-            return self._step()
+            with self._listening():
+                return self._step()
         except torch.AcceleratorError:
             # The GPU's context is lost to the process; Ray starts another one.
             raise
@@ -93,11 +98,11 @@ class PruningTrial(tune.Trainable):
 
     def _retry(self, sentence: str) -> dict[str, Any]:
         """Start over with half the batch."""
-        self._drop()
-        self.workspace.state(self.wanted.key).unlink(missing_ok=True)
+        self._drop()  # and leave its state: memory may be there another day
         self.retried, self.problem, self.n_reported = sentence, None, None
         try:
-            self._begin(self.wanted)
+            with self._listening():
+                self._begin(self.wanted)
         except Exception as error:
             self.problem = error.with_traceback(None)
         return self.step()
@@ -134,7 +139,22 @@ class PruningTrial(tune.Trainable):
             news["epochs"] = self.trial.history[self.n_reported or 0 :]
             news |= {"epoch": self.trial.epochs_done, "key": self.trial.config.key}
         self.n_reported = news["epoch"]
+        if self.said:
+            news["said"], self.said = self.said, []
         return news
+
+    @contextlib.contextmanager
+    def _listening(self) -> Iterator[None]:
+        """Note what is set aside: what a worker prints nobody reads."""
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always", SetAside)
+            try:
+                yield
+            finally:
+                self.said += [str(w.message) for w in caught if issubclass(w.category, SetAside)]
+        for w in caught:
+            if not issubclass(w.category, SetAside):
+                warnings.warn_explicit(w.message, w.category, w.filename, w.lineno)
 
 
 def resumed(config: TrialConfig, workspace: Workspace) -> Trial:

@@ -43,7 +43,7 @@ RIM = {
         "sweeps/refusals.py",
         "sweeps/parents.py",
         "sweeps/lease.py",
-        "sweeps/report/read/absurd.py",
+        "sweeps/report/read/runs.py",
         "sweeps/run.py",
         "sweeps/searched.py",
         "sweeps/delivery.py",

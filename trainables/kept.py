@@ -9,8 +9,11 @@ from typing import Any, TypeVar
 
 import torch
 
+from trainables.workspace import SetAside
+
 T = TypeVar("T")
 
+_OURS = ("mis", "pruning", "sweeps", "trainables")
 _OF_THE_MACHINE = ("out of memory", "not enough memory", "alloc_cpu", "cuda", "cudnn", "cublas")
 
 
@@ -64,12 +67,25 @@ def load_whole(path: Path, device: torch.device | str = "cpu") -> Any:
     return torch.load(path, map_location=device, weights_only=True)
 
 
-def set_aside(path: Path, reason: object) -> None:
-    """Give a file that cannot be used another name, and say so."""
+def set_aside(path: Path, error: BaseException) -> None:
+    """Give a file that cannot be used another name, and say so by a `SetAside`."""
     aside = set_aside_path(path)
-    path.replace(aside)
-    first = (str(reason).splitlines() or [type(reason).__name__])[0][:200]
-    warnings.warn(f"{path} cannot be used and is now {aside.name}: {first}", stacklevel=3)
+    try:
+        path.replace(aside)
+    except FileNotFoundError:  # another process was faster
+        return
+    sentence = f"{path} cannot be used and is now {aside.name}: {_why(error)}"
+    warnings.warn(SetAside(sentence), stacklevel=3)
+
+
+def _why(error: BaseException) -> str:
+    """In our words: those of libraries are of their own functions and options."""
+    here, last = error.__traceback__, ""
+    while here is not None:
+        last, here = here.tb_frame.f_globals.get("__name__", ""), here.tb_next
+    if type(error) is ValueError and last.partition(".")[0] in _OURS:
+        return str(error)
+    return "it is cut off or damaged, or of another version"
 
 
 def set_aside_path(path: Path) -> Path:

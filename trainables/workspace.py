@@ -68,6 +68,10 @@ def node_cache(cache: Path) -> Path:
     return Path(own).expanduser().resolve() if own else cache
 
 
+class SetAside(UserWarning):
+    """A file that was kept cannot be used, and has another name now."""
+
+
 @contextmanager
 def whole_file(path: Path) -> Iterator[Path]:
     """Write to the path given, which becomes `path` only when all went well, and is on the disk."""

@@ -3,7 +3,8 @@
 from typing import Any
 
 from sweeps.report.files import up_to_date
-from sweeps.report.read.frames import NothingFinished, SweepFrames, load, load_frames
+from sweeps.report.read.frames import SweepFrames, load, load_frames
+from sweeps.report.read.runs import NothingFinished
 
 _DRAWN = ("report_published", "report_study", "write_report")
 

@@ -1,16 +1,20 @@
 """The folder of a report: its files appear together, and only those of the last one are there."""
 
+import fcntl
 import json
+import os
+import re
 import shutil
 import uuid
 from collections.abc import Collection, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from trainables.fields import digest_of
 from trainables.workspace import files_of, own_path, whole_file
 
 PAGE = "report.html"
+_PARTIAL = re.compile(r"\.[0-9a-f]{32}")
 _NOTED = ".report.json"  # what the last report wrote, and of which runs it was made
 
 
@@ -26,10 +30,7 @@ def replaced(folder: Path, known: Collection[str]) -> Iterator[Path]:
     Files of an older report that this one has not are removed; whatever else is there stays.
     known: names without endings that reports of earlier versions may have left.
     """
-    folder.mkdir(parents=True, exist_ok=True)
-    partial = folder / f".{uuid.uuid4().hex}"
-    partial.mkdir()
-    try:
+    with partial_folder(folder) as partial:
         yield partial
         new = files_of(partial)
         for name in _old(folder, known) - set(new):
@@ -37,8 +38,33 @@ def replaced(folder: Path, known: Collection[str]) -> Iterator[Path]:
         for name in new:
             (partial / name).replace(folder / name)
         _note(folder, {"files": new})
+
+
+@contextmanager
+def partial_folder(folder: Path) -> Iterator[Path]:
+    """A new folder in `folder` for as long as it is needed; those of killed processes go."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for old in filter(_PARTIAL.fullmatch, [path.name for path in folder.iterdir()]):
+        with suppress(OSError), _held(folder / old):
+            shutil.rmtree(folder / old)
+    partial = folder / f".{uuid.uuid4().hex}"
+    partial.mkdir()
+    try:
+        with _held(partial):
+            yield partial
     finally:
         shutil.rmtree(partial, ignore_errors=True)
+
+
+@contextmanager
+def _held(folder: Path) -> Iterator[None]:
+    """Hold a folder's lock, which a killed process gives back. Raises OSError where another does"""
+    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        yield
+    finally:
+        os.close(handle)
 
 
 def _old(folder: Path, known: Collection[str]) -> set[str]:

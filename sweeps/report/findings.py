@@ -37,9 +37,8 @@ class Findings:
 
 def findings(frames: SweepFrames) -> Findings:
     """Of a sweep; never raises for what its trials lack."""
-    units = {str(key): own for key, own in frames.units.groupby("key", observed=True)}
     failed = int((frames.unfinished["status"] == "FAILED").sum())
-    made = checks(frames.trials, units=units, missing=frames.missing, failed=failed)
+    made = checks(frames.trials, units=frames.of_units, missing=frames.missing, failed=failed)
     trials, rate = prepared(frames.trials), rate_column(frames.trials)
     primary = Primary.read(frames.primary)
     asked = [

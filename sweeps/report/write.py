@@ -9,7 +9,7 @@ from rich.markup import escape
 
 from sweeps.notes import NOTE, note_tags
 from sweeps.report.checks.check import Check
-from sweeps.report.files import PAGE, note_made_of, replaced, report_folder, written
+from sweeps.report.files import PAGE, note_made_of, partial_folder, replaced, report_folder, written
 from sweeps.report.findings import Findings, findings, statistics_table
 from sweeps.report.page.description import description
 from sweeps.report.page.render import render, sections
@@ -30,9 +30,10 @@ _WRITTEN = "**[The report]("  # how descriptions of sweeps begin
 
 def write_report(tracker: Tracker, sweep_run: Run, results: Path, console: Console) -> Path:
     """Page, tables and figures of a sweep; returns their folder, which is logged to the run."""
-    frames = load_frames(tracker, sweep_run)
     folder = report_folder(results, tracker.study)
-    found = write_files(frames, folder)
+    with partial_folder(folder) as keep:
+        frames = load_frames(tracker, sweep_run, keep)
+        found = write_files(frames, folder)
     if _log(tracker, sweep_run, frames, found, folder, console):
         runs = dict(zip(frames.trials["key"], frames.trials["run_id"], strict=True))
         note_made_of(folder, frames.sweep_key, runs)
@@ -105,8 +106,8 @@ def _write_tables(frames: SweepFrames, found: Findings, folder: Path) -> None:
         table.to_csv(folder / f"{name}.csv", index=False)
         table.to_parquet(folder / f"{name}.parquet", index=False)
     frames.trials.to_parquet(folder / "trials_all_metrics.parquet", index=False)
-    if len(frames.units):  # a row a unit of every trial: too many for CSV
-        frames.units.to_parquet(folder / "units.parquet", index=False)
+    if len(frames.of_units):  # a row a unit of every trial: too many for CSV
+        frames.of_units.write(folder / "units.parquet")
 
 
 def _log(

@@ -211,7 +211,7 @@ def test_units_find_themselves_in_the_dense_network_of_their_seed(frames):
 
 def test_the_change_is_over_alive_units_that_count(frames):
     trials = frames.trials.drop(columns="mis/change")
-    ours = against_dense(trials, frames.units)["mis/change"]
+    ours = against_dense(trials, [frames.units])["mis/change"]
     for place, key in enumerate(trials["key"]):
         differences = [
             u.mis - u.dense_mis
@@ -221,7 +221,7 @@ def test_the_change_is_over_alive_units_that_count(frames):
         assert ours.iloc[place] == pytest.approx(sum(differences) / len(differences))
         if place > 5:
             break
-    logged = against_dense(frames.trials.assign(**{"mis/change": 0.25}), frames.units)
+    logged = against_dense(frames.trials.assign(**{"mis/change": 0.25}), [frames.units])
     assert (logged["mis/change"] == 0.25).all()
 
 

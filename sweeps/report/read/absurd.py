@@ -2,17 +2,17 @@
 
 import math
 from collections.abc import Mapping, Sequence
-
-from mlflow.entities import Run
+from typing import Any, TypeVar
 
 _MOST = 1e15  # no metric of a trial is above it; MLflow stores an infinity as 1.8e308
 _FRACTIONS = ("val/top1", "val/top5", "prune/sparsity", "prune/sparsity_network", "mis/mean")
 _LOSSES = ("train/loss", "val/loss", "val/ece")  # of a training that went astray they may be any
 _NUMBERS: Mapping[str, type] = {"rate": float, "seed": int, "prune.rounds": int}
 _EPS = 1e-6
+_Run = TypeVar("_Run", bound=Any)  # of MLflow, or what is kept of it
 
 
-def sound(runs: Sequence[Run], gaps: list[str]) -> list[Run]:
+def sound(runs: Sequence[_Run], gaps: list[str]) -> list[_Run]:
     """The runs that make sense; gaps: gets a sentence about each of the others."""
     kept = []
     for run in runs:
@@ -30,7 +30,7 @@ def finite(metrics: Mapping[str, float]) -> dict[str, float]:
     return {name: v if abs(v) <= _MOST else math.nan for name, v in metrics.items()}
 
 
-def _problem(run: Run) -> str | None:
+def _problem(run: Any) -> str | None:
     params, metrics = run.data.params, run.data.metrics
     for name, kind in _NUMBERS.items():
         text = params.get(name)

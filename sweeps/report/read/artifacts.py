@@ -4,6 +4,7 @@ import tempfile
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from pathlib import Path
 from urllib.parse import urlparse
 from urllib.request import url2pathname
 
@@ -13,6 +14,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from sweeps.report.read.unit_tables import FileTables
 from sweeps.tracking import Tracker, Unavailable
 from trainables.results import DISSECTION, EPOCHS, UNITS
 
@@ -65,6 +67,24 @@ def read_tables(
         of = np.array([at[value] for value in values], dtype=np.int32)
         frame[column] = pd.Categorical.from_codes(of[codes], categories=pd.Index(names))
     return frame, lacking
+
+
+def kept_tables(
+    tracker: Tracker, sources: Sequence[Source], name: str, folder: Path
+) -> tuple[FileTables, list[str]]:
+    """The same, kept in a folder until they are read: thousands of them would fill the memory."""
+    kept, lacking = FileTables(folder), []
+    with ThreadPoolExecutor(_AT_A_TIME) as pool:
+        for start in range(0, len(sources), _AT_A_TIME):
+            some = sources[start : start + _AT_A_TIME]
+            for source, table in zip(
+                some, pool.map(lambda each: _read(tracker, each, name), some), strict=True
+            ):
+                if table is None:
+                    lacking.append(source.label)
+                else:
+                    kept.add(source.key, source.label, table)
+    return kept, lacking
 
 
 def _read(tracker: Tracker, source: Source, name: str) -> pa.Table | None:

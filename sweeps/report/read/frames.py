@@ -1,28 +1,27 @@
 """A sweep as tidy frames: what every table and figure is made of."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 
 import pandas as pd
 from mlflow.entities import Run
 
-from sweeps.parents import KIND, PRIMARY, SWEEP_KEY
-from sweeps.report.read.absurd import finite, sound
-from sweeps.report.read.artifacts import Source, read_tables
+from sweeps.parents import PRIMARY, SWEEP_KEY
+from sweeps.report.read.absurd import finite
+from sweeps.report.read.artifacts import Source, kept_tables, read_tables
 from sweeps.report.read.recipe import recipes
-from sweeps.report.read.same_units import against_dense, with_dense
+from sweeps.report.read.runs import Seen, read_runs
+from sweeps.report.read.same_units import against_dense, complete, with_dense
+from sweeps.report.read.unit_tables import FrameTables, Tables
 from sweeps.tracking import OUTCOME, TRIAL_KEY, Tracker, Unavailable, experiments, has_store
 from trainables.results import DISSECTION, EPOCHS, LAYERS, UNITS
 
 AXES = ("method", "rate", "schedule", "criterion", "retraining", "seed")
 _NOTE, _PURPOSE = "mlflow.note.content", "purpose"
 MADE_ON = ("device", "precision", "torch", "code")  # tags: what computed a trial
-_BY_KEY = 200  # so many trials are asked for one by one before all of the study are read
-
-
-class NothingFinished(ValueError):
-    """A sweep of which no trial has finished."""
+_NOTHING: dict[str, list[str]] = {"key": [], "label": []}
 
 
 @dataclass(frozen=True)
@@ -39,6 +38,8 @@ class SweepFrames:
     the dense network) and what the trial wrote: layer, channel, state, mis, counted, ….
     epochs: a row an epoch of training. dissected: a row a dissected unit. layers: a row a layer and
     round of pruning. unfinished: a row a trial that failed or was broken off.
+    kept: where units and dissected units are read from when these frames are empty, since those of
+    thousands of trials would fill the memory; `of_units` and `of_dissected` read either.
     missing: number of planned trials without a finished run. gaps: what could not be read.
     """
 
@@ -56,6 +57,17 @@ class SweepFrames:
     primary: str = ""  # the question that the study named beforehand (sweeps.primary)
     layers: pd.DataFrame = field(default_factory=pd.DataFrame)
     address: str = ""  # of MLflow's page of the experiment; "" where no server is known
+    kept: Mapping[str, Tables] = field(default_factory=dict)
+
+    @cached_property
+    def of_units(self) -> Tables:
+        """The tables of the trials' units, a few at a time."""
+        return self.kept.get(UNITS) or FrameTables(self.units)
+
+    @cached_property
+    def of_dissected(self) -> Tables:
+        """The tables of the trials' dissected units, a few at a time."""
+        return self.kept.get(DISSECTION) or FrameTables(self.dissected)
 
     def run_address(self, run_id: str) -> str:
         """Of the run's page, "" where no server is known."""
@@ -90,24 +102,38 @@ def open_tracker(study: str, results: Path) -> Tracker:
     return Tracker(study, results)
 
 
-def load_frames(tracker: Tracker, sweep_run: Run) -> SweepFrames:
-    """The frames of one sweep. Raises ValueError when it has no finished trial."""
+def load_frames(tracker: Tracker, sweep_run: Run, keep: Path | None = None) -> SweepFrames:
+    """The frames of one sweep. Raises ValueError when it has no finished trial.
+
+    keep: a folder for `SweepFrames.kept`, to outlive the frames.
+    """
     gaps: list[str] = []
-    runs, unfinished, n_planned = _read_runs(tracker, sweep_run, gaps)
+    runs, unfinished, n_planned = read_runs(tracker, sweep_run, gaps)
     trials = _trials(runs)
     sources = [_source(run) for run in runs]
-    units, without = read_tables(tracker, sources, UNITS)
-    units = with_dense(units, trials)
+    caption = _caption(runs)
+    del runs
+    kept: dict[str, Tables] = {}
+    if keep is None:
+        units, without = read_tables(tracker, sources, UNITS)
+        units = with_dense(units, trials)
+        dissected, batches = read_tables(tracker, sources, DISSECTION)[0], iter([units])
+    else:
+        units, dissected = pd.DataFrame(_NOTHING), pd.DataFrame(_NOTHING)
+        of_units, without = kept_tables(tracker, sources, UNITS, keep)
+        complete(of_units, trials)
+        kept = {UNITS: of_units, DISSECTION: kept_tables(tracker, sources, DISSECTION, keep)[0]}
+        batches = of_units.batches(["state", "counted", "mis", "dense_mis"])
     if without:  # the only table that every trial has
-        gaps.append(_without_units(without, len(runs)))
+        gaps.append(_without_units(without, len(trials)))
     return SweepFrames(
         study=tracker.study,
-        trials=trials.assign(**against_dense(trials, units)),
+        trials=trials.assign(**against_dense(trials, batches)),
         units=units,
-        missing=n_planned - len(runs),
-        caption=_caption(runs),
+        missing=n_planned - len(trials),
+        caption=caption,
         epochs=read_tables(tracker, sources, EPOCHS)[0],
-        dissected=read_tables(tracker, sources, DISSECTION)[0],
+        dissected=dissected,
         layers=read_tables(tracker, sources, LAYERS)[0],
         unfinished=unfinished,
         purpose=sweep_run.data.tags.get(_PURPOSE, sweep_run.data.tags.get(_NOTE, "")),
@@ -115,6 +141,7 @@ def load_frames(tracker: Tracker, sweep_run: Run) -> SweepFrames:
         gaps=tuple(gaps),
         primary=sweep_run.data.tags.get(PRIMARY, ""),
         address=_address(tracker),
+        kept=kept,
     )
 
 
@@ -123,24 +150,7 @@ def read_trials(tracker: Tracker, sweep_run: Run) -> pd.DataFrame:
 
     Raises ValueError when it has no finished trial.
     """
-    return _trials(_read_runs(tracker, sweep_run, [])[0])
-
-
-def _read_runs(
-    tracker: Tracker, sweep_run: Run, gaps: list[str]
-) -> tuple[list[Run], pd.DataFrame, int]:
-    """The finished trials' runs in the plan's order, the unfinished ones, how many are planned."""
-    children = list(_search(tracker, f"tags.`mlflow.parentRunId` = '{sweep_run.info.run_id}'"))
-    planned = _planned(tracker, sweep_run, children, gaps)
-    finished = _finished(tracker, planned, children)
-    runs = sound([finished[key] for key in planned if key in finished], gaps)
-    unfinished = _unfinished(children, set(planned) - set(finished))
-    if not runs:
-        raise NothingFinished(
-            f"the sweep must have a finished trial to report on, {tracker.study} has none"
-            + _first_error(unfinished)
-        )
-    return runs, unfinished, len(planned)
+    return _trials(read_runs(tracker, sweep_run, [])[0])
 
 
 def _address(tracker: Tracker) -> str:
@@ -149,77 +159,12 @@ def _address(tracker: Tracker) -> str:
     return f"{tracker.uri.rstrip('/')}/#/experiments/{tracker.experiment_id}"
 
 
-def _search(tracker: Tracker, condition: str) -> Iterator[Run]:
-    token = None
-    while True:
-        page = tracker.client.search_runs(
-            [tracker.experiment_id], condition, max_results=1_000, page_token=token
-        )
-        yield from page
-        token = page.token
-        if not token:
-            return
-
-
-def _planned(
-    tracker: Tracker, sweep_run: Run, children: Iterable[Run], gaps: list[str]
-) -> list[str]:
-    try:
-        return tracker.planned_keys(sweep_run)
-    except ValueError as error:
-        gaps.append(f"{error}: which trials were planned is not known, those that ran are shown")
-        keys = (run.data.tags.get(TRIAL_KEY, "") for run in children if _is_trial(run))
-        return list(dict.fromkeys(keys))
-
-
-def _is_trial(run: Run) -> bool:
-    return run.data.tags.get(KIND) == "trial"
-
-
-def _finished(tracker: Tracker, planned: Sequence[str], children: Iterable[Run]) -> dict[str, Run]:
-    """Trial key -> its finished run. A trial that an earlier sweep finished is that one's child."""
-    # Reading every run of a study takes 5 ms each: a large store is asked for what is needed.
-    finished = {
-        run.data.tags[TRIAL_KEY]: run
-        for run in children
-        if _is_trial(run) and run.info.status == "FINISHED"
-    }
-    elsewhere = [key for key in planned if key not in finished]
-    if len(elsewhere) > _BY_KEY:
-        return tracker.finished() | finished
-    for key in elsewhere:
-        condition = f"tags.{TRIAL_KEY} = '{key}' and attributes.status = 'FINISHED'"
-        for run in filter(_is_trial, _search(tracker, condition)):
-            finished[key] = run
-    return finished
-
-
-def _unfinished(children: Iterable[Run], missing: set[str]) -> pd.DataFrame:
-    rows = [
-        {
-            "label": run.info.run_name,
-            "key": run.data.tags[TRIAL_KEY],
-            "status": run.info.status,
-            "outcome": run.data.tags.get(OUTCOME, ""),
-            "error": run.data.tags.get("error", ""),
-        }
-        for run in children
-        if _is_trial(run) and run.data.tags.get(TRIAL_KEY) in missing
-    ]
-    return pd.DataFrame(rows, columns=["label", "key", "status", "outcome", "error"])
-
-
-def _first_error(unfinished: pd.DataFrame) -> str:
-    errors = list(filter(None, unfinished["error"]))
-    return f"; the first of {len(errors)} errors: {errors[0]}" if errors else ""
-
-
-def _trials(runs: Sequence[Run]) -> pd.DataFrame:
+def _trials(runs: Sequence[Seen]) -> pd.DataFrame:
     said = recipes([run.data.params for run in runs])
     return pd.DataFrame([_row(run, recipe) for run, recipe in zip(runs, said, strict=True)])
 
 
-def _row(run: Run, recipe: str) -> dict[str, object]:
+def _row(run: Seen, recipe: str) -> dict[str, object]:
     """All params as text; over them the axes and flags as what they are; then the metrics."""
     params, tags, info = run.data.params, run.data.tags, run.info
     row: dict[str, object] = {**params, **{name: params.get(name, "none") for name in AXES}}
@@ -240,7 +185,7 @@ def _row(run: Run, recipe: str) -> dict[str, object]:
     return row | finite(run.data.metrics)
 
 
-def _source(run: Run) -> Source:
+def _source(run: Seen) -> Source:
     info, key = run.info, run.data.tags[TRIAL_KEY]
     return Source(info.run_id, info.artifact_uri, key, info.run_name)
 
@@ -253,7 +198,7 @@ def _without_units(labels: Sequence[str], n: int) -> str:
     )
 
 
-def _caption(runs: Sequence[Run]) -> str:
+def _caption(runs: Sequence[Seen]) -> str:
     """One line; where trials differ, all that occurs."""
 
     def every(values: Iterable[str | None]) -> str:

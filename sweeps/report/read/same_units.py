@@ -1,6 +1,10 @@
 """Each unit beside itself in the dense network: what tells change from selection."""
 
+from collections.abc import Iterable
+
 import pandas as pd
+
+from sweeps.report.read.unit_tables import FileTables
 
 _UNIT = ["layer", "channel"]
 
@@ -28,20 +32,44 @@ def with_dense(units: pd.DataFrame, trials: pd.DataFrame) -> pd.DataFrame:
     return units.assign(dense_mis=written.where(~lacking, found))
 
 
-def against_dense(trials: pd.DataFrame, units: pd.DataFrame) -> dict[str, pd.Series]:
-    """`mis/dense_same_units` and `mis/change` of each trial; a change that was logged stays."""
+def complete(tables: FileTables, trials: pd.DataFrame) -> None:
+    """`with_dense` of tables that are kept on the disk, one by one."""
+    is_dense = (trials["method"] == "dense") & (trials["retraining"] == "none")
+    seed_of = dict(zip(trials["key"], trials["seed"], strict=True))
+    there = trials[is_dense & trials["key"].isin(list(tables))].drop_duplicates("seed")
+    dense_of = dict(zip(there["seed"], there["key"], strict=True))
+    for key in list(tables):
+        own = tables.read([key], ["dense_mis"])
+        if "dense_mis" in own and own["dense_mis"].notna().any():
+            continue
+        keys = {key, dense_of.get(seed_of.get(key), key)}
+        both = with_dense(tables.read(keys), trials[trials["key"].isin(keys)])
+        tables.put(key, both[both["key"] == key])
+
+
+def against_dense(trials: pd.DataFrame, units: Iterable[pd.DataFrame]) -> dict[str, pd.Series]:
+    """`mis/dense_same_units` and `mis/change` of each trial; a change that was logged stays.
+
+    units: tables of units with their `dense_mis`, of some trials each.
+    """
     keys, nothing = trials["key"], pd.Series(float("nan"), trials.index)
     logged = trials.get("mis/change", nothing)
-    if units.empty:
+    means = [_same_units(table) for table in units if not table.empty]
+    if not means:
         return {"mis/dense_same_units": nothing, "mis/change": logged}
+    found = pd.concat(means)
+    return {
+        "mis/dense_same_units": keys.map(found["dense"]),
+        "mis/change": logged.fillna(keys.map(found["change"])),
+    }
+
+
+def _same_units(units: pd.DataFrame) -> pd.DataFrame:
+    """A row a trial's key, of its alive units that count: their dense network's mean, the change"""
     counted = units.get("counted", pd.Series(True, units.index)).astype(bool)
     alive = units.loc[(units["state"] == "alive") & counted, ["key", "mis", "dense_mis"]]
-    dense = alive.groupby("key", observed=True)["dense_mis"].mean()
-    change = (alive["mis"] - alive["dense_mis"]).groupby(alive["key"], observed=True).mean()
-    return {
-        "mis/dense_same_units": keys.map(dense),
-        "mis/change": logged.fillna(keys.map(change)),
-    }
+    alive = alive.assign(change=alive["mis"] - alive["dense_mis"], key=alive["key"].astype(str))
+    return alive.rename(columns={"dense_mis": "dense"}).groupby("key")[["dense", "change"]].mean()
 
 
 def shares(units: pd.DataFrame) -> pd.DataFrame:

@@ -139,10 +139,11 @@ def _draw_lines(axes: Axes, levels: pd.DataFrame, value: str, colour: str, marke
 
 def _categories(frames: SweepFrames, levels: pd.DataFrame) -> list[str]:
     """Those that have metrics; layers, which have metrics of the same form, are none."""
-    if "category" not in frames.dissected:
+    if "category" not in frames.of_dissected.columns:
         return []
-    found = sorted(frames.dissected["category"].dropna().astype(str).unique())
-    return [name for name in found if f"dissection/{name}/interpretable" in levels]
+    tables = frames.of_dissected.batches(["category"])
+    found = {str(name) for table in tables for name in table["category"].dropna().unique()}
+    return [name for name in sorted(found) if f"dissection/{name}/interpretable" in levels]
 
 
 def _density_axis(axes: Axes, least: float) -> None:

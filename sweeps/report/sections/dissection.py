@@ -67,10 +67,12 @@ def _beside_mis(axes: Axes, series: Sequence[Series]) -> None:
 
 def detectors(frames: SweepFrames, released: Points) -> Figure | str:
     """MIS of units that detect a concept minus that of others, within each network and layer."""
-    found = frames.dissected
-    if found.empty or "detector" not in found or frames.units.empty:
+    if "detector" not in frames.of_dissected.columns or "mis" not in frames.of_units.columns:
         return "The networks of this sweep were not dissected."
-    table = within_layers(found, frames.units)
+    table = pd.concat(
+        within_layers(found, frames.of_units.read(set(found["key"]), ["layer", "channel", "mis"]))
+        for found in frames.of_dissected.batches(["layer", "channel", "detector"])
+    )
     if table.empty:
         return "In no layer of any network are there units that detect a concept, and others."
     trials = frames.trials.assign(**{_WITHIN: frames.trials["key"].map(table["difference"])})

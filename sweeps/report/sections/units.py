@@ -12,6 +12,17 @@ from matplotlib.lines import Line2D
 
 from sweeps.report.read.frames import SweepFrames
 from sweeps.report.read.same_units import shares
+from sweeps.report.sections.alive_units import (
+    alive,
+    at_highest_rate,
+    dense_keys,
+    ends_of_mis,
+    has_units,
+    layer_means,
+    layers_of,
+    of_branches,
+    untrained_keys,
+)
 from sweeps.report.sections.series import Series, all_series, draw_series, kind_handles, pruned
 from sweeps.report.sections.sparsity import Points
 from sweeps.report.sections.style import (
@@ -59,26 +70,6 @@ def _rank(series: Series) -> tuple[bool, bool, bool, bool]:
     )
 
 
-def alive_units(frames: SweepFrames) -> pd.DataFrame:
-    """The units that have a score and count."""
-    units = frames.units
-    if units.empty or "mis" not in units:
-        return pd.DataFrame()
-    counted = units["counted"].astype(bool) if "counted" in units else True
-    return units[(units["state"] == "alive") & counted & units["mis"].notna()]
-
-
-def _dense_units(frames: SweepFrames, units: pd.DataFrame) -> pd.DataFrame:
-    trials = frames.trials
-    is_dense = (trials["method"] == "dense") & (trials["retraining"] == "none")
-    return units[units["key"].isin(trials.loc[is_dense, "key"])]
-
-
-def _untrained_units(frames: SweepFrames, units: pd.DataFrame) -> pd.DataFrame:
-    trials = frames.trials
-    return units[units["key"].isin(trials.loc[trials["method"] == "untrained", "key"])]
-
-
 def _of_rates(series: Series) -> dict[float, set[str]]:
     rates = sorted(series.trials["rate"].unique())
     return {rate: set(series.trials.loc[series.trials["rate"] == rate, "key"]) for rate in rates}
@@ -91,15 +82,15 @@ def _shade(place: int, n: int) -> float:
 def by_layer(frames: SweepFrames, released: Points) -> Figure | str:
     """MIS over depth, a panel a method and a line a rate, the dense network in black; beside it
     what early layers have without training, and what raw pixels give away."""
-    units, chosen = alive_units(frames), main_series(frames)
-    if units.empty or not chosen:
+    chosen = main_series(frames)
+    layers = layers_of(frames)
+    if not layers or not chosen:
         return _NO_UNITS
-    layers = list(dict.fromkeys(units["layer"].astype(str)))
-    of_dense = _dense_units(frames, units)
+    dense, untrained = dense_keys(frames), untrained_keys(frames)
     levels = {
-        "dense": (_layer_means(of_dense, layers), INK, "-"),
-        "untrained": (_layer_means(_untrained_units(frames, units), layers), GREY, ":"),
-        "by pixels": (_layer_means(of_dense, layers, "mis_pixels"), GREY, "--"),
+        "dense": (layer_means(frames, dense, layers), INK, "-"),
+        "untrained": (layer_means(frames, untrained, layers), GREY, ":"),
+        "by pixels": (layer_means(frames, dense, layers, "mis_pixels"), GREY, "--"),
     }
     figure, panels = new_figure(1, 0.9 + 1.7 * len(chosen), rows=len(chosen))
     for axes, series in zip(panels, chosen, strict=True):
@@ -109,7 +100,7 @@ def by_layer(frames: SweepFrames, released: Points) -> Figure | str:
             axes.plot(range(len(layers)), means, color=ink, ls=line, lw=1.3, zorder=3)
             ends += _end(means, name, ink)
         for place, (rate, keys) in enumerate(rates.items()):
-            means = _layer_means(units[units["key"].isin(keys)], layers)
+            means = layer_means(frames, keys, layers)
             shade = _shade(place, len(rates))
             axes.plot(range(len(layers)), means, color=series.colour, lw=1.4, alpha=shade)
             ends += _end(means, f"{rate:g}", series.colour)
@@ -130,13 +121,6 @@ def _kind(series: Series) -> str:
     return named(series.hue) + ("" if series.retrained else ", as pruned")
 
 
-def _layer_means(units: pd.DataFrame, layers: Sequence[str], value: str = "mis") -> np.ndarray:
-    if value not in units:
-        return np.full(len(layers), np.nan)
-    means = units.groupby(units["layer"].astype(str))[value].mean()
-    return means.reindex(list(layers)).to_numpy(dtype=float)
-
-
 def _name_blocks(axes: Axes, layers: Sequence[str], *, last: bool) -> None:
     """Names of blocks, where a new one begins and there is room."""
     blocks = block_starts(layers, _NAMES)
@@ -149,22 +133,18 @@ def _name_blocks(axes: Axes, layers: Sequence[str], *, last: bool) -> None:
 
 def by_branch(frames: SweepFrames, released: Points) -> Figure | str:
     """Change of MIS of the same units, by the kind of branch of GoogLeNet's blocks."""
-    units, chosen = alive_units(frames), main_series(frames)
-    if units.empty or not chosen:
+    chosen = main_series(frames)
+    if not has_units(frames) or not chosen:
         return _NO_UNITS
-    branch = units["layer"].astype(str).str.extract(r"\.(branch\d)", expand=False)
-    if branch.notna().sum() == 0 or units["dense_mis"].notna().sum() == 0:
+    found = [of_branches(frames, series) for series in chosen]
+    if not any(len(each) for each in found):
         return "The network of this sweep has no branches, or no dense network beside it."
-    change = units.assign(branch=branch, change=units["mis"] - units["dense_mis"])
-    sparsity = frames.trials.set_index("key")["prune/sparsity"]
     figure, panels = new_figure(len(chosen), 3.0, sharey=True)
-    for axes, series in zip(panels, chosen, strict=True):
-        mine = change[change["key"].isin(set(series.trials["key"]))]
-        x = mine["key"].astype(str).map(sparsity)
+    for axes, series, change in zip(panels, chosen, found, strict=True):
         for name, (_, colour) in _BRANCHES.items():
-            there = mine["branch"] == name
-            line = mine[there].groupby(x[there].round(3))["change"].agg(["mean", "sem"])
-            axes.errorbar(line.index, line["mean"], line["sem"], fmt="o-", color=colour, ms=3.5)
+            line = change[change["branch"] == name]
+            x, mean, error = line["sparsity"], line["mean"], line["sem"]
+            axes.errorbar(x, mean, error, fmt="o-", color=colour, ms=3.5)
         axes.axhline(0, color=GREY, lw=0.9, zorder=0)
         axes.set_title(_kind(series), loc="left")
         sparsity_axis(axes, small=True)
@@ -179,19 +159,19 @@ def _handle(colour: str, label: str) -> Line2D:
 
 def distribution(frames: SweepFrames, released: Points) -> Figure | str:
     """How many units have which MIS: the whole distribution, not its mean."""
-    units, chosen = alive_units(frames), main_series(frames)
-    if units.empty or not chosen:
+    chosen = main_series(frames)
+    ends = ends_of_mis(frames)
+    if ends is None or not chosen:
         return _NO_UNITS
-    low, high = units["mis"].quantile([0.001, 0.999])
-    bins = [float(edge) for edge in np.linspace(low, high, 41)]
-    dense = _dense_units(frames, units)
+    bins = [float(edge) for edge in np.linspace(*ends, 41)]
+    dense = alive(frames, dense_keys(frames))
     figure, panels = new_figure(len(chosen), 2.7, sharey=True)
     for axes, series in zip(panels, chosen, strict=True):
         rates = _of_rates(series)
         if len(dense):
             axes.hist(dense["mis"], bins, density=True, color=GREY, alpha=0.35, zorder=0)
         for place, keys in enumerate(rates.values()):
-            mine = units.loc[units["key"].isin(keys), "mis"]
+            mine = alive(frames, keys)["mis"]
             if len(mine):
                 height, edges = np.histogram(mine, bins, density=True)
                 shade = _shade(place, len(rates))
@@ -201,10 +181,10 @@ def distribution(frames: SweepFrames, released: Points) -> Figure | str:
         axes.set_xlabel("MIS of a unit")
         axes.set_yticks([])
     panels[0].set_ylabel("density of units")
-    every = sorted({rate for series in chosen for rate in _of_rates(series)})
+    rated = sorted({rate for series in chosen for rate in _of_rates(series)})
     handles = [Line2D([], [], color=GREY, lw=6, alpha=0.35, label="dense")]
-    for place, rate in enumerate(every):
-        shade = _shade(place, len(every))
+    for place, rate in enumerate(rated):
+        shade = _shade(place, len(rated))
         handles.append(Line2D([], [], color=INK, lw=1.5, alpha=shade, label=f"rate {rate:g}"))
     legend(figure, handles)
     return figure
@@ -212,15 +192,15 @@ def distribution(frames: SweepFrames, released: Points) -> Figure | str:
 
 def against_dense(frames: SweepFrames, released: Points) -> Figure | str:
     """Each surviving unit against its own score in the dense network, at the highest rate."""
-    units, chosen = alive_units(frames), main_series(frames)
-    if units.empty or not chosen or units["dense_mis"].notna().sum() == 0:
+    chosen = main_series(frames)
+    found = [at_highest_rate(frames, series) for series in chosen] if has_units(frames) else []
+    both = [mine[["mis", "dense_mis"]].to_numpy() for mine in found if len(mine)]
+    if not both:
         return "There are no units, or no dense network, to compare with."
     figure, panels = new_figure(len(chosen), 2.5)
-    low, high = np.nanquantile(units[["mis", "dense_mis"]].to_numpy(), [0.001, 0.999])
-    for axes, series in zip(panels, chosen, strict=True):
+    low, high = np.quantile(np.concatenate(both), [0.001, 0.999])
+    for axes, series, mine in zip(panels, chosen, found, strict=True):
         rate = series.trials["rate"].max()
-        keys = set(series.trials.loc[series.trials["rate"] == rate, "key"])
-        mine = units[units["key"].isin(keys)].dropna(subset=["dense_mis"])
         _density(axes, mine["dense_mis"], mine["mis"], (low, high), series.colour)
         axes.plot([low, high], [low, high], color=INK, lw=0.8)
         name = f"{named(series.hue)} {rate:g}"
@@ -253,9 +233,9 @@ def _agreement(units: pd.DataFrame) -> str:
 
 def states(frames: SweepFrames, released: Points) -> Figure | str:
     """Units without a score: dead, constant, and those that nobody reads."""
-    if frames.units.empty or "state" not in frames.units:
+    if "state" not in frames.of_units.columns:
         return _NO_UNITS
-    share = shares(frames.units)
+    share = pd.concat(map(shares, frames.of_units.batches(["state", "counted"])))
     names = {name: title for name, title in _STATES.items() if share[name].max() > _SEEN}
     if not names:
         return "Next to no unit of any network is dead, constant or unread."

@@ -1,0 +1,108 @@
+"""The units of a sweep that have a score and count, read for one question at a time."""
+
+import re
+from collections.abc import Collection, Iterator, Sequence
+
+import numpy as np
+import pandas as pd
+
+from sweeps.report.read.frames import SweepFrames
+from sweeps.report.sections.series import Series
+
+_OF_ALIVE = ("state", "counted", "mis")
+_FINE = 2_000  # steps of MIS by which the ends of its distribution are known
+
+
+def has_units(frames: SweepFrames) -> bool:
+    """Whether any trial left a table of its units' scores."""
+    return {"state", "mis"} <= frames.of_units.columns
+
+
+def alive_units(units: pd.DataFrame) -> pd.DataFrame:
+    """The units that have a score and count."""
+    if units.empty:
+        return units.reindex(columns=list(dict.fromkeys([*units, "mis"])))
+    counted = units["counted"].astype(bool) if "counted" in units else True
+    return units[(units["state"] == "alive") & counted & units["mis"].notna()]
+
+
+def alive(frames: SweepFrames, keys: Collection[str], *columns: str) -> pd.DataFrame:
+    """The alive units of some trials."""
+    return alive_units(frames.of_units.read(keys, [*_OF_ALIVE, *columns]))
+
+
+def all_alive(frames: SweepFrames, *columns: str) -> Iterator[pd.DataFrame]:
+    """The alive units of all trials, those of a few at a time."""
+    for units in frames.of_units.batches([*_OF_ALIVE, *columns]):
+        yield alive_units(units)
+
+
+def dense_keys(frames: SweepFrames) -> set[str]:
+    """Keys of the dense networks."""
+    trials = frames.trials
+    is_dense = (trials["method"] == "dense") & (trials["retraining"] == "none")
+    return set(trials.loc[is_dense, "key"])
+
+
+def untrained_keys(frames: SweepFrames) -> set[str]:
+    """Keys of the networks that were not trained."""
+    return set(frames.trials.loc[frames.trials["method"] == "untrained", "key"])
+
+
+def layers_of(frames: SweepFrames) -> list[str]:
+    """Names of the layers that have an alive unit, in the order of the network."""
+    if not has_units(frames):
+        return []
+    found = (units["layer"].unique() for units in all_alive(frames, "layer"))
+    return list(dict.fromkeys(str(layer) for layers in found for layer in layers))
+
+
+def layer_means(
+    frames: SweepFrames, keys: Collection[str], layers: Sequence[str], value: str = "mis"
+) -> np.ndarray:
+    """Mean of a value over the units of each layer, NaN where there are none."""
+    units = alive(frames, keys, "layer", value)
+    if value not in units or units.empty:
+        return np.full(len(layers), np.nan)
+    means = units.groupby("layer", observed=True)[value].mean()
+    return means.rename(index=str).reindex(list(layers)).to_numpy(dtype=float)
+
+
+def ends_of_mis(frames: SweepFrames) -> tuple[float, float] | None:
+    """Between which values nearly all units of all trials lie; None where there are none."""
+    counts, edges = np.zeros(_FINE, dtype=np.int64), np.linspace(0, 1, _FINE + 1)
+    for units in all_alive(frames) if has_units(frames) else ():
+        counts += np.histogram(units["mis"], edges)[0]
+    if not counts.any():
+        return None
+    below = np.cumsum(counts) / counts.sum()
+    first, last = np.searchsorted(below, [0.001, 0.999])
+    return float(edges[first]), float(edges[last + 1])
+
+
+def of_branches(frames: SweepFrames, series: Series) -> pd.DataFrame:
+    """A row a sparsity and kind of branch: mean and sem of its units' change."""
+    rounded = series.trials["prune/sparsity"].round(3)
+    parts = [pd.DataFrame(columns=["branch", "mean", "sem", "sparsity"])]
+    for sparsity, keys in series.trials["key"].groupby(rounded):
+        units = alive(frames, set(keys), "layer", "dense_mis")
+        if units.empty or "dense_mis" not in units:
+            continue
+        of_layer = {name: _branch(str(name)) for name in units["layer"].unique()}
+        change = (units["mis"] - units["dense_mis"]).dropna()
+        branch = units["layer"].map(of_layer).astype("category")[change.index]
+        line = change.groupby(branch, observed=True).agg(["mean", "sem"])
+        parts.append(line.rename_axis("branch").reset_index().assign(sparsity=sparsity))
+    return pd.concat([part for part in parts if len(part)] or parts)
+
+
+def _branch(layer: str) -> str | None:
+    found = re.search(r"\.(branch\d)", layer)
+    return found[1] if found else None
+
+
+def at_highest_rate(frames: SweepFrames, series: Series) -> pd.DataFrame:
+    """The units of the highest rate that are known in the dense network, too."""
+    at_most = series.trials["rate"] == series.trials["rate"].max()
+    units = alive(frames, set(series.trials.loc[at_most, "key"]), "dense_mis")
+    return units.dropna(subset=["dense_mis"]) if "dense_mis" in units else units.iloc[:0]
