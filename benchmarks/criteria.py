@@ -146,8 +146,7 @@ def of_given(module: Path, weights: Path, folder: Path, evaluated: int | None) -
         pairs = zip(inputs[FITTED:].split(50), labels[FITTED:].split(50), strict=True)
         return torch.cat([network(x).argmax(1) == y for x, y in pairs]).double().mean().item()
 
-    network = theirs.network.to(memory_format=torch.channels_last)
-    return Case(network, batches, lambda network: None, top1, seed=0)
+    return Case(theirs.network, batches, lambda network: None, top1, seed=0)
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 @dataclass(frozen=True)
 class Given:
-    network: nn.Module  # in evaluation mode
+    network: nn.Module  # in evaluation mode, channels last
     prepare: Callable[[Image.Image], Tensor]  # picture -> float32 [3, h, w]
     files: tuple[Path, ...]  # of the photographs, sorted, or drawn where not all are wanted
 
@@ -35,7 +35,8 @@ def given(module: Path, weights: Path, folder: Path, limit: int | None = None) -
     if limit is not None:
         order = torch.randperm(len(files), generator=torch.Generator().manual_seed(0))
         files = [files[i] for i in order[:limit].tolist()]
-    return Given(theirs["load"](str(weights)).eval(), theirs["prepare"], tuple(files))
+    network = theirs["load"](str(weights)).eval().to(memory_format=torch.channels_last)
+    return Given(network, theirs["prepare"], tuple(files))
 
 
 def class_of(files: Sequence[Path], every: Sequence[Path]) -> Tensor:
