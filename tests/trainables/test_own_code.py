@@ -12,6 +12,7 @@ from trainables.networks import (
     find_code,
     hold_code,
     load_compacted,
+    n_parameters,
     network_arguments,
     rebuild,
     require_pixels,
@@ -215,6 +216,18 @@ def test_a_module_that_is_found_by_a_made_up_name_is_refused(here):
         ValueError, match="own_other is imported by a name that is made at run time"
     ):
         build_network(config("mine:make", digest), 7)
+
+
+def test_a_network_of_imagenets_classes_alone_is_looked_at_with_these(here):
+    (here / "mine.py").write_text(
+        "from torchvision.models import squeezenet1_1\n"
+        "def make(num_classes):\n"
+        "    if num_classes != 1000:\n"
+        "        raise ValueError('knows 1,000 classes')\n"
+        "    return squeezenet1_1(num_classes=1000)\n"
+    )
+    require_pixels(config("mine:make"), 32)
+    assert n_parameters(config("mine:make")) == 1_235_496
 
 
 def test_a_network_that_looks_at_its_numbers_runs(here):

@@ -3,6 +3,7 @@
 import copy
 import dataclasses
 from bisect import bisect_left
+from contextlib import suppress
 from functools import lru_cache
 from typing import Any
 
@@ -10,20 +11,21 @@ import torch
 from torch import Tensor, nn
 
 from trainables.config import NetworkConfig
+from trainables.network_names import is_own
 from trainables.networks.build import build_network, logits_of
 from trainables.networks.checkpoints import first_line
 
-_CLASSES = 10  # of networks that are only looked at
+_CLASSES = (10, 1_000)  # of networks that are only looked at; one's own may know ImageNet's alone
 _LARGEST = 512  # pixels up to which the smallest size is looked for
 
 
 def n_parameters(config: NetworkConfig) -> int:
     """Of a network with few classes."""
-    return sum(p.numel() for p in outline(config).parameters())
+    return sum(p.numel() for p in outline(config)[0].parameters())
 
 
-def outline(config: NetworkConfig) -> nn.Module:
-    """The untrained network, on the meta device: its shapes and nothing else.
+def outline(config: NetworkConfig) -> tuple[nn.Module, int]:
+    """The untrained network, on the meta device: its shapes and nothing else; and its classes.
 
     Raises ValueError for what `build_network` refuses.
     """
@@ -32,20 +34,32 @@ def outline(config: NetworkConfig) -> nn.Module:
 
 
 @lru_cache(8)
-def _outline(config: NetworkConfig) -> nn.Module:
+def _outline(config: NetworkConfig) -> tuple[nn.Module, int]:
+    few, others = _CLASSES[0], _CLASSES[1:]
+    try:
+        return _with_classes(config, few), few
+    except Exception:
+        for n_classes in others if is_own(config.name) else ():
+            with suppress(Exception):
+                return _with_classes(config, n_classes), n_classes
+        raise
+
+
+def _with_classes(config: NetworkConfig, n_classes: int) -> nn.Module:
     try:
         with torch.device("meta"):
-            return build_network(config, _CLASSES)
+            return build_network(config, n_classes)
     except Exception:  # RegNet reads what it has drawn, and others may
         with torch.random.fork_rng(devices=[]):
-            return build_network(config, _CLASSES).to("meta")
+            return build_network(config, n_classes).to("meta")
 
 
 @lru_cache(64)
 def require_pixels(config: NetworkConfig, pixels: int) -> None:
     """Raise ValueError, in one sentence, unless square images of so many pixels go through the
     network, in training and in evaluation, and give a logit per class."""
-    require_logits(outline(config), config.name, _CLASSES, pixels, heads=config.aux_heads)
+    network, n_classes = outline(config)
+    require_logits(network, config.name, n_classes, pixels, heads=config.aux_heads)
 
 
 def require_logits(
