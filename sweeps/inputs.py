@@ -19,11 +19,13 @@ _SPLITS = ("train", "val", "probe")
 class Inputs:
     """folders: path or URI of an image folder -> what it holds.
 
-    adapted: sentences on the study's own numbers that were larger than what there is.
+    adapted: sentences on the study's own numbers that were larger than what there is. lost: on what
+    pruning cannot do in networks whose channels cannot be followed.
     """
 
     folders: Mapping[str, Folder] = field(default_factory=dict)
     adapted: tuple[str, ...] = ()
+    lost: tuple[str, ...] = ()
 
     def counted(self, config: TrialConfig) -> TrialConfig:
         """The config with numbers where it takes all that a folder holds."""
@@ -36,7 +38,12 @@ class Inputs:
     def sentences(self) -> list[str]:
         """For people, before anything runs: the images of each folder, and what was adapted."""
         images = [f"images: {folder.said} ({shown(path)})" for path, folder in self.folders.items()]
-        return [*images, *self.adapted]
+        return [*images, *self.notes]
+
+    @property
+    def notes(self) -> list[str]:
+        """Those of them that nothing else says while a sweep runs."""
+        return [*self.adapted, *self.lost]
 
 
 def look_at_inputs(

@@ -19,7 +19,7 @@ from sweeps.simulation import stopping_sentence
 from sweeps.sweep import Axis, Grid, Sweep, axis, methods, sweep_key
 from trainables.config import TrialConfig
 from trainables.datasets.remote import is_remote
-from trainables.networks import require_pixels
+from trainables.networks import lost_in, require_pixels
 
 
 @dataclass(frozen=True)
@@ -73,6 +73,9 @@ def make_plan(
     for config in configs:
         require_pixels(config.network, config.data.pixels)
         require_sizes(inputs.counted(config))
+    pruned = {config.network: None for config in configs if config.prune is not None}
+    lost = tuple(sentence for network in pruned if (sentence := lost_in(network)))
+    inputs = dataclasses.replace(inputs, lost=tuple(dict.fromkeys(lost)))
     if sweep.search is None:
         return Plan(sweep, tuple(configs), inputs=inputs)
     for name in sweep.search.fields & (settings or {}).keys():

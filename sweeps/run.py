@@ -63,7 +63,7 @@ def _run(plan: Plan, results: Path, console: Console) -> int:
     tracker = Tracker(plan.sweep.name, results, restore=True)
     deliver_leftovers(plan.sweep.name, results, tracker, console)
     work = _look(plan, results, tracker, console)
-    for sentence in plan.inputs.adapted:
+    for sentence in plan.inputs.notes:
         console.print(escape(sentence), soft_wrap=True)
     if work.is_done:
         with _answering(tracker):

@@ -180,3 +180,11 @@ def test_old_decoded_images_are_told_of_and_removed(folder, tmp_path, capsys):
     assert cli.main(["tidy", "--results", str(results)]) == 0
     assert "GB of decoded images removed in" in capsys.readouterr().out
     assert len(list((results / "cache" / "packs").iterdir())) < n_files
+
+
+def test_what_pruning_cannot_do_in_a_network_is_said_before_anything_runs():
+    plan = make_plan(small_sweep(), settings={"network.name": "convnext_tiny"})
+    (lost,) = plan.inputs.lost
+    assert lost.startswith("network.name='convnext_tiny': channels cannot be followed through ")
+    assert lost in plan.inputs.sentences and lost in plan.inputs.notes
+    assert make_plan(small_sweep()).inputs.notes == []

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from pruning import structure_of, what_is_lost
 from trainables.config import NetworkConfig
 from trainables.network_names import is_own
 from trainables.networks.build import build_network, logits_of
@@ -52,6 +53,13 @@ def _with_classes(config: NetworkConfig, n_classes: int) -> nn.Module:
     except Exception:  # RegNet reads what it has drawn, and others may
         with torch.random.fork_rng(devices=[]):
             return build_network(config, n_classes).to("meta")
+
+
+@lru_cache(64)
+def lost_in(config: NetworkConfig) -> str:
+    """What pruning cannot do in this network, in one sentence; "" where it can do all."""
+    lost = what_is_lost(structure_of(outline(config)[0]))
+    return f"network.name={config.name!r}: {lost}" if lost else ""
 
 
 @lru_cache(64)
