@@ -78,6 +78,24 @@ def _left_alone(there: Mapping[str, nn.Module], structure: Structure, granularit
     return alone
 
 
+def left_alone(network: nn.Module, granularity: str) -> str:
+    """Which convolutions are in no pool of this granularity, and why, in one sentence; "" where
+    none is, but for the first."""
+    there = {n: m for n, m in network.named_modules() if isinstance(m, nn.Conv2d)}
+    depthwise = [name for name, module in there.items() if is_depthwise(module)]
+    if granularity == "input_channel":
+        names = [name for name, module in there.items() if module.groups > 1]
+        why = "grouped or depthwise, and have no input channels that all their filters read"
+    else:
+        names, why = depthwise, "depthwise: their filters go with the channels that they read"
+    if not names:
+        return ""
+    return (
+        f"{len(names)} of {len(there)} convolutions ({names[0]}{', …' if names[1:] else ''}) are "
+        f"in no pool of granularity {granularity!r}, since they are {why}"
+    )
+
+
 def _called(layers: Layers) -> str:
     return "convolution or Linear layer" if layers == "conv+linear" else "convolution"
 

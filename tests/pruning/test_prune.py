@@ -25,6 +25,7 @@ from pruning import (
     measure_sparsity,
     n_pruned,
     prunable_weights,
+    require_rate,
     structure_of,
 )
 
@@ -222,3 +223,30 @@ def test_nan_weights_are_refused():
         network.one.conv.weight[0, 0] = float("nan")
     with pytest.raises(ValueError, match="one.conv.weight holds NaN"):
         choose(network, 0.5, "weight")
+
+
+def test_channels_that_do_not_come_in_blocks_are_refused_by_name():
+    weights = prunable_weights(tiny_inception())
+    with pytest.raises(
+        ValueError, match=r"blocks of 4, which three.1.conv \(5\) have not: prune.ex"
+    ):
+        require_rate(weights, 0.5, granularity="2:4", scope="layer")
+    with pytest.raises(
+        ValueError, match=r"blocks of 3, which one.conv \(8\), .*, five.1.conv \(4\)"
+    ):
+        require_rate(weights, 1 / 3, granularity="2:3", scope="layer")
+    require_rate(
+        prunable_weights(tiny_inception(), WITHOUT_BLOCKS), 0.5, granularity="2:4", scope="layer"
+    )
+
+
+def test_linear_layers_have_blocks_too():
+    """Two of four inputs that follow one another, of each unit."""
+    weight = torch.tensor([[1.0, -4, 2, 3, 0, 0, 0, 0], [8, 7, 6, 5, 1, 2, 3, 4]])
+    keep = choose_groups({"fc": weight.abs()}, 0.5, granularity="2:4", scope="layer")["fc"]
+    assert keep.int().tolist() == [[0, 1, 0, 1, 1, 1, 0, 0], [1, 1, 0, 0, 0, 0, 1, 1]]
+    with pytest.raises(ValueError, match="scope must be layer where a layer has pools within"):
+        choose_groups({"fc": weight}, 0.5, granularity="2:4", scope="global")
+    within = {"fc": torch.tensor([[True, False, False, False] * 2] * 2)}
+    with pytest.raises(ValueError, match="a pool has 1 groups left, fewer than the 2 asked for"):
+        choose_groups({"fc": weight}, 0.5, granularity="2:4", scope="layer", within=within)
