@@ -1,6 +1,6 @@
 """Which weights of a network may be pruned."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from typing import Literal
 
 from torch import Tensor, nn
@@ -78,22 +78,28 @@ def _left_alone(there: Mapping[str, nn.Module], structure: Structure, granularit
     return alone
 
 
-def left_alone(network: nn.Module, granularity: str) -> str:
-    """Which convolutions are in no pool of this granularity, and why, in one sentence; "" where
-    none is, but for the first."""
+def left_alone(network: nn.Module, granularity: str) -> list[str]:
+    """Which convolutions besides the first are in no pool, and why: a sentence for each reason."""
     there = {n: m for n, m in network.named_modules() if isinstance(m, nn.Conv2d)}
     depthwise = [name for name, module in there.items() if is_depthwise(module)]
-    if granularity == "input_channel":
-        names = [name for name, module in there.items() if module.groups > 1]
-        why = "grouped or depthwise, and have no input channels that all their filters read"
-    else:
-        names, why = depthwise, "depthwise: their filters go with the channels that they read"
-    if not names:
-        return ""
-    return (
-        f"{len(names)} of {len(there)} convolutions ({names[0]}{', …' if names[1:] else ''}) are "
-        f"in no pool of granularity {granularity!r}, since they are {why}"
-    )
+    grouped = [n for n, module in there.items() if module.groups > 1 and n not in depthwise]
+    sentences = []
+    if depthwise:
+        sentences.append(
+            f"{_some(depthwise, there)} depthwise and in no pool: their filters go with the "
+            "channels that they read"
+        )
+    if grouped and granularity == "input_channel":
+        sentences.append(
+            f"{_some(grouped, there)} grouped and in no pool of granularity 'input_channel': no "
+            "input channel is read by all of their filters"
+        )
+    return sentences
+
+
+def _some(names: Sequence[str], of: Collection[str]) -> str:
+    more = ", …" if len(names) > 1 else ""
+    return f"{len(names)} of {len(of)} convolutions ({names[0]}{more}) are"
 
 
 def _called(layers: Layers) -> str:

@@ -73,8 +73,8 @@ def make_plan(
     for config in configs:
         require_pixels(config.network, config.data.pixels)
         require_sizes(inputs.counted(config))
-    pruned = {config.network: None for config in configs if config.prune is not None}
-    lost = tuple(sentence for network in pruned if (sentence := lost_in(network)))
+    pruned = dict.fromkeys((c.network, c.prune.granularity) for c in configs if c.prune is not None)
+    lost = [sentence for each in pruned for sentence in lost_in(*each)]
     inputs = dataclasses.replace(inputs, lost=tuple(dict.fromkeys(lost)))
     if sweep.search is None:
         return Plan(sweep, tuple(configs), inputs=inputs)

@@ -20,7 +20,7 @@ from rich.progress import (
 from torch import nn
 
 from mis import load_similarity
-from pruning import left_alone, require_importance, require_rate, structure_of, what_is_lost
+from pruning import require_importance, require_rate
 from sweeps.estimate import storage
 from trainables.compute import prepare_process, resolve_compile, resolve_device, resolve_precision
 from trainables.config import TrialConfig, flat_params
@@ -67,7 +67,7 @@ def check(configs: Sequence[TrialConfig], results: Path, console: Console) -> No
         config = alike[0]
         with _bar(console, f"images: {config.data.name}") as progress:
             data = load_data(config.data, cache, progress)
-        said[f"images: {data.said}"] = None
+        said[data.said] = None
         hold_code(config.network, results)
         require_pixels(config.network, config.data.pixels)
         if config.network.weights == "train":
@@ -77,25 +77,14 @@ def check(configs: Sequence[TrialConfig], results: Path, console: Console) -> No
         if config.network.code:  # one's own function may do as it likes with the number of classes
             require_logits(network, config.network.name, data.n_classes, config.data.pixels)
         _check_alike(alike, network, data, cache)
-        said |= dict.fromkeys(_limits(alike, network))
-    for sentence in said:
-        console.print(escape(sentence), soft_wrap=True)
+    for images in said:
+        console.print(escape(f"images: {images}"), soft_wrap=True)
     if n_bytes := sum(unused(node_cache(cache)).values()):
         console.print(
             f"{n_bytes / 1e9:,.2f} GB of decoded images are of pictures that have changed or are "
             "no longer asked for: make tidy removes them",
             soft_wrap=True,
         )
-
-
-def _limits(configs: Sequence[TrialConfig], network: nn.Module) -> list[str]:
-    """What these trials cannot prune of their network, or not for real: a sentence for each."""
-    pruned = [config for config in configs if config.prune is not None]
-    granularities = dict.fromkeys(c.prune.granularity for c in pruned if c.prune is not None)
-    lost = what_is_lost(structure_of(network)) if pruned else ""
-    found = [lost, *(left_alone(network, granularity) for granularity in granularities)]
-    name = pruned[0].network.name if pruned else ""
-    return [f"{name}: {sentence}" for sentence in found if sentence]
 
 
 def _check_alike(

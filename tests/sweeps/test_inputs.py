@@ -184,7 +184,22 @@ def test_old_decoded_images_are_told_of_and_removed(folder, tmp_path, capsys):
 
 def test_what_pruning_cannot_do_in_a_network_is_said_before_anything_runs():
     plan = make_plan(small_sweep(), settings={"network.name": "convnext_tiny"})
-    (lost,) = plan.inputs.lost
+    lost, depthwise = plan.inputs.lost
+    assert depthwise == (
+        "network.name='convnext_tiny': 18 of 22 convolutions (features.1.0.block.0, …) are "
+        "depthwise and in no pool: their filters go with the channels that they read"
+    )
     assert lost.startswith("network.name='convnext_tiny': channels cannot be followed through ")
     assert lost in plan.inputs.sentences and lost in plan.inputs.notes
     assert make_plan(small_sweep()).inputs.notes == []
+
+
+def test_layers_without_input_channels_of_their_own_are_said_where_these_go():
+    settings = {"network.name": "resnext50_32x4d"}
+    assert make_plan(small_sweep(), settings=settings).inputs.lost == (
+        "network.name='resnext50_32x4d': 16 of 53 convolutions (layer1.0.conv2, …) are grouped and "
+        "in no pool of granularity 'input_channel': no input channel is read by all of their "
+        "filters",
+    )
+    filters = make_plan(small_sweep(), grid={"method": ["structured"]}, settings=settings)
+    assert filters.inputs.lost == ()

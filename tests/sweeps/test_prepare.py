@@ -87,27 +87,6 @@ def test_a_check_grows_with_what_differs_and_not_with_the_square_of_the_seeds(
     assert counts[0]["build_network"] == 1 and counts[0]["require_rate"] == 6
 
 
-def test_what_a_network_keeps_from_pruning_is_said_once(tmp_path, capsys):
-    """Layers in no pool; nothing of a network that has none."""
-    where = {"network.name": "mobilenet_v2", "finetune": None}
-    pools = [{"prune.granularity": "filter"}, {"prune.granularity": "input_channel"}]
-    configs = [small_base(**where, **pool, seed=seed) for pool in pools for seed in (0, 1)]
-    configs += [small_base(**pool) for pool in pools]
-    sweeps.prepare.check(configs, tmp_path, Console(width=400))
-    said = [line for line in capsys.readouterr().out.splitlines() if "convolutions" in line]
-    assert said == [
-        "mobilenet_v2: 17 of 52 convolutions (features.1.conv.0.0, …) are in no pool of "
-        f"granularity {granularity!r}, since they are {why}"
-        for granularity, why in (
-            ("filter", "depthwise: their filters go with the channels that they read"),
-            (
-                "input_channel",
-                "grouped or depthwise, and have no input channels that all their filters read",
-            ),
-        )
-    ]
-
-
 @pytest.mark.parametrize("at", [0, 7, 17])
 def test_what_is_checked_once_is_checked_wherever_it_stands(tmp_path, at):
     configs = [small_base(**FILTERS, seed=seed) for seed in range(18)]

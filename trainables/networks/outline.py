@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from pruning import structure_of, what_is_lost
+from pruning import left_alone, structure_of, what_is_lost
 from trainables.config import NetworkConfig
 from trainables.network_names import is_own
 from trainables.networks.build import build_network, logits_of
@@ -56,10 +56,11 @@ def _with_classes(config: NetworkConfig, n_classes: int) -> nn.Module:
 
 
 @lru_cache(64)
-def lost_in(config: NetworkConfig) -> str:
-    """What pruning cannot do in this network, in one sentence; "" where it can do all."""
-    lost = what_is_lost(structure_of(outline(config)[0]))
-    return f"network.name={config.name!r}: {lost}" if lost else ""
+def lost_in(config: NetworkConfig, granularity: str) -> tuple[str, ...]:
+    """What pruning cannot do in this network, a sentence each; none where it can do all."""
+    network = outline(config)[0]
+    lost = [what_is_lost(structure_of(network)), *left_alone(network, granularity)]
+    return tuple(f"network.name={config.name!r}: {sentence}" for sentence in lost if sentence)
 
 
 @lru_cache(64)
