@@ -13,6 +13,7 @@ compared, training by training.
 
 import argparse
 import copy
+import math
 import statistics
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -249,12 +250,13 @@ def table_of(found: Mapping[str, Found]) -> Table:
     chance = [statistics.fmean(rows[name] for name in CHANCE) for rows in found.values()]
     spread = [statistics.stdev(rows[name] for name in CHANCE) for rows in found.values()]
     names = [name for name in next(iter(found.values())) if name not in CHANCE]
-    shown = {"chance, mean": chance, f"chance, sd of {DRAWS}": spread}
-    shown |= {name: [rows[name] for rows in found.values()] for name in names}
-    for name, values in shown.items():
+    rows_of = {"chance, mean": chance, f"chance, sd of {DRAWS}": spread}
+    rows_of |= {name: [rows[name] for rows in found.values()] for name in names}
+    for name, values in rows_of.items():
         apart = statistics.fmean(v - c for v, c in zip(values, chance, strict=True))
-        more = "" if name.startswith("chance") else f"{apart:+.3f}"
-        table.add_row(name, *(f"{value:.3f}" for value in values), more)
+        more = "" if name.startswith("chance") or math.isnan(apart) else f"{apart:+.3f}"
+        shown = ("refused" if math.isnan(value) else f"{value:.3f}" for value in values)
+        table.add_row(name, *shown, more)
     return table
 
 
