@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from pruning.criteria.criterion import Scaled, Subject
+from pruning.criteria.criterion import Scaled, Subject, listed
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,7 +44,7 @@ class BnScale(Scaled):
         if without:
             raise ValueError(
                 "criterion 'bn_scale' needs a BatchNorm with a weight that normalises each layer "
-                f"alone; {', '.join(without)} have none: prune.exclude must name them"
+                f"alone; {listed(without)} have none: prune.exclude must name them"
             )
 
 

@@ -20,6 +20,12 @@ NORMS: Mapping[str, int | None] = {"none": None, "l1": 1, "l2": 2}
 """Name -> order of the norm that the importance of a layer is divided by."""
 
 
+def listed(layers: Sequence[str]) -> str:
+    """Names in a sentence that must not become a page."""
+    more = f" and {len(layers) - 5} more" if len(layers) > 5 else ""
+    return ", ".join(layers[:5]) + more
+
+
 @dataclass(frozen=True)
 class Subject:
     """Whose importance is asked for.

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from pruning.criteria.criterion import Scaled, Subject
+from pruning.criteria.criterion import Scaled, Subject, listed
 from pruning.structure import Structure, structure_of
 
 
@@ -42,7 +42,7 @@ class OutgoingL1(Scaled):
             ends = [f" ({end.name}: {end.why})" for end in structure.ends[:1]]
             raise ValueError(
                 "criterion 'outgoing_l1' needs to see every layer that reads a filter; the filters "
-                f"of {', '.join(unseen)} cannot be followed{''.join(ends)}, or are outputs: "
+                f"of {listed(unseen)} cannot be followed{''.join(ends)}, or are outputs: "
                 "prune.exclude must name them"
             )
 

@@ -117,9 +117,9 @@ def test_refuses_what_it_cannot_rank():
         keep_top({"a": torch.ones(2)}, 1.0, scope="layer")
     with pytest.raises(ValueError, match="scope must be one of global, layer, got 'net'"):
         keep_top({"a": torch.ones(2)}, 0.5, scope="net")
-    with pytest.raises(ValueError, match="those of a are"):
+    with pytest.raises(ValueError, match="that of a is"):
         keep_top({"a": torch.tensor([1.0, float("nan")])}, 0.5, scope="layer")
-    with pytest.raises(ValueError, match="those of b are"):
+    with pytest.raises(ValueError, match="that of b is"):
         keep_top({"a": torch.ones(2), "b": torch.tensor([[1.0], [torch.nan]])}, 0.5, scope="global")
     with pytest.raises(ValueError, match="b has none"):
         keep_top({"a": torch.ones(2), "b": torch.ones(0)}, 0.5, scope="global")
