@@ -5,6 +5,7 @@ import re
 import shlex
 import socket
 import sqlite3
+import threading
 from contextlib import closing
 from pathlib import Path
 from urllib.parse import quote, urlsplit
@@ -25,7 +26,7 @@ _PACKAGES = {
     "psycopg2": "psycopg2-binary",
     "MySQLdb": "mysqlclient",
 }
-_SECONDS = 10.0
+_SECONDS, _PATIENCE = 10.0, 30.0
 _UNSET = "unset MLFLOW_TRACKING_URI to log to a database in the results folder"
 
 
@@ -175,10 +176,23 @@ def _require_database(address: str) -> None:
 
 
 def _connect_once(url: URL) -> None:
-    """MLflow tries for minutes."""
-    engine = create_engine(url, poolclass=NullPool)
-    with engine.connect():
-        pass
+    """MLflow tries for minutes; a driver in C hears no signal while it waits: so in a thread."""
+    problems: list[Exception] = []
+
+    def connect() -> None:
+        try:
+            with create_engine(url, poolclass=NullPool).connect():
+                pass
+        except Exception as error:
+            problems.append(error)
+
+    trying = threading.Thread(target=connect, daemon=True)
+    trying.start()
+    trying.join(_PATIENCE)
+    if trying.is_alive():
+        raise TimeoutError(f"it took the connection and said nothing for {_PATIENCE:g} s")
+    if problems:
+        raise problems[0]
 
 
 def _require_sqlite(path: Path) -> None:

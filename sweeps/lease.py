@@ -23,7 +23,7 @@ from trainables.workspace import whole_file
 
 LEASE = "lease"
 _BEAT, _HELD, _PID = "heartbeat", "held", "pid"
-BEAT_SECONDS = 10.0
+BEAT_SECONDS, _SAY_AFTER = 10.0, 10.0
 DEAD_AFTER_BEATS = 6  # a run whose heartbeat stands still for so long is a dead driver's
 
 
@@ -117,7 +117,7 @@ def _win(tracker: Tracker, mine: str, say: Callable[[str], None]) -> None:
                     f"{tracker.study} is run from {_place(run)}; wait for it, or unset "
                     "MLFLOW_TRACKING_URI to have a database of your own"
                 )
-        if not said and time.monotonic() > begun + 10:
+        if not said and time.monotonic() > begun + _SAY_AFTER:
             said = True
             say(f"waiting to see whether the sweep of {_place(left[0])} is alive …")
         time.sleep(min(1.0, BEAT_SECONDS / 4))

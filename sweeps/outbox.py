@@ -51,7 +51,8 @@ class Outbox:
         self.refused: list[str] = []  # sentences about events that the server would not take
         self.reason, self._told = "", ""  # why the next event is not delivered yet
         self._settings = contextlib.ExitStack()
-        self._file = os.fdopen(open_own(path, append=True), "ab", buffering=0)
+        file = os.fdopen(open_own(path, append=True), "ab", buffering=0)
+        self._file = self._settings.enter_context(file)
         self._progress = path.with_suffix(".delivered")
         self._delivery = Delivery(tracker)
         self._aside: set[str] = set()  # keys whose run did not begin or end
@@ -60,7 +61,7 @@ class Outbox:
         if parent is not None:
             self._open[_SWEEP] = parent
         self._news = threading.Condition()
-        self._closing = False
+        self._closing = self.broken_off = False
         self._deadline, self._heard = float("inf"), time.monotonic()
         self._thread = threading.Thread(target=self._deliver_all, name="outbox", daemon=True)
         self._settings.enter_context(settled())
@@ -70,14 +71,13 @@ class Outbox:
         """Drop a last line that was cut off, note who has not ended; how far it is delivered."""
         lines = self.path.read_bytes().splitlines(keepends=True)
         if lines and not lines[-1].endswith(b"\n"):
-            self._file.truncate(sum(map(len, lines[:-1])))
-            lines.pop()
+            self._file.truncate(sum(map(len, lines)) - len(lines.pop()))
         for event in filter(None, map(parsed, lines)):
             self._note(event)
-        saved = self._progress.read_text() if self._progress.is_file() else ""
-        offset = int(saved) if saved.isdigit() else 0
-        ends = itertools.accumulate(map(len, lines))
-        return offset if offset in ends else 0  # else of another file: a machine that went down
+        saved = self._progress.read_bytes() if self._progress.is_file() else b""
+        offset = int(saved) if saved.isdigit() and len(saved) < 19 else 0
+        # Else of another file: a machine went down.
+        return offset if offset in itertools.accumulate(map(len, lines)) else 0
 
     # What the sweep calls; each returns at once.
 
@@ -152,10 +152,10 @@ class Outbox:
                     why = f" ({self.reason})" if self.reason else ""
                     self._say(f"MLflow is still to take {n_waiting} events{why} …")
         except KeyboardInterrupt:
-            self._deadline = begun  # the thread ends with the request that it has sent
-            return self._n_waiting()
+            self._deadline, self.broken_off = begun, True
+            self._settings.close()
+            return self._n_waiting()  # its thread ends with the request that it has sent
         self._settings.close()
-        self._file.close()
         if (n_waiting := self._n_waiting()) == 0:
             # In this order: how far another file was delivered must not be believed of a new one.
             self._progress.unlink(missing_ok=True)
@@ -294,7 +294,7 @@ def parsed(line: bytes) -> dict[str, Any] | None:
     """The event of a line; None where it is none."""
     try:
         event = json.loads(line)
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
     known = isinstance(event, dict) and event.get("event") in ("start", "metrics", "end")
     return event if known and isinstance(event.get("key"), str) else None

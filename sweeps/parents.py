@@ -1,5 +1,6 @@
 """The parent runs of a study's sweeps, and which trials each is made of."""
 
+import re
 import tempfile
 import time
 from collections.abc import Iterable, Iterator
@@ -96,6 +97,11 @@ class SweepRuns:
 
 def order_of(run: Run) -> tuple[int, int, str]:
     """What sorts runs by when they were launched; the clock counts only where nothing else does."""
-    turn, launched = (run.data.tags.get(name, "") for name in (_TURN, _LAUNCHED))
-    when = int(launched) if launched.isdigit() else run.info.start_time or 0
-    return int(turn) if turn.isdigit() else 0, when, str(run.info.run_id)
+    turn, launched = (_count(run.data.tags.get(name, "")) for name in (_TURN, _LAUNCHED))
+    when = (run.info.start_time or 0) if launched is None else launched
+    return turn or 0, when, str(run.info.run_id)
+
+
+def _count(text: str) -> int | None:
+    """The number that a tag holds; whoever may write to MLflow may have put another thing there."""
+    return int(text) if re.fullmatch("[0-9]{1,18}", text) else None

@@ -50,7 +50,7 @@ def deliver(
     why the rest is not taken.
 
     Runs that a killed sweep left open are marked as KILLED; the next one opens them again. What
-    was refused before is tried once more. say: told what is waited for.
+    was refused before is tried once more. say: told what is waited for. Ctrl-C ends it.
     """
     aside = refused_path(path)
     if aside.is_file() and not aside.is_symlink():
@@ -64,6 +64,8 @@ def deliver(
     outbox = Outbox(path, tracker, None, say)
     outbox.end_sweep("KILLED")
     n_waiting = outbox.close(_DELIVERY_SECONDS)
+    if outbox.broken_off:
+        raise KeyboardInterrupt
     waits = [f"{n_waiting} events still wait: {outbox.reason}"] if outbox.reason else []
     return n_waiting, outbox.refused + waits
 

@@ -57,7 +57,8 @@ def names_there(client: MlflowClient, run_id: str, folders: Iterable[str]) -> se
 def _time_for(n_bytes: int) -> Iterator[None]:
     """A limit on the wait for the server's answer that fits what it has to take."""
     before = os.environ.get(_TIMEOUT)
-    seconds = max(int(before or 0), _SECONDS + n_bytes // _BYTES_A_SECOND)
+    theirs = int(before) if before and before.isascii() and before.isdigit() else 0
+    seconds = max(theirs, _SECONDS + n_bytes // _BYTES_A_SECOND)
     os.environ[_TIMEOUT] = str(seconds)
     try:
         yield
