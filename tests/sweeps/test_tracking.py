@@ -1,3 +1,4 @@
+import dataclasses
 import io
 import json
 import os
@@ -14,9 +15,11 @@ from servers import free_port, log_much, start_mlflow, stop
 from small_studies import small_base, small_sweep
 
 from sweeps.callbacks import SweepCallback
+from sweeps.inputs import Inputs
 from sweeps.labels import Names
-from sweeps.outbox import Outbox
+from sweeps.outbox import Outbox, parsed
 from sweeps.pages import page_links, serve_command
+from sweeps.parents import order_of
 from sweeps.plan import make_plan
 from sweeps.progress import SweepProgress
 from sweeps.run import _sigterm_like_ctrl_c, news
@@ -442,3 +445,72 @@ def test_eight_that_log_at_once_lose_nothing(store, tmp_path, monkeypatch, capfd
     finally:
         if server is not None:
             stop(server)
+
+
+def test_pages_leave_the_experiments_of_others_as_they_are(store, tmp_path):
+    """Also of those that use our words, and of one whose runs have our tags in part."""
+    tracker = Tracker("ours", store)
+    client = tracker.client
+    note = {"mlflow.note.content": "What we wrote by hand.", "team": "vision"}
+    for name, tags in {
+        "described": note,
+        "empty": {},
+        "of kinds": {**note, "kind": "sweep"},
+        "with shared views": {**note, "mlflow.sharedViewState.mine": "x"},
+    }.items():
+        experiment = client.create_experiment(name, (tmp_path / name).as_uri(), dict(tags))
+        client.create_run(experiment, tags={"kind": "sweep"})
+        client.create_run(experiment, tags={"kind": "trial", "trial_key": "abc"})
+    before = {e.name: e.tags for e in client.search_experiments() if e.name != "ours"}
+    links = page_links(store, 5001)
+    after = {e.name: e.tags for e in client.search_experiments() if e.name != "ours"}
+    assert "ours" in links and not links.keys() & {"described", "empty", "of kinds"}
+    for name in ("described", "empty", "of kinds", "with shared views"):
+        assert after[name] == before[name], name
+
+
+def test_a_study_whose_images_are_others_says_why_all_is_to_run(store, tmp_path):
+    """Of results that were made under an old rule of digests, as of pictures that changed."""
+    tracker = Tracker("other_images", store)
+    plan = make_plan(small_sweep("other_images"))
+    n = len(plan.keys)
+    folder = SimpleNamespace(digest="new")
+    of_folder = dataclasses.replace(plan, inputs=Inputs({"/pictures": folder}, ()))
+    earlier = make_plan(small_sweep("other_images"), settings={"seed": 7})
+    tracker.sweep_run(earlier)
+    assert news(of_folder, [], tmp_path, tracker).endswith(
+        f"; {n} are new, {len(earlier.keys)} of the last sweep are no longer in the study: its "
+        "images were others, or known by an older rule (docs/images.md)"
+    )
+    assert "older rule" not in news(plan, [], tmp_path, tracker)  # of no folder
+    # Where some trials are the same, the images are.
+    few = make_plan(small_sweep("other_images"), grid={"rate": [0.5, 0.25]})
+    tracker.sweep_run(few)
+    assert "older rule" not in news(of_folder, [], tmp_path, tracker)
+
+
+@pytest.mark.parametrize("odd", ["²", "9" * 5_000, "-1", " 7", "1e3", "٣", ""])
+def test_odd_tags_of_a_sweep_do_not_stop_the_order_of_sweeps(odd):
+    info = SimpleNamespace(start_time=5, run_id="a")
+    tags = {"launched_turn": odd, "launched_ms": odd}
+    assert order_of(SimpleNamespace(info=info, data=SimpleNamespace(tags=tags))) == (0, 5, "a")
+
+
+@pytest.mark.parametrize("noted", [b"\xff\xfe", "²".encode(), b"9" * 5_000, b"-4", b"12.5", b""])
+def test_an_odd_note_of_what_was_delivered_only_sends_it_again(store, tmp_path, noted):
+    tracker = Tracker("odd notes", store)
+    path = tmp_path / "x.jsonl"
+    path.write_text(json.dumps({"event": "end", "key": "k", "status": "FINISHED"}) + "\n")
+    path.with_suffix(".delivered").write_bytes(noted)
+    outbox = Outbox(path, tracker, None)
+    assert outbox.close(60, 0.1) == 0 or outbox.refused
+
+
+DEEP = "[" * 100_000
+
+
+@pytest.mark.parametrize(
+    "line", [DEEP, '{"event": "start", "key": ' + DEEP, "\x00", '{"event": []}']
+)
+def test_lines_of_an_outbox_that_are_too_deep_or_no_json_are_no_events(line):
+    assert parsed(line.encode()) is None
