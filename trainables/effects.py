@@ -143,8 +143,8 @@ EFFECTS: tuple[Effect, ...] = (
     _effect(
         "prune.draw",
         PruneConfig,
-        lambda v: v["prune.criterion"] == "random",
-        "only criterion='random' draws",
+        lambda v: v["prune.criterion"] in CRITERIA and CRITERIA[v["prune.criterion"]].draws,
+        f"only criterion={', '.join(repr(n) for n, c in CRITERIA.items() if c.draws)} draws",
     ),
     Effect(
         "prune.normalise",

@@ -263,3 +263,44 @@ def test_linear_layers_have_importance_too(name):
         found = criterion.importance(subject)["2.weight"]
         assert found.shape == granularity.means(network[2].weight.detach()).shape
         assert found.max() > 0
+
+
+class Rows(nn.Module):
+    """Linear layers of a flattened map, and of rows [sample, position, channel]."""
+
+    def __init__(self):
+        super().__init__()
+        self.conv, self.mix = nn.Conv2d(3, 4, 1), nn.Linear(4, 5)
+        self.hidden, self.fc = nn.Linear(5 * 4, 6), nn.Linear(6, 4)
+
+    def forward(self, x):
+        rows = torch.relu(self.mix(self.conv(x).flatten(2).transpose(1, 2)))
+        return self.fc(torch.relu(self.hidden(rows.flatten(1))))
+
+
+@pytest.mark.parametrize("granularity", ["filter", "input_channel"])
+@pytest.mark.parametrize("name", ["taylor", "gradient", "fisher"])
+def test_units_of_linear_layers_change_the_loss_so(name, granularity):
+    """From the gradient of every value, one sample at a time."""
+    torch.manual_seed(1)
+    network = Rows().double()
+    images, labels = torch.randn(3, 3, 2, 2, dtype=torch.float64), torch.tensor([0, 3, 1])
+    names = ["mix.weight", "hidden.weight"]
+    given = (network, structure_of(network), granularity_of(granularity), names)
+    found = criterion_class(name)().importance(Subject(*given, [(images, labels)]))
+    for weight in names:
+        seen = []
+
+        def keep(module, inputs, output, seen=seen):
+            seen.append(output if granularity == "filter" else inputs[0])
+            seen[-1].retain_grad()
+
+        hook = network.get_submodule(weight.removesuffix(".weight")).register_forward_hook(keep)
+        slow = 0
+        for image, label in zip(images, labels, strict=True):
+            F.cross_entropy(network(image[None]), label[None]).backward()
+            products = seen[-1].grad * (1 if name == "gradient" else seen[-1].detach())
+            change = products.reshape(-1, products.shape[-1]).sum(0)
+            slow = slow + (change**2 / 2 if name == "fisher" else change.abs())
+        hook.remove()
+        torch.testing.assert_close(found[weight], slow / 3)
