@@ -95,6 +95,9 @@ def flattens(node: fx.Node, module: nn.Module | None) -> bool:
 def shared_modules(network: nn.Module, graph: fx.Graph) -> set[str]:
     """Modules that run more than once in a pass, or whose weights another one has, too."""
     runs = Counter(str(node.target) for node in graph.nodes if node.op == "call_module")
+    for node in graph.nodes:  # whose weights are handed to a function
+        weights = [str(n.target) for n in node.all_input_nodes if n.op == "get_attr"]
+        runs.update({name.rpartition(".")[0] for name in weights} - {""})
     shared = {name for name, n in runs.items() if n > 1}
     owners: dict[int, list[str]] = {}
     for name, parameter in network.named_parameters(remove_duplicate=False):

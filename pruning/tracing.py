@@ -120,8 +120,8 @@ def _read(reading: _Reading, node: fx.Node) -> Any:
         return _layer(reading, str(node.target), module, values[0])
     if isinstance(module, NORMS):
         return _norm(reading, str(node.target), values[0])
-    if node.op == "call_function" and node.target is F.batch_norm:
-        return _functional_norm(reading, node)
+    if node.op == "call_function" and node.target in (F.batch_norm, F.linear, F.conv2d):
+        return _by_function(reading, node)
     if node.target is torch.cat or node.target is torch.concat:
         return _concat(reading, node)
     if node.target in (*ADD, *MULTIPLY) and all(v.step is not None for v in values):
@@ -187,14 +187,20 @@ def _norm(reading: _Reading, name: str, value: _Value) -> _Value:
     return _Value(reading.add("norm", name, [_step(value)], reading.width(value)))
 
 
-def _functional_norm(reading: _Reading, node: fx.Node) -> _Value:
-    """BatchNorm by its function, with the weights of a module: as timm's layers do."""
+def _by_function(reading: _Reading, node: fx.Node) -> _Value:
+    """A layer or BatchNorm by its function, with the weights of a module: as timm's layers do."""
     names = [str(n.target) for n in node.all_input_nodes if n.op == "get_attr"]
     weights = [name.removesuffix(".weight") for name in names if name.endswith(".weight")]
     value = reading.values[node.all_input_nodes[0]]
-    if len(weights) == 1:
+    module = reading.modules.get(weights[0]) if len(weights) == 1 else None
+    if isinstance(module, NORMS):
         return _norm(reading, weights[0], value)
-    return reading.end(_name(node), "a BatchNorm without a module", [value])
+    is_whole = isinstance(module, nn.Linear) and node.target is F.linear
+    if isinstance(module, nn.Conv2d) and node.target is F.conv2d:
+        is_whole = argument(node, 6, "groups", 1) == module.groups
+    if is_whole:
+        return _layer(reading, weights[0], module, value)
+    return reading.end(_name(node), "its weights are not those of a module of that kind", [value])
 
 
 def _step(value: _Value) -> int:

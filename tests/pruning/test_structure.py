@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+import torch.nn.functional as F
 from hand_tables import filter_sources
 from narrow_networks import NARROW, images, narrow_network
 from torch import nn
@@ -267,3 +268,73 @@ def test_a_depthwise_filter_goes_with_its_input_and_its_batchnorm():
     smaller = compact(network, kept)
     depthwise = smaller.features[3].conv[1][0]
     assert depthwise.groups == depthwise.in_channels == depthwise.out_channels == 142
+
+
+class ByFunction(nn.Module):
+    """Layers that call torch's functions on their own weights, as several of timm's do."""
+
+    class Linear(nn.Linear):
+        def forward(self, x):
+            return F.linear(x, self.weight, bias=self.bias)
+
+    class Conv(nn.Conv2d):
+        def forward(self, x):
+            return F.conv2d(x, self.weight, self.bias, (1, 1), (0, 0), (1, 1), self.groups)
+
+    def __init__(self):
+        super().__init__()
+        self.one, self.two = self.Conv(3, 6, 3), self.Conv(6, 6, 1, groups=6)
+        self.three, self.out = nn.Conv2d(6, 8, 1), self.Linear(8, 5)
+
+    def forward(self, x):
+        x = F.relu(self.three(F.relu(self.two(self.one(x)))))
+        return self.out(F.adaptive_avg_pool2d(x, 1).flatten(1))
+
+
+def test_layers_that_call_functions_are_followed():
+    network = ByFunction().double()
+    structure = structure_of(network)
+    assert list(structure.layers) == ["one", "two", "three", "out"] and structure.ends == ()
+    assert structure.outputs == {"out"}
+    keep = {"one.weight": torch.ones(6, 3, 3, 3, dtype=torch.bool)}
+    keep["one.weight"][1:4] = False
+    keep["three.weight"] = torch.ones(8, 6, 1, 1, dtype=torch.bool)
+    keep["three.weight"][::2] = False
+    keep = with_followers(network, keep, structure)
+    Held(network, keep).apply()
+    smaller = compact(network, survivors_of(network, keep, structure))
+    assert (smaller.one.out_channels, smaller.two.groups, smaller.out.in_features) == (3, 3, 4)
+    images = torch.randn(2, 3, 9, 9, dtype=torch.float64)
+    torch.testing.assert_close(smaller(images), network(images))
+
+
+def test_a_function_on_weights_that_no_such_module_has_ends_the_trace():
+    class Bare(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.one, self.weight = nn.Conv2d(3, 4, 1), nn.Parameter(torch.randn(5, 4))
+
+        def forward(self, x):
+            return F.linear(self.one(x).mean((2, 3)), self.weight)
+
+    ends = structure_of(Bare()).ends
+    assert [end.why for end in ends] == ["its weights are not those of a module of that kind"]
+
+
+def test_weights_that_functions_use_twice_are_shared():
+    class Twice(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.one, self.shared = nn.Conv2d(3, 6, 1), ByFunction.Conv(6, 6, 1)
+            self.norm, self.out = nn.BatchNorm2d(6), nn.Conv2d(6, 5, 1)
+
+        def forward(self, x):
+            x = self.shared(F.relu(self.shared(self.one(x))))
+            norm = self.norm
+            for _ in range(2):
+                x = F.batch_norm(x, norm.running_mean, norm.running_var, norm.weight, norm.bias)
+            return self.out(x).mean((2, 3))
+
+    structure = structure_of(Twice())
+    assert "shared" not in structure.layers and "norm" not in structure.norms
+    assert {end.why for end in structure.ends} == {"its weights are used more than once in a pass"}
