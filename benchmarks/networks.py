@@ -105,7 +105,7 @@ def coverage(name: str, kinds: Sequence[str] = KINDS, pixels: int | None = None)
     pixels = pixels or _PIXELS.get(name, 32)
     images = torch.randn(2, 3, pixels, pixels, dtype=next(network.parameters()).dtype)
     layers = [n for n, m in network.named_modules() if isinstance(m, (nn.Conv2d, nn.Linear))]
-    lrp = _lrp(network)
+    lrp = _lrp(network, structure)
     units = _units(copy.deepcopy(network), structure, images)
     return Coverage(
         name,
@@ -206,9 +206,9 @@ def _units(network: nn.Module, structure: Structure, images: Tensor) -> tuple[in
     return len(found), sum(found.values())
 
 
-def _lrp(network: nn.Module) -> str:
+def _lrp(network: nn.Module, structure: Structure) -> str:
     try:
-        require_rules(network)
+        require_rules(network, structure)
     except ValueError as error:
         return str(error)
     return ""

@@ -8,10 +8,10 @@ half of the input channels of GoogLeNet, channels last, on a CPU). This file kno
 One mask for all readers of a concatenation ("tied" input channels) is filter pruning by the
 outgoing weights under another name.
 
-Torch-Pruning 1.6.1 was measured and not taken. Removing the same filters its networks are equal to
-4e-16, but it traces evaluation, in which auxiliary heads are not seen, and training them breaks; it
-knows no masks that differ between the readers of one concatenation; and it takes most of a second
-for GoogLeNet, where this takes 0.15 s.
+Torch-Pruning 1.6.1 was measured and not taken. Removing the same filters its networks are equal,
+in a like time (benchmarks/torch_pruning.py), but it traces evaluation, in which auxiliary heads are
+not seen, and training them breaks; it knows no masks that differ between the readers of one
+concatenation; and it cannot do ShuffleNet.
 """
 
 import copy
