@@ -9,17 +9,19 @@ _WITHOUT_WEIGHTS = (
     *(nn.ReLU, nn.MaxPool2d, nn.AvgPool2d, nn.AdaptiveAvgPool2d, nn.Dropout, nn.Flatten),
     *(nn.Identity, nn.Sequential),  # an empty one: a shortcut
 )
-# Of the functions that a trace can follow, those under which value x gradient keeps its sum.
+# Functions under which value x gradient keeps its sum.
+_BY_A_NUMBER = ("mul", "imul", "mul_")  # but not a product of values
 _FUNCTIONS = (
     *("relu", "relu_", "max_pool2d", "avg_pool2d", "adaptive_avg_pool2d", "dropout", "mean"),
-    *("flatten", "view", "reshape", "contiguous", "clone", "mul", "imul", "mul_"),  # by a number
-    *("add", "iadd", "add_", "cat", "concat", "chunk", "shuffle"),
+    *("flatten", "view", "reshape", "contiguous", "clone", "permute", "transpose", "getitem"),
+    *("squeeze", "unsqueeze", "add", "iadd", "add_", "cat", "concat", "chunk", "split", "shuffle"),
 )
 
 
 def require_known(network: nn.Module, structure: Structure) -> None:
     """Raise ValueError for a module or function that there is no rule for, and for a module in two
-    places that has weights. Runs nothing. What the trace did not follow is not looked at."""
+    places that has weights. Runs nothing. Of a network that cannot be traced functions are not
+    looked at."""
     for name, module in network.named_modules():
         if not _is_known(module):
             passed = ", ".join(kind.__name__ for kind in (*_WITHOUT_WEIGHTS[:-1], *PASSED))
@@ -34,7 +36,8 @@ def require_known(network: nn.Module, structure: Structure) -> None:
         if step.name not in modules and not _keeps_sums(structure, i):
             raise ValueError(
                 f"every function must have a rule, there is none for {step.name}, which the "
-                f"network's forward calls; there is one for {', '.join(_FUNCTIONS)}"
+                f"network's forward calls; there is one for {', '.join(_FUNCTIONS)}, and for mul "
+                "by a number"
             )
     first: dict[int, str] = {}
     for name, parameter in network.named_parameters(remove_duplicate=False):
@@ -57,8 +60,10 @@ def _is_known(module: nn.Module) -> bool:
 def _keeps_sums(structure: Structure, i: int) -> bool:
     """Whether a function does; where no layer stands before it there is no relevance to keep."""
     step = structure.steps[i]
-    if step.op in ("input", "output", "head", "end") or not _after_a_layer(structure, i):
+    if step.op in ("input", "output", "head") or not _after_a_layer(structure, i):
         return True
+    if step.name in _BY_A_NUMBER:
+        return step.op == "same"
     return step.op not in ("multiply", "shift") and step.name in _FUNCTIONS
 
 

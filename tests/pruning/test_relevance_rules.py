@@ -158,6 +158,10 @@ class Calls(nn.Module):
         (lambda x: x * torch.sigmoid(x), "sigmoid"),
         (lambda x: x + 1, "add"),
         (lambda x: x * x.tanh(), "tanh"),
+        (lambda x: x * x.relu(), "mul"),
+        (lambda x: x.softmax(1), "softmax"),
+        (lambda x: nn.functional.local_response_norm(x, 3), "local_response_norm"),
+        (lambda x: nn.functional.layer_norm(x.permute(0, 2, 3, 1), (4,)), "layer_norm"),
     ],
 )
 def test_functions_without_a_rule_are_refused_by_name(function, name):
@@ -166,7 +170,10 @@ def test_functions_without_a_rule_are_refused_by_name(function, name):
 
 
 def test_functions_with_one_are_not():
-    for function in (torch.relu, nn.functional.relu, lambda x: nn.functional.avg_pool2d(2 * x, 2)):
+    for function in (
+        *(torch.relu, nn.functional.relu, lambda x: nn.functional.avg_pool2d(2 * x, 2)),
+        lambda x: x.permute(0, 1, 3, 2).relu() * 3,
+    ):
         require_rules(Calls(function))
 
 
