@@ -127,7 +127,8 @@ def _report(
                 return 0
         elif work.proposals is not None:
             log_search(plan, work.proposals, tracker, parent)
-        write_report(tracker, tracker.client.get_run(parent), results, console)
+        run = tracker.client.get_run(parent)
+        write_report(tracker, run, results, console, plan.sweep.sections)
     except NothingFinished:
         return 0
     except Exception as error:

@@ -5,7 +5,7 @@ import itertools
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from sweeps.controls import AS_IT_IS, controls, setting
 from sweeps.primary import Primary
@@ -15,6 +15,9 @@ from sweeps.stopping import Stopping
 from trainables.config import METHODS, TrialConfig
 from trainables.effects import has_effect, with_room
 from trainables.fields import digest_of
+
+if TYPE_CHECKING:  # the report knows studies, and a study only what a section is
+    from sweeps.report.section import Section
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 
@@ -67,7 +70,8 @@ class Sweep:
     instead where the study is given an image folder; None if `base` is of a folder itself, or no
     folder makes sense. retry_smaller_batch: a trial that runs out of memory is run once more with
     half the batch. primary: the one question that the study asks beforehand; its report takes all
-    others as exploratory.
+    others as exploratory. sections: of the study's own, which its report shows after those of
+    every report; no trial depends on them.
 
     More trials belong to every sweep and are added for each seed, network, data set and score: the
     dense network, the dense network retrained with the same recipe, and an untrained one, which
@@ -88,6 +92,7 @@ class Sweep:
     cpus_per_trial: float = 1.0
     gpus_per_trial: float = 0.25  # where there is a GPU: so many trials share one
     primary: Primary = Primary()
+    sections: tuple["Section", ...] = ()
 
     def __post_init__(self) -> None:
         if not _NAME.fullmatch(self.name):  # files and folders are called by it

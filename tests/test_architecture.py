@@ -18,13 +18,14 @@ ARROWS = {
 REPORT = {
     "read": set(),
     "files": set(),
+    "section": {"read"},
     "statistics": {"read"},
     "checks": {"read", "statistics"},
     "paper": {"read"},
     "findings": {"read", "statistics", "checks"},
-    "sections": {"read", "statistics"},
-    "page": {"read", "statistics", "checks", "findings", "sections"},
-    "write": {"read", "files", "checks", "paper", "findings", "sections", "page"},
+    "sections": {"read", "section", "statistics", "paper"},
+    "page": {"read", "section", "statistics", "checks", "findings", "sections"},
+    "write": {"read", "files", "section", "checks", "paper", "findings", "sections", "page"},
     "__init__": {"read", "files", "write"},
 }
 # Library -> the files that may import it: the rim.

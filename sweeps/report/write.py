@@ -1,5 +1,6 @@
 """Write a report: to the terminal, to files, to the sweep's parent run."""
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import pandas as pd
@@ -12,28 +13,38 @@ from sweeps.report.checks.check import Check
 from sweeps.report.files import PAGE, note_made_of, partial_folder, replaced, report_folder, written
 from sweeps.report.findings import Findings, findings, statistics_table
 from sweeps.report.page.description import description
-from sweeps.report.page.render import render, sections
+from sweeps.report.page.render import Shown, render
 from sweeps.report.page.svg import inline_svg
 from sweeps.report.page.table import summary, terminal_table
 from sweeps.report.page.words import beside_released, trial_sentence
 from sweeps.report.paper.published import published_frames, published_trials
 from sweeps.report.read.frames import SweepFrames, latest_sweep, load_frames, open_tracker
-from sweeps.report.sections.plates import PLATES
-from sweeps.report.sections.style import save_titled, shows_released
+from sweeps.report.section import TABLES, Section
+from sweeps.report.sections.all import SECTIONS, with_own
+from sweeps.report.sections.style import save_titled
+from sweeps.studies import load_study, study_names
 from sweeps.tracking import Tracker, Unavailable
 from sweeps.uploads import upload
 from sweeps.views import publish_views
 
-_TABLES = ("trials", "statistics", "validity", "epochs", "trials_all_metrics", "units")
 _WRITTEN = "**[The report]("  # how descriptions of sweeps begin
 
 
-def write_report(tracker: Tracker, sweep_run: Run, results: Path, console: Console) -> Path:
-    """Page, tables and figures of a sweep; returns their folder, which is logged to the run."""
+def write_report(
+    tracker: Tracker,
+    sweep_run: Run,
+    results: Path,
+    console: Console,
+    own: Sequence[Section] = (),
+) -> Path:
+    """Page, tables and figures of a sweep; returns their folder, which is logged to the run.
+
+    own: the sections of its study, after those of every report.
+    """
     folder = report_folder(results, tracker.study)
     with partial_folder(folder) as keep:
         frames = load_frames(tracker, sweep_run, keep)
-        found = write_files(frames, folder)
+        found = write_files(frames, folder, with_own(own))
     if _log(tracker, sweep_run, frames, found, folder, console):
         runs = dict(zip(frames.trials["key"], frames.trials["run_id"], strict=True))
         note_made_of(folder, frames.sweep_key, runs)
@@ -45,7 +56,8 @@ def report_study(study: str, results: Path, sweep: str | None, console: Console)
     """`make report`: the latest sweep of a study, or the one of a key, from MLflow alone."""
     results = results.resolve()
     tracker = open_tracker(study, results)
-    write_report(tracker, latest_sweep(tracker, sweep), results, console)
+    own = load_study(study).sections if study in study_names() else ()
+    write_report(tracker, latest_sweep(tracker, sweep), results, console, own)
     return 0
 
 
@@ -56,42 +68,50 @@ def report_published(results: Path, console: Console) -> int:
     return 0
 
 
-def write_files(frames: SweepFrames, folder: Path) -> Findings:
-    """The page, and beside it the figures as PNG and SVG, the tables as CSV and Parquet."""
+def write_files(
+    frames: SweepFrames, folder: Path, sections: Sequence[Section] = SECTIONS
+) -> Findings:
+    """The page; beside it what each section draws as PNG, SVG and CSV, and the tables."""
     found = findings(frames)
-    with replaced(folder, {PAGE[:-5], *_TABLES, *(plate.name for plate in PLATES)}) as partial:
+    with replaced(folder, {PAGE[:-5], *TABLES, *(s.name for s in SECTIONS)}) as partial:
         _write_tables(frames, found, partial)
-        svgs, absent = _write_figures(frames, partial)
-        page = render(frames, found, sections(svgs, absent))
+        page = render(frames, found, _write_sections(frames, sections, partial))
         (partial / PAGE).write_text(page, encoding="utf-8")
     return found
 
 
-def _write_figures(frames: SweepFrames, folder: Path) -> tuple[dict[str, str], dict[str, str]]:
-    """Plate -> its drawing for the page; plate -> why there is none."""
-    released = published_trials()
+def _write_sections(frames: SweepFrames, sections: Sequence[Section], folder: Path) -> list[Shown]:
     told = {str(row["key"]): trial_sentence(row) for row in frames.trials.to_dict("records")}
-    for row in released.to_dict("records"):
+    for row in published_trials().to_dict("records"):
         faults = f" — {row['faults']}" if row["faults"] else ""
         told[str(row["key"])] = trial_sentence(row) + faults
-    svgs, absent = {}, {}
-    for plate in PLATES:
-        try:
-            figure = plate.draw(frames, released)
-        except Exception as error:  # of a sweep unlike any that was tried: the others are drawn
-            figure = f"This figure could not be drawn: {type(error).__name__}: {error}."
-        if isinstance(figure, str):
-            absent[plate.name] = figure
-            continue
-        svgs[plate.name] = inline_svg(figure, plate.name, plate.title, told)
-        if not beside_released(frames) and shows_released(figure):
+    return [_write_section(frames, section, told, folder) for section in sections]
+
+
+def _write_section(
+    frames: SweepFrames, section: Section, told: Mapping[str, str], folder: Path
+) -> Shown:
+    """Its table, and the pictures of it; what it cannot draw is said, and the others are drawn."""
+    try:
+        table = section.data(frames)
+        if isinstance(table, str):
+            return Shown(section, absent=table)
+        if table.empty:
+            return Shown(section, absent="There is nothing to draw.")
+        svg = inline_svg(figure := section.draw(table), section.name, section.title, told)
+        released = table["released"] if "released" in table else pd.Series(False, table.index)
+        if released.any() and not beside_released(frames):
             # Drawn anew: axes that reach to points of another scale would be half empty.
-            figure = plate.draw(frames, released.iloc[:0])
-            if isinstance(figure, str):
-                continue
+            figure = section.draw(table[~released])
             figure.draw_without_rendering()
-        save_titled(figure, folder / plate.name, plate.title, frames.caption)
-    return svgs, absent
+        save_titled(figure, folder / section.name, section.title, frames.caption)
+        table.to_csv(folder / f"{section.name}.csv", index=False)
+    except Exception as error:  # of a sweep unlike any that was tried, or a study's own section
+        said = f"This figure could not be drawn: {type(error).__name__}: {error}."
+        for path in folder.glob(f"{section.name}.*"):
+            path.unlink()
+        return Shown(section, absent=said)
+    return Shown(section, svg)
 
 
 def _write_tables(frames: SweepFrames, found: Findings, folder: Path) -> None:

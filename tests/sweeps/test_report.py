@@ -20,24 +20,25 @@ from hypothesis import strategies as st
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from mlflow.entities import Param, Run, RunData, RunInfo
-from report_frames import LAYERS, in_rounds, log_sweep, log_trial, synthetic, without
+from report_frames import LAYERS, log_sweep, log_trial, synthetic, without
 from rich.console import Console
 
 from sweeps.report import load, report_published, report_study
 from sweeps.report.findings import findings
-from sweeps.report.page.render import render, sections
+from sweeps.report.page.render import Shown, render
 from sweeps.report.page.svg import inline_svg
 from sweeps.report.page.table import COLUMNS, summary, terminal_table
 from sweeps.report.page.words import purpose_fields, summary_sentences
-from sweeps.report.paper.published import published_trials
 from sweeps.report.read.frames import _caption
 from sweeps.report.read.recipe import recipes
 from sweeps.report.read.same_units import against_dense, shares, with_dense
+from sweeps.report.section import Section
+from sweeps.report.sections.all import SECTIONS, with_own
 from sweeps.report.sections.cost import pareto_front
-from sweeps.report.sections.plates import PLATES
-from sweeps.report.sections.series import all_series, mean_points, pruned
+from sweeps.report.sections.layers import name_blocks
+from sweeps.report.sections.series import all_series, mean_rows
 from sweeps.report.sections.style import WIDTH, _apart, _columns, legend, new_figure
-from sweeps.report.sections.units import _name_blocks
+from sweeps.report.statistics.population import compared
 from sweeps.report.write import PAGE, write_files
 from sweeps.studies import load_study
 from sweeps.tracking import Tracker
@@ -76,12 +77,23 @@ def logged(few, tmp_path_factory):
 
 def page_of(frames):
     """The page without its figures, which take seconds."""
-    return render(frames, findings(frames), sections({}, {}))
+    return render(frames, findings(frames), [])
+
+
+BY_NAME = {section.name: section for section in SECTIONS}
+
+
+def tables(frames):
+    """Name of every section -> its table, or the sentence that says why there is none."""
+    return {section.name: section.data(frames) for section in SECTIONS}
 
 
 def drawn(frames):
-    """Name of every plate -> its figure, or the sentence that says why there is none."""
-    return {plate.name: plate.draw(frames, published_trials()) for plate in PLATES}
+    """Name of every section -> its figure, or the sentence that says why there is none."""
+    return {
+        name: table if isinstance(table, str) else BY_NAME[name].draw(table)
+        for name, table in tables(frames).items()
+    }
 
 
 # Frames are what MLflow holds.
@@ -241,12 +253,12 @@ def test_means_over_seeds_and_their_standard_errors():
         {"rate": 0.9, "prune/sparsity": 0.90, "val/top1": 0.3, "key": "d", "val/top1_error": 0.02},
         {"rate": 0.9, "prune/sparsity": 0.90, "val/top1": float("nan"), "key": "e"},
     ]
-    points = mean_points(pd.DataFrame(rows), "val/top1")
-    assert points["x"].tolist() == pytest.approx([0.5, 0.9])
-    assert points["y"].tolist() == pytest.approx([0.7, 0.3])
+    points = pd.DataFrame(mean_rows(pd.DataFrame(rows), "val/top1"))
+    assert points["prune/sparsity"].tolist() == pytest.approx([0.5, 0.9])
+    assert points["value"].tolist() == pytest.approx([0.7, 0.3])
     over_seeds = (((0.6 - 0.7) ** 2 + 0 + (0.8 - 0.7) ** 2) / 2) ** 0.5 / 3**0.5
     assert points["error"].tolist() == pytest.approx([over_seeds, 0.02])
-    assert points["n"].tolist() == [3, 1] and points["keys"].tolist() == [("a", "b", "c"), ("d",)]
+    assert points["n"].tolist() == [3, 1] and points["keys"].tolist() == ["a,b,c", "d"]
 
 
 def test_a_line_joins_trials_that_differ_in_rate_and_seed_alone(frames):
@@ -258,14 +270,14 @@ def test_a_line_joins_trials_that_differ_in_rate_and_seed_alone(frames):
     few = slower[slower["rate"] == 0.5]
     both = dataclasses.replace(frames, trials=pd.concat([frames.trials, few], ignore_index=True))
     seen = []
-    for series in all_series(pruned(both)):
+    for series in all_series(compared(both.trials)):
         same = ["method", "schedule", "criterion", "retraining", "recipe"]
-        assert (series.trials[same].nunique() == 1).all()
-        assert "random" not in set(series.trials["criterion"])
-        assert not series.trials["most_important_first"].any()
+        assert (series.rows[same].nunique() == 1).all()
+        assert "random" not in set(series.rows["criterion"])
+        assert not series.rows["most_important_first"].any()
         assert series.main == ("0.001" not in series.recipe)
-        seen += list(series.trials["key"])
-    assert len(seen) == len(set(seen)) == len(pruned(both))
+        seen += list(series.rows["key"])
+    assert len(seen) == len(set(seen)) == len(compared(both.trials))
 
 
 def test_methods_are_compared_by_one_criterion_and_others_stand_beside_the_controls(frames):
@@ -276,16 +288,12 @@ def test_methods_are_compared_by_one_criterion_and_others_stand_beside_the_contr
     assert alike.sum() == 1
     extra = trials[alike].assign(criterion="lrp", key="0123456789ab")
     changed = dataclasses.replace(frames, trials=pd.concat([trials, extra], ignore_index=True))
-    assert set(pruned(changed)["criterion"]) == {"l1"}
-    assert set(pruned(changed)["key"]) == set(pruned(frames)["key"])
-    plate = next(p for p in PLATES if p.name == "controls")
-    drawn = [
-        url
-        for axes in plate.draw(changed, published_trials()).axes
-        for points in axes.collections
-        for url in points.get_urls()
-    ]
-    assert drawn.count("#0123456789ab") == 2  # of accuracy and of MIS
+    assert set(compared(changed.trials)["criterion"]) == {"l1"}
+    assert set(compared(changed.trials)["key"]) == set(compared(frames.trials)["key"])
+    table = BY_NAME["controls"].data(changed)
+    own = table[table["keys"] == "0123456789ab"]
+    assert own["arm"].tolist() == ["lrp", "lrp"]
+    assert own["metric"].tolist() == ["val/top1", "mis/mean"]
 
 
 def by_criteria(*names):
@@ -306,15 +314,16 @@ def by_criteria(*names):
 
 def test_a_sweep_of_criteria_is_coloured_by_criterion_and_chance_is_one():
     found = by_criteria("lrp", "taylor", "random")
-    assert {series.hue for series in all_series(pruned(found))} == {"lrp", "taylor", "random"}
+    hues = {series.hue for series in all_series(compared(found.trials))}
+    assert hues == {"lrp", "taylor", "random"}
 
 
 def test_a_criterion_that_the_report_has_never_heard_of_is_drawn_like_any_other(frames):
     found = by_criteria("l1", "yours", "random")
-    hues = dict.fromkeys(series.hue for series in all_series(pruned(found)))
+    hues = dict.fromkeys(series.hue for series in all_series(compared(found.trials)))
     assert list(hues) == ["l1", "random", "yours"]
-    known = drawn(by_criteria("l1", "l2", "random"))
-    absent = {name for name, figure in known.items() if isinstance(figure, str)}
+    known = tables(by_criteria("l1", "l2", "random"))
+    absent = {name for name, table in known.items() if isinstance(table, str)}
     assert {name for name, figure in drawn(found).items() if isinstance(figure, str)} == absent
     named_otherwise = frames.trials.assign(
         criterion=frames.trials["criterion"].replace({"l1": "yours"})
@@ -323,19 +332,70 @@ def test_a_criterion_that_the_report_has_never_heard_of_is_drawn_like_any_other(
     assert {n for n, f in figures.items() if isinstance(f, str)} == {"units_over_density"}
 
 
-def test_a_figure_that_cannot_be_drawn_leaves_the_others(few, tmp_path, monkeypatch):
-    first, *others = PLATES
+def only_one_drawn(name, **changes):
+    """A section that is changed, and one of ours: drawing takes seconds."""
+    return (dataclasses.replace(BY_NAME[name], **changes), BY_NAME["controls"])
 
-    def broken(*_):
-        raise KeyError("what nobody thought of")
 
-    broken_first = dataclasses.replace(first, draw=broken)
-    monkeypatch.setattr("sweeps.report.write.PLATES", (broken_first, *others))
-    write_files(few, tmp_path)
+def nobody_thought_of(*_):
+    raise KeyError("what nobody thought of")
+
+
+@pytest.mark.parametrize("part", ["data", "draw"])
+def test_a_figure_that_cannot_be_drawn_leaves_the_others(few, tmp_path, part):
+    write_files(few, tmp_path, only_one_drawn("cost", **{part: nobody_thought_of}))
     page = (tmp_path / PAGE).read_text()
     assert "This figure could not be drawn: KeyError" in page
-    assert not (tmp_path / f"{first.name}.png").exists()
-    assert len(list(tmp_path.glob("*.png"))) > 5
+    assert not list(tmp_path.glob("cost.*"))
+    assert {path.suffix for path in tmp_path.glob("controls.*")} == {".png", ".svg", ".csv"}
+
+
+def own_section(name="hours", **changes):
+    """A section as a study of one's own may have it: without a column `released`."""
+
+    def draw(table):
+        figure, (axes,) = new_figure()
+        axes.plot(table["rate"], table["seconds"], "o")
+        return figure
+
+    parts = {"title": "Hours", "question": "Is it worth it?", "reading": "Lower is better."}
+    parts |= {"data": lambda frames: frames.trials[["rate", "seconds"]], "draw": draw}
+    return Section(name, **(parts | changes))
+
+
+def test_a_study_shows_sections_of_its_own(few, tmp_path):
+    empty = {"data": lambda frames: frames.trials.iloc[:0]}
+    odd = {"data": lambda frames: 7}
+    sections = with_own([own_section(), own_section("none", **empty), own_section("odd", **odd)])
+    assert [s.name for s in sections] == [*BY_NAME, "hours", "none", "odd"]
+    write_files(few, tmp_path, sections[-3:])
+    page = (tmp_path / PAGE).read_text()
+    assert "Is it worth it?" in page and '<a href="hours.csv" download>' in page
+    assert "There is nothing to draw." in page and "This figure could not be drawn" in page
+    table = pd.read_csv(tmp_path / "hours.csv")
+    assert table["seconds"].tolist() == few.trials["seconds"].tolist()
+    assert (tmp_path / "hours.png").exists() and (tmp_path / "hours.svg").exists()
+    assert not list(tmp_path.glob("none.*")) + list(tmp_path.glob("odd.*"))
+    instead = with_own([own_section("cost")])
+    assert [s.name for s in instead] == list(BY_NAME) and instead[19].title == "Hours"
+
+
+def test_a_report_of_a_study_has_its_own_sections(logged, monkeypatch):
+    results, tracker, _ = logged
+    study = dataclasses.replace(load_study("demo"), sections=(own_section(),))
+    assert [c.key for c in study.expand()] == [c.key for c in load_study("demo").expand()]
+    monkeypatch.setattr("sweeps.report.write.study_names", lambda: ["synthetic"])
+    monkeypatch.setattr("sweeps.report.write.load_study", lambda _: study)
+    shown = []
+    monkeypatch.setattr("sweeps.report.write.write_report", lambda *given: shown.append(given[-1]))
+    assert report_study("synthetic", results, None, Console(file=io.StringIO())) == 0
+    assert shown == [study.sections]
+
+
+@pytest.mark.parametrize("name", ["", "Cost", "../cost", "trials", "report", "a b", "x" * 61])
+def test_a_section_that_cannot_have_files_is_refused(name):
+    with pytest.raises(ValueError, match="the name of a section must be small letters"):
+        own_section(name)
 
 
 def test_the_front_is_what_nothing_beats():
@@ -415,7 +475,7 @@ def test_the_summary_names_the_sparsest_network_that_is_as_good(frames):
     trials = frames.trials
     retrained = trials[(trials["method"] == "dense") & (trials["retraining"] == "finetune")]
     floor = retrained["val/top1"].mean() - 0.02
-    good = pruned(frames)
+    good = compared(frames.trials)
     good = good[good["val/top1"] >= floor]
     best = good.loc[good["prune/sparsity"].idxmax()]
     assert f"is {best['label']}: {best['val/top1']:.3f} at a sparsity of" in text
@@ -441,82 +501,11 @@ def test_every_figure_is_drawn_of_a_whole_sweep(frames):
     assert set(absent) == {"units_over_density"}
 
 
-def test_points_of_a_figure_are_the_means_at_measured_sparsity(frames):
-    figure = next(p for p in PLATES if p.name == "accuracy_vs_sparsity").draw(
-        frames, published_trials()
-    )
-    assert isinstance(figure, Figure)
-    marks = [c for c in figure.axes[0].collections if any(c.get_urls()) and not c.get_gid()]
-    seen = 0
-    for mark in marks:
-        for (x, y), url in zip(mark.get_offsets(), mark.get_urls(), strict=True):
-            rows = frames.trials[frames.trials["key"].isin(url[1:].split(","))]
-            assert len(rows) == 2  # seeds
-            assert x == pytest.approx(rows["prune/sparsity"].mean())
-            assert y == pytest.approx(rows["val/top1"].mean())
-            seen += 1
-    assert seen == 2 * 2 * 4  # methods, rates, kinds
-
-
-def points_by_trial(axes):
-    """Key -> the points of its line, from the first round on, and their number."""
-    points = {}
-    for mark in (c for c in axes.collections if any(c.get_urls())):
-        for point, url in zip(mark.get_offsets().tolist(), mark.get_urls(), strict=True):
-            points.setdefault(url[1:], []).append(tuple(point))
-    return {key: sorted(line, reverse=True) for key, line in points.items()}
-
-
-@pytest.mark.parametrize("dissected", [True, False])
-def test_every_round_of_a_trial_is_a_point_over_density(dissected):
-    """From the dense network through the rounds, which are epochs, to what the trial ended with."""
-    frames = in_rounds(seeds=(0, 1), rounds=4, dissected=dissected)
-    figures = drawn(frames)
-    axes = figures["units_over_density"].axes
-    places = {"mis/mean": 2, "val/top1": 5} if dissected else {"mis/mean": 0, "val/top1": 1}
-    if dissected:
-        places |= {"dissection/interpretable": 0, "dissection/unique": 1}
-    trials = frames.trials[frames.trials["schedule"] == "iterative"]
-    assert len(trials) == 2 * 3  # seeds; magnitude, chance, the most important first
-    for value, place in places.items():
-        points = points_by_trial(axes[place])
-        assert set(points) == set(trials["key"]), value
-        for key, line in points.items():
-            trial = trials[trials["key"] == key].iloc[0]
-            rounds = frames.epochs[frames.epochs["key"] == key].dropna(subset=["mis/mean"])
-            dense = frames.trials.query(f"{DENSE} and seed == {trial['seed']}")
-            expected = [(1.0, dense[value].iloc[0])]
-            expected += list(zip(1 - rounds["prune/sparsity"], rounds[value], strict=True))
-            expected.append((1 - trial["prune/sparsity"], trial[value]))
-            assert np.array(line) == pytest.approx(np.array(expected)), value
-        assert axes[place].get_xlim()[0] > 1 > 0.8**4 > axes[place].get_xlim()[1]
-    if dissected:
-        units = points_by_trial(axes[3])  # of each category, in one panel; controls left out
-        assert set(units) == set(trials.query("criterion == 'l1' and not most_important_first").key)
-        assert {len(line) for line in units.values()} == {3 * 5}
-        assert {t.get_text() for t in axes[3].texts} == {"shape", "texture", "colour"}
-
-
-def test_layers_stand_beside_an_untrained_network_and_raw_pixels(few):
-    (axes, *_) = next(p for p in PLATES if p.name == "mis_by_layer").draw(few, None).axes
-    alive = few.units[(few.units["state"] == "alive") & few.units["counted"]]
-    of = {row.label: alive[alive["key"] == row.key] for row in few.trials.itertuples()}
-    layers = list(dict.fromkeys(alive["layer"]))
-    for line, (label, value) in {
-        "-": ("dense", "mis"),
-        ":": ("untrained", "mis"),
-        "--": ("dense", "mis_pixels"),
-    }.items():
-        means = of[label].groupby("layer")[value].mean().reindex(layers).to_numpy()
-        drawn_ = [each for each in axes.lines if each.get_linestyle() == line]
-        assert any(np.allclose(each.get_ydata(), means) for each in drawn_), label
-
-
 def test_names_of_blocks_do_not_lie_over_each_other():
     blocks = ("3a", "3b", "4a", "4b", "4c", "4d", "4e", "5a", "5b")
     layers = ["conv2", "conv3", *(f"inception{block}.x" for block in blocks for _ in range(6))]
     figure, (axes,) = new_figure(1, 2.6)
-    _name_blocks(axes, layers, last=True)
+    name_blocks(axes, layers, 30, "layer", True)
     figure.canvas.draw()
     shown = [label for label in axes.get_xticklabels() if label.get_text()]
     assert {"conv2", "3a"} <= {label.get_text() for label in shown}
@@ -539,8 +528,8 @@ def test_a_legend_is_never_wider_than_the_page():
 
 
 def test_a_figure_becomes_a_piece_of_the_page(frames):
-    plate = next(p for p in PLATES if p.name == "mis_vs_sparsity")
-    figure = plate.draw(frames, published_trials())
+    section = BY_NAME["mis_vs_sparsity"]
+    figure = section.draw(section.data(frames))
     told = {key: f"told of {key}" for key in frames.trials["key"]}
     svg = inline_svg(figure, "mis", "A title & more", told | {"released 05": "released, faulty"})
     ids = re.findall(r'\bid="([^"]+)"', svg)
@@ -592,7 +581,7 @@ def test_the_page_asks_for_nothing(logged):
     page = (results / "report" / "synthetic" / PAGE).read_text()
     assert not re.search(r'(?:src|@import|url\()\s*[=(]?\s*["\']?(?:https?:)?//', page)
     assert not re.search(r"<(?:script|link|img|iframe)[^>]+(?:src|href)=.https?:", page)
-    assert page.count("<svg") == len(PLATES) - 2  # no rounds are scored, no ranking over layers
+    assert page.count("<svg") == len(SECTIONS) - 2  # no rounds are scored, no ranking over layers
     ids = re.findall(r'\bid="([^"]+)"', page)
     assert len(ids) == len(set(ids))
 
@@ -655,8 +644,8 @@ def test_what_was_deleted_half_way_is_said_and_the_rest_is_shown(store):
     page = page_of(loaded)
     assert "could not be read of 2 of 7 trials" in page
     assert "3 planned trials are not finished" in page
-    for plate in drawn(loaded).values():
-        assert isinstance(plate, (Figure, str))
+    for figure in drawn(loaded).values():
+        assert isinstance(figure, (Figure, str))
 
 
 def test_a_lost_plan_is_said(store):
@@ -729,7 +718,7 @@ def test_a_server_that_is_not_there_is_one_sentence(tmp_path, monkeypatch):
 
 def test_a_store_that_takes_nothing_stops_nothing(store, monkeypatch):
     results, _ = store
-    monkeypatch.setattr("sweeps.report.write._write_figures", lambda *_: ({}, {}))  # seconds
+    monkeypatch.setattr("sweeps.report.write._write_sections", lambda *_: [])  # seconds
     with closing(sqlite3.connect(results / "mlflow.db")) as database, database:
         refused = "BEGIN SELECT RAISE(ABORT, 'read only'); END"
         database.execute(f"CREATE TRIGGER refuse BEFORE INSERT ON tags {refused}")
@@ -786,14 +775,15 @@ CASES = [*ODD, "NaN metrics", "only NaN", "no units", "an older sweep", "no base
 def test_what_there_is_is_shown_and_what_is_missing_is_said(name):
     frames = broken(name)
     absent = {}
-    for plate, found in drawn(frames).items():
-        assert isinstance(found, (Figure, str)), plate
+    for section, found in drawn(frames).items():
+        assert isinstance(found, (Figure, str)), section
         if isinstance(found, str):
-            absent[plate] = found
-            assert found.endswith(".") and len(found) > 20, plate
+            absent[section] = found
+            assert found.endswith(".") and len(found) > 20, section
         elif name in ("NaN metrics", "an older sweep"):  # laying out takes a second each
-            assert inline_svg(found, plate, plate, {}).startswith("<svg")
-    page = render(frames, findings(frames), sections({}, absent))
+            assert inline_svg(found, section, section, {}).startswith("<svg")
+    not_shown = [Shown(BY_NAME[section], absent=said) for section, said in absent.items()]
+    page = render(frames, findings(frames), not_shown)
     for said in absent.values():
         assert said.split("(")[0].strip(" .").replace("'", "&#39;") in page
     assert ">nan<" not in page

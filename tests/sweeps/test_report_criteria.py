@@ -5,17 +5,12 @@ import dataclasses
 import numpy as np
 import pandas as pd
 import pytest
-from report_frames import synthetic
+from report_frames import synthetic, without
 
 from sweeps.report.checks.design import check_controls
-from sweeps.report.paper.published import published_trials
-from sweeps.report.sections.criteria import arms, beside_controls
-from sweeps.report.sections.layers import share_kept
-from sweeps.report.sections.plates import PLATES
-from sweeps.report.sections.series import pruned
-from sweeps.report.statistics.population import choose
-
-RELEASED = published_trials()
+from sweeps.report.sections.criteria import BESIDE_CONTROLS, arms
+from sweeps.report.sections.layers import SHARE_KEPT
+from sweeps.report.statistics.population import choose, compared
 
 
 @pytest.fixture(scope="module")
@@ -38,62 +33,57 @@ def frames():
     return dataclasses.replace(made, trials=pd.concat([trials, *more], ignore_index=True))
 
 
-def names(figure):
-    return [text.get_text() for text in figure.axes[0].get_yticklabels()]
-
-
 def test_a_row_a_criterion_with_its_own_controls(frames):
-    figure = beside_controls(frames, RELEASED)
-    assert names(figure) == [
+    table = BESIDE_CONTROLS.data(frames)
+    names = [
         "structured 0.25 by L1",
         "structured 0.25 by taylor of the logit",
         "structured global 0.25 by L1",
         "structured global 0.25 by taylor of the logit",
     ]
-    trials = arms(frames.trials)
-    here = trials[(trials["method"] == "structured_global") & (trials["rate"] == 0.25)]
+    assert list(dict.fromkeys(table["name"])) == names
+    trials = frames.trials.set_index("key")
+    assert (table["value"].to_numpy() == trials.loc[table["keys"], "val/top1"]).all()
+    shown = {name: rows.groupby("arm")["keys"].agg(set) for name, rows in table.groupby("name")}
+    here = arms(frames.trials)
+    here = here[(here["method"] == "structured_global") & (here["rate"] == 0.25)]
     here = here[here["retraining"] == "recalibrate"]
-    drawn = {
-        (round(float(x), 9), round(float(-y)))
-        for marks in figure.axes[0].collections
-        for x, y in marks.get_offsets()
-    }
-    chance = here[here["arm"] == "random"]["val/top1"].iloc[0]
-    assert {(round(chance, 9), 2), (round(chance, 9), 3)} <= drawn
-    own = here[(here["arm"] == "own") & (here["scored"] == "taylor of the logit")]
-    most = own[own["prune.samples_per_class"] == "10"]["val/top1"].iloc[0]
-    least = own[own["prune.samples_per_class"] == "2"]["val/top1"].iloc[0]
-    assert (round(most, 9), 3) in drawn and (round(least, 9), 3) not in drawn
-    within = here[(here["arm"] == "within") & (here["scored"] == "l1")]
-    assert len(within) == 3 and {(round(x, 9), 2) for x in within["val/top1"]} <= drawn
+    keys = {n: set(rows["key"]) for n, rows in here.groupby(["arm", "scored"])}
+    assert shown[names[2]]["random"] == shown[names[3]]["random"] == keys["random", "random"]
+    assert shown[names[2]]["own"] == keys["own", "l1"]
+    assert shown[names[2]]["within"] == keys["within", "l1"] and len(keys["within", "l1"]) == 3
+    assert shown[names[3]]["within"] == keys["within", "taylor of the logit"]
+    most = here["prune.samples_per_class"] == "10"  # images a class, where some saw fewer
+    own = here[(here["arm"] == "own") & (here["scored"] == "taylor of the logit") & most]
+    assert shown[names[3]]["own"] == set(own["key"])
+    assert "no accuracy" in BESIDE_CONTROLS.data(without(frames, "val/top1"))
 
 
 def test_the_share_kept_is_that_of_the_tables(frames):
-    figure = share_kept(frames, RELEASED)
-    axes = figure.axes[0]
-    assert axes.get_title(loc="left") == "structured global by L1"
-    lines = [line for line in axes.get_lines() if len(line.get_xdata()) > 2]
-    keys = frames.trials.loc[
-        (frames.trials["method"] == "structured_global")
-        & (frames.trials["criterion"] == "l1")
-        & ~frames.trials["most_important_first"]
-        & (frames.trials["rate"] == 0.25),
-        "key",
-    ]
-    table = frames.layers[frames.layers["key"] == keys.iloc[0]]
-    np.testing.assert_allclose(lines[0].get_ydata(), table["share"])
+    table = SHARE_KEPT.data(frames)
+    drawn = table[(table["method"] == "structured_global") & (table["scored"] == "l1")]
+    trials = frames.trials
+    chosen = (trials["method"] == "structured_global") & (trials["criterion"] == "l1")
+    chosen &= ~trials["most_important_first"]
+    for rate, rows in drawn.groupby("rate"):
+        key = trials.loc[chosen & (trials["rate"] == rate), "key"].iloc[0]
+        left = frames.layers[frames.layers["key"] == key]
+        kept = rows[rows["kind"] == "layer"]
+        assert kept["layer"].tolist() == left["layer"].tolist()
+        np.testing.assert_allclose(kept["value"], left["share"])
+        assert rows.loc[rows["kind"] == "level", "value"].tolist() == [1 - rate]
+    assert set(drawn["rate"]) == {0.25, 0.5, 0.75, 0.9}
     alone = synthetic(methods=("structured",), channels=1, dissected=False)
-    assert "each keeps the same share" in share_kept(alone, RELEASED)
-    assert "no table of their layers" in share_kept(
-        dataclasses.replace(frames, layers=pd.DataFrame()), RELEASED
-    )
+    assert "each keeps the same share" in SHARE_KEPT.data(alone)
+    lost = dataclasses.replace(frames, layers=pd.DataFrame())
+    assert "no table of their layers" in SHARE_KEPT.data(lost)
 
 
 def test_draws_within_layers_are_no_trials_of_the_study(frames):
     """They are neither a series, nor points of a regression, nor the control that chance is."""
     within = frames.trials["label"].str.contains("as many per layer")
     keys = set(frames.trials.loc[within, "key"])
-    assert keys and not keys & set(pruned(frames)["key"])
+    assert keys and not keys & set(compared(frames.trials)["key"])
     told = choose(frames.trials, "prune/sparsity", "mis/mean").left_out
     assert told["pruned by chance with a criterion's numbers per layer"] == len(keys)
     found = {check.name: check for check in check_controls(frames.trials)}
@@ -104,7 +94,3 @@ def test_draws_within_layers_are_no_trials_of_the_study(frames):
     assert lacking["by chance, as many per layer"] == "ok"
     lacking = {c.name: c.status for c in check_controls(frames.trials[~within])}
     assert lacking["by chance, as many per layer"] == "failed"
-
-
-def test_both_figures_are_on_the_page():
-    assert {"criteria", "share_kept", "controls"} <= {plate.name for plate in PLATES}

@@ -1,41 +1,64 @@
 """Where the report's numbers come from: MLflow's metrics and the trials' tables, and nothing else.
 
 What MLflow holds is read here by its own client and pandas, and computed anew with scipy and
-statsmodels; the report's tables, sentences and figures must say the same.
+statsmodels, or by loops over trials and units; the report's tables, sentences and what each of
+its sections draws must say the same.
 """
 
+import collections
 import dataclasses
 import io
 import json
+import math
 import re
+import statistics
 from urllib.parse import unquote
 
 import numpy as np
 import pandas as pd
 import pytest
 import statsmodels.formula.api as smf
-from report_frames import log_sweep, synthetic
+from report_frames import in_rounds, log_sweep, synthetic
 from rich.console import Console
 from scipy import stats
 
 from sweeps.report import load, report_study
 from sweeps.report.page.words import summary_sentences
 from sweeps.report.paper.published import published_trials
-from sweeps.report.sections.plates import PLATES
-from sweeps.report.sections.style import LABELS, RELEASED
+from sweeps.report.sections.all import SECTIONS
+from sweeps.report.statistics.population import choose
 
-METRICS = {label: name for name, label in LABELS.items()} | {
-    "sparsity": "prune/sparsity",
-    "MIS": "mis/mean",
+TRIAL = ("method", "schedule", "criterion", "retraining")
+LINE = ["method", "schedule", "retraining", "rate"]
+RETRAINED = ("finetune", "rewind_weights")
+LEVELS = {
+    "dense": ("dense", "none"),
+    "dense retrained": ("dense", "finetune"),
+    "untrained": ("untrained", "recalibrate"),
 }
+
+
 QUESTIONS = [(x, y) for x in ("prune/sparsity", "val/top1") for y in ("mis/mean", "mis/change")]
 ARM = ["method", "criterion", "schedule", "retraining"]
 
 
+def report_of(frames, folder):
+    """(the report's folder, its frames, MLflow's runs of trials by key, the parent run)."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.delenv("MLFLOW_TRACKING_URI", raising=False)
+        patch.setattr("sweeps.report.write.inline_svg", lambda *_: "<svg/>")  # seconds each
+        patch.setattr("sweeps.report.write.save_titled", lambda *_: None)
+        patch.setattr("matplotlib.figure.Figure.draw_without_rendering", lambda _: None)
+        tracker = log_sweep(frames, folder / "results", folder / "files")
+        report_study(frames.study, folder / "results", None, Console(file=io.StringIO()))
+        loaded = load(frames.study, folder / "results")
+    runs = {run.data.tags["trial_key"]: run for run in tracker.runs("trial", "FINISHED")}
+    parent = tracker.runs("sweep")[0]
+    return folder / "results" / "report" / frames.study, loaded, runs, parent
+
+
 @pytest.fixture(scope="module")
 def reported(tmp_path_factory):
-    """(the report's folder, its frames, MLflow's runs of trials by key, id of the parent run)."""
-    folder = tmp_path_factory.mktemp("numbers")
     frames = synthetic(
         methods=("unstructured", "structured"), rates=(0.25, 0.5, 0.9), seeds=(0, 1), channels=2
     )
@@ -44,15 +67,14 @@ def reported(tmp_path_factory):
     frames = dataclasses.replace(
         frames, trials=frames.trials.assign(**{"mis/mean": frames.trials["mis/mean"] + lifted})
     )
-    with pytest.MonkeyPatch.context() as patch:
-        patch.delenv("MLFLOW_TRACKING_URI", raising=False)
-        patch.setattr("sweeps.report.write._write_figures", lambda *_: ({}, {}))  # drawn below
-        tracker = log_sweep(frames, folder / "results", folder / "files")
-        report_study("synthetic", folder / "results", None, Console(file=io.StringIO()))
-        loaded = load("synthetic", folder / "results")
-    runs = {run.data.tags["trial_key"]: run for run in tracker.runs("trial", "FINISHED")}
-    parent = tracker.runs("sweep")[0]
-    return folder / "results" / "report" / "synthetic", loaded, runs, parent
+    return report_of(frames, tmp_path_factory.mktemp("numbers"))
+
+
+@pytest.fixture(scope="module")
+def in_three_rounds(tmp_path_factory):
+    frames = in_rounds(seeds=(0, 1), rounds=3)
+    named = dataclasses.replace(frames, study="rounds", sweep_key="0123456789ab")
+    return report_of(named, tmp_path_factory.mktemp("rounds"))
 
 
 @pytest.fixture(scope="module")
@@ -149,67 +171,6 @@ def test_numbers_of_the_summary_are_of_mlflow(reported, raw):
     assert said[0].startswith(f"{len(raw)} networks, {(raw['rate'].astype(float) > 0).sum()} of")
 
 
-def y_label(figure, axes):
-    """Its own, or that of the first panel of its row, or none."""
-    row = [a for a in figure.axes if abs(a.get_position().y0 - axes.get_position().y0) < 1e-6]
-    return axes.get_ylabel() or next((a.get_ylabel() for a in row if a.get_ylabel()), "")
-
-
-def test_every_marker_of_every_figure_is_at_the_metrics_of_its_trials(reported, raw):
-    """A marker leads to its trials; its place is the mean of their metrics that its axes name."""
-    by_key, seen = raw.set_index("key"), {}
-    for plate in PLATES:
-        figure = plate.draw(reported[1], published_trials())
-        for axes in [] if isinstance(figure, str) else figure.axes:
-            x_name, y_name = METRICS.get(axes.get_xlabel()), METRICS.get(y_label(figure, axes))
-            if x_name is None or y_name is None:
-                continue
-            for mark in axes.collections:
-                if mark.get_gid() == RELEASED or not any(mark.get_urls()):
-                    continue
-                for (x, y), url in zip(mark.get_offsets(), mark.get_urls(), strict=True):
-                    own = by_key.loc[url[1:].split(",")]
-                    assert x == pytest.approx(own[x_name].mean()), plate.name
-                    assert y == pytest.approx(own[y_name].mean()), plate.name
-                    seen[plate.name] = seen.get(plate.name, 0) + 1
-    paper = {"accuracy_without_finetuning", "rounds_against_once", "accuracy_vs_sparsity"}
-    paper |= {"mis_vs_sparsity", "mis_change_vs_sparsity", "accuracy_vs_mis"}
-    assert paper <= set(seen) and min(seen[name] for name in paper) >= 12
-
-
-def test_lines_by_layer_are_means_of_the_units_that_trials_left(reported):
-    _, frames, runs, _ = reported
-    figure = next(p for p in PLATES if p.name == "mis_by_layer").draw(frames, published_trials())
-    tables = {}
-    for key, run in runs.items():
-        path = run.info.artifact_uri.removeprefix("file://") + "/units.parquet"
-        table = pd.read_parquet(path)
-        tables[key] = table[(table["state"] == "alive") & table["counted"]]
-    layers = list(dict.fromkeys(pd.concat(tables.values())["layer"]))
-
-    def means(keys, value="mis"):
-        of_units = pd.concat([tables[key] for key in keys])
-        return of_units.groupby("layer")[value].mean().reindex(layers).to_numpy()
-
-    def named(name):
-        return [k for k, r in runs.items() if r.info.run_name.partition(" seed")[0] == name]
-
-    for axes in figure.axes:
-        dense, untrained, pixels = (line.get_ydata() for line in axes.lines[:3])
-        np.testing.assert_allclose(dense, means(named("dense")))
-        np.testing.assert_allclose(untrained, means(named("untrained")))
-        np.testing.assert_allclose(pixels, means(named("dense"), "mis_pixels"))
-    method = "unstructured"
-    chosen = [
-        key
-        for key, run in runs.items()
-        if (run.data.params["method"], run.data.params["rate"]) == (method, "0.25")
-        and (run.data.params["retraining"], run.data.params["schedule"]) == ("finetune", "one_shot")
-    ]
-    panel = next(a for a in figure.axes if a.get_title(loc="left").startswith(method))
-    np.testing.assert_allclose(panel.lines[3].get_ydata(), means(chosen))
-
-
 def test_epochs_and_units_of_the_report_are_those_that_trials_left(reported):
     folder, _, runs, _ = reported
     for name in ("epochs", "units"):
@@ -239,3 +200,449 @@ def test_the_description_of_the_sweep_leads_to_report_charts_and_networks(report
         assert f"{run.data.metrics['prune/sparsity']:.3f}" == sparsity.strip()
         assert f"{run.data.metrics['val/top1']:.3f}" == top1.strip()
     assert len(note) < 8_000
+
+
+# What is drawn: the CSV of each section, computed anew.
+
+
+class Trial:
+    """A run as MLflow has it."""
+
+    def __init__(self, run):
+        params = run.data.params
+        self.key, self.label, self.metrics = (
+            run.data.tags["trial_key"],
+            run.info.run_name,
+            run.data.metrics,
+        )
+        for name in TRIAL:
+            setattr(self, name, params[name])
+        self.rate, self.seed = float(params["rate"]), params["seed"]
+        self.reversed = params["prune.most_important_first"] == "True"
+        self.within = params.get("prune.counts_of", "None") != "None"
+        self.folder = run.info.artifact_uri.removeprefix("file://")
+        self.stopped = bool(run.data.tags.get("stopped"))
+
+    def table(self, name):
+        return pd.read_parquet(f"{self.folder}/{name}.parquet").to_dict("records")
+
+    def units(self):
+        return [u for u in self.table("units") if u["state"] == "alive" and u["counted"]]
+
+    @property
+    def compared(self):
+        return self.rate > 0 and not self.reversed and self.criterion != "random"
+
+    @property
+    def line(self):
+        return (self.method, self.schedule, self.retraining, self.rate)
+
+
+@pytest.fixture(scope="module")
+def trials(reported):
+    return [Trial(run) for run in reported[2].values()]
+
+
+@pytest.fixture(scope="module")
+def csv(reported):
+    """Name of a section -> its file, "" where a row has nothing."""
+
+    def read(name):
+        table = pd.read_csv(reported[0] / f"{name}.csv")
+        texts = table.select_dtypes(exclude="number").columns
+        return table.assign(**{n: table[n].fillna("") for n in texts})
+
+    return read
+
+
+def points(table, by, value="value"):
+    """Where -> the number there; every place once."""
+    found = {tuple(row[name] for name in by): row[value] for row in table.to_dict("records")}
+    assert len(found) == len(table) > 0
+    return found
+
+
+def same(table, by, expected, value="value"):
+    found = points(table, by, value)
+    assert set(found) == set(expected)
+    for place, number in expected.items():
+        assert found[place] == pytest.approx(number, nan_ok=True), place
+
+
+def grouped(trials, by):
+    groups = collections.defaultdict(list)
+    for trial in trials:
+        groups[by(trial)].append(trial)
+    return groups
+
+
+def mean(trials, metric):
+    return statistics.fmean(trial.metrics[metric] for trial in trials)
+
+
+def error(trials, metric):
+    return statistics.stdev(t.metrics[metric] for t in trials) / math.sqrt(len(trials))
+
+
+@pytest.mark.parametrize("which", ["reported", "in_three_rounds"])
+def test_every_file_is_what_its_section_makes_of_mlflow(which, request):
+    folder, loaded, *_ = request.getfixturevalue(which)
+    written = {path.stem for path in folder.glob("*.csv")}
+    for section in SECTIONS:
+        table = section.data(loaded)
+        assert (section.name in written) == (not isinstance(table, str)), section.name
+        if section.name in written:
+            text = (folder / f"{section.name}.csv").read_text()
+            assert table.to_csv(index=False) == text, section.name
+            assert table["released"].dtype == bool and len(table) > 1
+    absent = {section.name for section in SECTIONS} - written
+    assert ("units_over_density" in absent) == (which == "reported")
+    assert which == "in_three_rounds" or absent == {"units_over_density"}
+
+
+WHICH = {
+    "accuracy_without_finetuning": ("val/top1", lambda t: t.retraining not in RETRAINED),
+    "accuracy_vs_sparsity": ("val/top1", lambda t: True),
+    "mis_vs_sparsity": ("mis/mean", lambda t: True),
+    "mis_change_vs_sparsity": ("mis/change", lambda t: True),
+    "rounds_against_once": ("val/top1", lambda t: t.retraining in RETRAINED),
+}
+
+
+@pytest.mark.parametrize("name", WHICH)
+def test_lines_over_sparsity_are_means_over_seeds(name, csv, trials):
+    value, chosen = WHICH[name]
+    table = csv(name)
+    means = table[table["kind"] == "mean"]
+    groups = grouped((t for t in trials if t.compared and chosen(t)), lambda t: t.line)
+    assert set(map(len, groups.values())) == {2}
+    same(means, LINE, {line: mean(of, value) for line, of in groups.items()})
+    same(means, LINE, {line: error(of, value) for line, of in groups.items()}, "error")
+    sparsity = {line: mean(of, "prune/sparsity") for line, of in groups.items()}
+    same(means, LINE, sparsity, "prune/sparsity")
+    assert {
+        row.line: ",".join(sorted(t.key for t in of)) for of in groups.values() for row in of
+    } == {
+        tuple(row[n] for n in LINE): ",".join(sorted(row["keys"].split(",")))
+        for row in means.to_dict("records")
+    }
+    kind = {"none": "none", "recalibrate": "none", "finetune": "finetune"}
+    dense = {k: mean([t for t in trials if (t.method, t.retraining) == ("dense", k)], value)
+             for k in ("none", "finetune")}  # fmt: skip
+    starts = table[table["kind"] == "start"]
+    same(starts, LINE[:3], {line[:3]: dense[kind[line[2]]] for line in groups})
+    assert (starts["prune/sparsity"] == 0).all()
+
+
+@pytest.mark.parametrize("name", [name for name in WHICH if name != "rounds_against_once"])
+def test_levels_are_those_of_networks_that_are_not_pruned(name, csv, trials):
+    table = csv(name)
+    levels = {
+        (level,): mean([t for t in trials if (t.method, t.retraining) == kind], WHICH[name][0])
+        for level, kind in LEVELS.items()
+    }
+    same(table[table["kind"] == "level"], ["name"], levels)
+
+
+def test_figures_and_answers_are_of_one_population(csv, reported):
+    for name, metric in {"mis_vs_sparsity": "mis/mean", "accuracy_vs_sparsity": "val/top1"}.items():
+        table = csv(name)
+        drawn = {
+            key for keys in table.loc[table["kind"] == "mean", "keys"] for key in keys.split(",")
+        }
+        asked = choose(reported[1].trials, "prune/sparsity", metric)
+        assert drawn == set(asked.points["key"])
+
+
+@pytest.mark.parametrize(
+    ("name", "x", "y"),
+    [
+        ("accuracy_without_finetuning", "prune/sparsity", "val/top1"),
+        ("accuracy_vs_sparsity", "prune/sparsity", "val/top1"),
+        ("mis_vs_sparsity", "prune/sparsity", "mis/mean"),
+        ("accuracy_vs_mis", "val/top1", "mis/mean"),
+    ],
+)
+def test_released_points_are_marked_as_such(name, x, y, csv, trials):
+    table, theirs = csv(name), published_trials().set_index("key")
+    released = table[table["released"]]
+    both = theirs[theirs[x].notna() & theirs[y].notna()]
+    if name == "accuracy_without_finetuning":
+        both = both[both["retraining"] == "none"]
+    assert set(released["keys"]) == set(both.index) and len(both) > 1
+    assert (released["value"].to_numpy() == both.loc[released["keys"], y].to_numpy()).all()
+    assert (released[x].to_numpy() == both.loc[released["keys"], x].to_numpy()).all()
+    ours = {key for keys in table.loc[~table["released"], "keys"] for key in keys.split(",")}
+    assert ours - {""} <= {t.key for t in trials}
+
+
+def test_accuracy_over_epochs_is_that_of_the_trials_tables(csv, trials):
+    table = csv("accuracy_over_epochs")
+    curves = collections.defaultdict(list)
+    for trial in trials:
+        if trial.compared and trial.retraining == "finetune" and trial.schedule == "one_shot":
+            for row in trial.table("epochs"):
+                curves[trial.method, trial.rate, row["epoch"]].append(row["val/top1"])
+    expected = {place: statistics.fmean(values) for place, values in curves.items()}
+    same(table[table["kind"] == "epoch"], ["method", "rate", "epoch"], expected)
+    assert table.loc[table["kind"] == "level", "value"].tolist() == [
+        pytest.approx(mean([t for t in trials if t.label.startswith("dense") and t.rate == 0
+                            and t.retraining == "none"], "val/top1"))
+    ]  # fmt: skip
+
+
+def test_accuracy_and_mis_are_a_point_a_trial(csv, trials):
+    table = csv("accuracy_vs_mis")
+    ours = table[(table["kind"] == "network") & ~table["released"]]
+    for column, metric in {"value": "mis/mean", "val/top1": "val/top1"}.items():
+        same(ours, ["keys"], {(t.key,): t.metrics[metric] for t in trials if t.compared}, column)
+    for name, kind in LEVELS.items():
+        own = [t for t in trials if (t.method, t.retraining) == kind]
+        row = table[(table["kind"] == "level") & (table["name"] == name)].iloc[0]
+        assert row["value"] == pytest.approx(mean(own, "mis/mean"))
+        assert row["val/top1"] == pytest.approx(mean(own, "val/top1"))
+
+
+def units_at(trials, value):
+    """(what the trials are, layer) -> the values of all their units that live and count."""
+    found = collections.defaultdict(list)
+    for trial in trials:
+        for unit in trial.units():
+            found[trial.method, trial.rate, unit["layer"]].append(unit[value])
+    return found
+
+
+def main_line(trials):
+    """Fine-tuned after one cut: what is shown of each method where there is room for one line."""
+    return [t for t in trials if t.compared and t.line[1:3] == ("one_shot", "finetune")]
+
+
+def test_interpretability_by_layer_is_that_of_units(csv, trials):
+    table = csv("mis_by_layer")
+    known = table.dropna(subset=["value"])
+    shown = known[known["kind"] == "layer"]
+    expected = {k: statistics.fmean(v) for k, v in units_at(main_line(trials), "mis").items()}
+    same(shown, ["method", "rate", "layer"], expected)
+    dense = [t for t in trials if (t.method, t.retraining) == ("dense", "none")]
+    untrained = [t for t in trials if t.method == "untrained"]
+    for name, of, value in (
+        ("dense", dense, "mis"),
+        ("untrained", untrained, "mis"),
+        ("by pixels", dense, "mis_pixels"),
+    ):
+        levels = {k[2:]: statistics.fmean(v) for k, v in units_at(of, value).items()}
+        same(known[known["name"] == name], ["layer"], levels)
+    order = list(dict.fromkeys(u["layer"] for u in dense[0].table("units") if u["counted"]))
+    assert list(dict.fromkeys(table.sort_values("place")["layer"])) == order
+
+
+def test_the_change_by_branch_is_that_of_units(csv, trials):
+    groups = collections.defaultdict(list)
+    for trial in main_line(trials):
+        for unit in trial.units():
+            if "branch" in unit["layer"]:
+                branch = unit["layer"].split(".")[1]
+                groups[trial.method, branch, trial.rate].append(unit["mis"] - unit["dense_mis"])
+    table, by = csv("mis_by_branch"), ["method", "branch", "prune/sparsity"]
+    same(table, by, {place: statistics.fmean(v) for place, v in groups.items()})
+    sem = {place: statistics.stdev(v) / math.sqrt(len(v)) for place, v in groups.items()}
+    same(table, by, sem, "error")
+
+
+def test_the_distribution_counts_units(csv, trials):
+    table = csv("unit_distribution")
+    dense = [t for t in trials if (t.method, t.retraining) == ("dense", "none")]
+    groups = grouped(main_line(trials), lambda t: (t.method, t.rate))
+    for (method, rate), own in {**groups, ("", None): dense}.items():
+        rows = table[table["name"] == "dense"]
+        if method:
+            rows = table[(table["method"] == method) & (table["rate"] == rate)]
+        scores = [unit["mis"] for trial in own for unit in trial.units()]
+        ends = rows["to"].max()
+        for row in rows.to_dict("records"):
+            inside = [s for s in scores if row["from"] <= s < row["to"] or s == row["to"] == ends]
+            assert row["units"] == len(inside)
+        width = rows["to"] - rows["from"]
+        assert (rows["value"] * width).sum() == pytest.approx(1)
+        assert (rows["value"] * width).to_numpy() == pytest.approx(
+            (rows["units"] / rows["units"].sum()).to_numpy()
+        )
+
+
+def test_units_against_dense_are_counted_in_cells(csv, trials):
+    table = csv("units_against_dense")
+    of_rate = [t for t in main_line(trials) if t.rate == 0.9]
+    assert set(table["rate"]) == {0.9}
+    for method, own in grouped(of_rate, lambda t: t.method).items():
+        pairs = [(u["dense_mis"], u["mis"]) for trial in own for u in trial.units()]
+        rows = table[table["method"] == method]
+        whole = rows[rows["kind"] == "all units"].iloc[0]
+        assert whole["units"] == len(pairs)
+        assert whole["value"] == pytest.approx(statistics.fmean(y - x for x, y in pairs))
+        ranked = pd.DataFrame(pairs).rank()
+        assert whole["spearman"] == pytest.approx(np.corrcoef(ranked[0], ranked[1])[0, 1])
+        cells = rows[rows["kind"] == "cell"]
+        for cell in cells.to_dict("records"):
+            inside = [
+                (x, y)
+                for x, y in pairs
+                if cell["dense from"] <= x < cell["dense to"]
+                and cell["mis from"] <= y < cell["mis to"]
+            ]
+            assert cell["units"] == len(inside)
+
+
+def test_units_without_a_score_are_shares_of_those_that_count(csv, trials):
+    table = csv("units_without_score")
+    groups = grouped((t for t in trials if t.compared), lambda t: t.line)
+    expected = {}
+    for line, own in groups.items():
+        shares = []
+        for trial in own:
+            states = [unit["state"] for unit in trial.table("units") if unit["counted"]]
+            shares.append(states.count("dead") / len(states))
+        expected[line] = statistics.fmean(shares)
+    assert set(table["metric"]) == {"share/dead"}
+    same(table[table["kind"] == "mean"], LINE, expected)
+
+
+def test_dissection_shows_metrics_of_the_trials(csv, trials):
+    table = csv("dissection")
+    groups = grouped((t for t in trials if t.compared), lambda t: t.line)
+    for metric in ("dissection/interpretable", "dissection/unique"):
+        means = table[(table["kind"] == "mean") & (table["metric"] == metric)]
+        same(means, LINE, {line: mean(own, metric) for line, own in groups.items()})
+    networks = table[table["kind"] == "network"]
+    for column, metric in {"value": "mis/mean", "dissection/interpretable": None}.items():
+        values = {(t.key,): t.metrics[metric or column] for t in trials if t.compared}
+        same(networks, ["keys"], values, column)
+
+
+def within(trial):
+    """MIS of detectors minus that of others, each layer by itself, as one weighted mean."""
+    mis = {(u["layer"], u["channel"]): u["mis"] for u in trial.table("units")}
+    layers = collections.defaultdict(lambda: ([], []))
+    for unit in trial.table("dissection"):
+        score = mis[unit["layer"], unit["channel"]]
+        if score == score:
+            layers[unit["layer"]][bool(unit["detector"])].append(score)
+    both = [(others, own) for others, own in layers.values() if others and own]
+    weights = [len(others) * len(own) / (len(others) + len(own)) for others, own in both]
+    found = [statistics.fmean(own) - statistics.fmean(others) for others, own in both]
+    return sum(map(float.__mul__, weights, found)) / sum(weights) if both else None
+
+
+def test_detectors_are_compared_within_layers(csv, trials):
+    table = csv("detectors_and_mis")
+    groups = collections.defaultdict(list)
+    for trial in trials:
+        if trial.compared and (difference := within(trial)) is not None:
+            groups[trial.line].append(difference)
+    expected = {line: statistics.fmean(found) for line, found in groups.items()}
+    same(table[table["kind"] == "mean"], LINE, expected)
+
+
+def test_controls_stand_beside_trials_that_differ_in_the_criterion_alone(csv, trials):
+    def arm(trial):
+        if trial.reversed:
+            return "reversed"
+        return "own" if trial.criterion == "l1" else ("within" if trial.within else "random")
+
+    beside = [t for t in trials if t.rate and t.retraining == "recalibrate"]
+    groups = grouped(beside, lambda t: (t.method, arm(t), t.rate))
+    table = csv("controls")
+    for metric in ("val/top1", "mis/mean"):
+        expected = {place: mean(own, metric) for place, own in groups.items()}
+        same(table[table["metric"] == metric], ["method", "arm", "rate"], expected)
+
+
+def test_each_criterion_stands_beside_controls_at_the_smallest_rate(csv, trials):
+    here = [t for t in trials if t.rate == 0.25 and t.retraining == "recalibrate"]
+    same(csv("criteria"), ["keys"], {(t.key,): t.metrics["val/top1"] for t in here})
+
+
+def test_the_share_kept_is_the_mean_over_seeds_of_the_tables_of_layers(csv, trials):
+    groups = collections.defaultdict(list)
+    for trial in trials:
+        if trial.compared and trial.method != "structured":
+            for row in trial.table("layers"):
+                groups[trial.method, trial.retraining, trial.rate, row["layer"]].append(
+                    row["share"]
+                )
+    table = csv("share_kept")
+    kept = points(table[table["kind"] == "layer"], ["method", "rate", "layer"])
+    assert len(kept) == len({(m, rate, layer) for m, _, rate, layer in groups})
+    for (method, _, rate, layer), shares in groups.items():
+        assert kept[method, rate, layer] == pytest.approx(statistics.fmean(shares))
+
+
+def test_the_controls_of_the_score_are_metrics(csv, trials):
+    table = csv("score_controls")
+    groups = grouped(main_line(trials), lambda t: (t.method, t.rate))
+    for metric in ("mis/mean", "mis/pixels_mean", "mis/shuffled_mean"):
+        expected = {place: mean(own, metric) for place, own in groups.items()}
+        same(table[table["metric"] == metric], ["method", "rate"], expected)
+
+
+def test_costs_are_parts_of_the_dense_networks(csv, trials):
+    table = csv("cost")
+    compared = [t for t in trials if t.compared]
+    for cost in ("cost/macs", "cost/params", "cost/latency"):
+        here = table[table["of"] == cost]
+        places = {t.key: (t.metrics[cost] / t.metrics[f"{cost}_dense"], t.metrics["val/top1"])
+                  for t in compared}  # fmt: skip
+        networks = here[here["kind"] == "network"]
+        same(networks, ["keys"], {(key,): x for key, (x, _) in places.items()}, "cost")
+        same(networks, ["keys"], {(key,): y for key, (_, y) in places.items()})
+        best = {
+            (x, y)
+            for x, y in places.values()
+            if not any(a <= x and b >= y and (a, b) != (x, y) for a, b in places.values())
+        }
+        front = here[here["kind"] == "front"]
+        assert front[["cost", "value"]].to_numpy() == pytest.approx(np.array(sorted(best)))
+
+
+def test_every_epoch_of_every_trial_is_beside_those_that_were_stopped(csv, trials):
+    table = csv("stopped")
+    trained = [t for t in trials if t.retraining == "finetune"]
+    expected = {
+        (t.key, t.stopped, row["epoch"]): row["val/top1"]
+        for t in trained
+        for row in t.table("epochs")
+    }
+    assert any(t.stopped for t in trained)
+    same(table, ["keys", "stopped", "epoch"], expected)
+
+
+def test_rounds_are_points_over_density(in_three_rounds):
+    """From the dense network through the rounds, which are epochs, to what the trial ended with."""
+    table = pd.read_csv(in_three_rounds[0] / "units_over_density.csv")
+    trials = [Trial(run) for run in in_three_rounds[2].values()]
+    dense = {t.seed: t for t in trials if (t.method, t.retraining) == ("dense", "none")}
+    kinds = [c for c in ("shape", "texture", "colour") for _ in (0, 1)]
+    parts = ("interpretable", "unique")
+    metrics = {"mis/mean", "val/top1", *(f"dissection/{part}" for part in parts)}
+    metrics |= {f"dissection/{kind}/{part}" for kind in kinds for part in parts}
+    levels = table[table["kind"] == "level"]
+    assert set(levels["name"]) == {"dense, trained again", "untrained"}
+    shown = table[table["kind"] == "network"]
+    assert set(shown["metric"]) == metrics
+    for trial in (t for t in trials if t.schedule == "iterative"):
+        meant = trial.criterion == "l1" and not trial.reversed
+        name = "unstructured" if meant else "most important first"
+        name = "pruned by chance" if trial.criterion == "random" else name
+        for metric in metrics:
+            own = shown[(shown["keys"] == trial.key) & (shown["metric"] == metric)]
+            expected = {1.0: dense[trial.seed].metrics[metric]}
+            for row in trial.table("epochs"):
+                if not math.isnan(row["mis/mean"]):
+                    expected[1 - row["prune/sparsity"]] = row[metric]
+            expected[1 - trial.metrics["prune/sparsity"]] = trial.metrics[metric]
+            if not meant and metric.count("/") == 2:
+                assert own.empty  # categories are of the study's own trials
+                continue
+            assert set(own["name"]) == {name} and len(own) == len(expected) == 4
+            found = dict(zip(own["density"], own["value"], strict=True))
+            for density, value in expected.items():
+                assert found[min(found, key=lambda d: abs(d - density))] == pytest.approx(value)

@@ -1,18 +1,17 @@
 """The report as one HTML page that needs nothing beside itself."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import pandas as pd
 from jinja2 import Environment, PackageLoader, StrictUndefined
-from markupsafe import Markup
 
 from sweeps.report.checks.check import Check
 from sweeps.report.findings import Findings, n_exploratory
 from sweeps.report.page.table import COLUMNS, cell, ordered
 from sweeps.report.page.words import beside_released, purpose_fields, summary_sentences
 from sweeps.report.read.frames import SweepFrames
-from sweeps.report.sections.plates import PLATES
+from sweeps.report.section import Section
 from sweeps.report.sections.style import GREY, PALETTE
 from sweeps.report.statistics.margin import FRACTION
 from sweeps.report.statistics.questions import Answer
@@ -38,33 +37,15 @@ _SYMBOLS = {"failed": "✗", "unknown": "?", "ok": "✓"}
 
 
 @dataclass(frozen=True)
-class Section:
-    """One figure on the page. svg: "" where there is nothing to draw; absent says why."""
+class Shown:
+    """A section on the page. svg: its drawing, "" where there is none; absent says why."""
 
-    name: str
-    title: str
-    reading: str
-    number: str
-    svg: Markup
-    absent: str
+    section: Section
+    svg: str = ""
+    absent: str = ""
 
 
-def sections(svgs: Mapping[str, str], absent: Mapping[str, str]) -> list[Section]:
-    """svgs, absent: plate -> its drawing, or why there is none."""
-    return [
-        Section(
-            plate.name,
-            plate.title,
-            plate.reading,
-            plate.number,
-            Markup(svgs.get(plate.name, "")),
-            absent.get(plate.name, ""),
-        )
-        for plate in PLATES
-    ]
-
-
-def render(frames: SweepFrames, found: Findings, figures: Sequence[Section]) -> str:
+def render(frames: SweepFrames, found: Findings, figures: Sequence[Shown]) -> str:
     """The page."""
     environment = Environment(
         loader=PackageLoader("sweeps.report", "page"),
@@ -85,8 +66,8 @@ def render(frames: SweepFrames, found: Findings, figures: Sequence[Section]) -> 
         caption=frames.caption,
         checks=_checks(found.checks),
         n_checks={s: sum(c.status == s for c in found.checks) for s in _SYMBOLS},
-        paper=[s for s in shown if s.number],
-        beyond=[s for s in shown if not s.number],
+        paper=[s for s in shown if s.section.number],
+        beyond=[s for s in shown if not s.section.number],
         absent=[s for s in figures if not s.svg],
         overlay=beside_released(frames),
         questions=_questions(found.answers),

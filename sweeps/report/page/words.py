@@ -8,8 +8,8 @@ import pandas as pd
 
 from sweeps.report.read.best import optimism
 from sweeps.report.read.frames import SweepFrames
-from sweeps.report.sections.series import baseline, has, pruned
-from sweeps.report.sections.style import WITHOUT
+from sweeps.report.read.values import baseline, has, is_retrained
+from sweeps.report.statistics.population import compared
 
 _CLOSE = 0.02  # of top-1: what is called "as good as"
 
@@ -40,7 +40,7 @@ def summary_sentences(frames: SweepFrames) -> list[str]:
         again = f" ({retrained:.3f} retrained by the same recipe)" if retrained == retrained else ""
         score = f" and a MIS of {mis:.3f}" if mis == mis else ""
         said.append(f"The dense network has a top-1 accuracy of {top1:.3f}{again}{score}.")
-    cut = pruned(frames)
+    cut = compared(trials)
     reference = retrained if retrained == retrained else top1
     if reference == reference and has(cut, "val/top1", "prune/sparsity"):
         said.append(_how_far(cut, reference))
@@ -53,7 +53,7 @@ def summary_sentences(frames: SweepFrames) -> list[str]:
 def _what_there_is(frames: SweepFrames) -> str:
     trials = frames.trials
     n_pruned = int(trials["prune/sparsity"].gt(0).sum()) if "prune/sparsity" in trials else 0
-    methods = ", ".join(dict.fromkeys(pruned(frames)["method"].str.replace("_", " ")))
+    methods = ", ".join(dict.fromkeys(compared(trials)["method"].str.replace("_", " ")))
     seeds = trials["seed"].nunique()
     many = f"{seeds} seeds" if seeds > 1 else "one seed"
     lacking = f"; {frames.missing} planned trials are not finished" if frames.missing else ""
@@ -92,7 +92,7 @@ def _winners(trials: pd.DataFrame) -> str:
 
 def _changes(trials: pd.DataFrame) -> list[str]:
     """From what to what MIS changed, of the networks that were retrained, or else of all."""
-    retrained = trials[~trials["retraining"].isin(WITHOUT)]
+    retrained = trials[is_retrained(trials)]
     group, name = (retrained, "retrained") if has(retrained, "mis/change") else (trials, "pruned")
     there = group.dropna(subset=["mis/change"])
     low, high = (_extreme(there, "mis/change", least) for least in (True, False))

@@ -43,3 +43,14 @@ def is_pruned(trials: pd.DataFrame) -> pd.Series:
 def is_retrained(trials: pd.DataFrame) -> pd.Series:
     """Whether a trial trains its network after pruning, or a dense one again."""
     return ~text(trials, "retraining").isin(_AS_THEY_ARE)
+
+
+def has(trials: pd.DataFrame, *columns: str) -> bool:
+    """Whether any trial has a value of each."""
+    return all(column in trials and trials[column].notna().any() for column in columns)
+
+
+def baseline(trials: pd.DataFrame, method: str, retraining: str, value: str) -> float:
+    """The mean over seeds of a network that is not pruned; NaN where there is none."""
+    rows = (trials["method"] == method) & (trials["retraining"] == retraining)
+    return float(trials.loc[rows, value].mean()) if value in trials else float("nan")

@@ -59,13 +59,15 @@ def layers_of(frames: SweepFrames) -> list[str]:
 
 def layer_means(
     frames: SweepFrames, keys: Collection[str], layers: Sequence[str], value: str = "mis"
-) -> np.ndarray:
-    """Mean of a value over the units of each layer, NaN where there are none."""
+) -> list[tuple[str, float, int]]:
+    """Name of each layer, mean of a value over its units (NaN where there are none), their number;
+    nothing where no unit has the value."""
     units = alive(frames, keys, "layer", value)
-    if value not in units or units.empty:
-        return np.full(len(layers), np.nan)
-    means = units.groupby("layer", observed=True)[value].mean()
-    return means.rename(index=str).reindex(list(layers)).to_numpy(dtype=float)
+    if value not in units or not units[value].notna().any():
+        return []
+    found = units.groupby("layer", observed=True)[value].agg(["mean", "count"])
+    found = found.rename(index=str).reindex(list(layers))
+    return list(zip(layers, found["mean"], found["count"].fillna(0).astype(int), strict=True))
 
 
 def ends_of_mis(frames: SweepFrames) -> tuple[float, float] | None:
@@ -81,17 +83,17 @@ def ends_of_mis(frames: SweepFrames) -> tuple[float, float] | None:
 
 
 def of_branches(frames: SweepFrames, series: Series) -> pd.DataFrame:
-    """A row a sparsity and kind of branch: mean and sem of its units' change."""
-    rounded = series.trials["prune/sparsity"].round(3)
-    parts = [pd.DataFrame(columns=["branch", "mean", "sem", "sparsity"])]
-    for sparsity, keys in series.trials["key"].groupby(rounded):
+    """A row a sparsity and kind of branch: mean and sem of its units' change, and their count."""
+    rounded = series.rows["prune/sparsity"].round(3)
+    parts = [pd.DataFrame(columns=["branch", "mean", "sem", "count", "sparsity"])]
+    for sparsity, keys in series.rows["key"].groupby(rounded):
         units = alive(frames, set(keys), "layer", "dense_mis")
         if units.empty or "dense_mis" not in units:
             continue
         of_layer = {name: _branch(str(name)) for name in units["layer"].unique()}
         change = (units["mis"] - units["dense_mis"]).dropna()
         branch = units["layer"].map(of_layer).astype("category")[change.index]
-        line = change.groupby(branch, observed=True).agg(["mean", "sem"])
+        line = change.groupby(branch, observed=True).agg(["mean", "sem", "count"])
         parts.append(line.rename_axis("branch").reset_index().assign(sparsity=sparsity))
     return pd.concat([part for part in parts if len(part)] or parts)
 
@@ -103,6 +105,6 @@ def _branch(layer: str) -> str | None:
 
 def at_highest_rate(frames: SweepFrames, series: Series) -> pd.DataFrame:
     """The units of the highest rate that are known in the dense network, too."""
-    at_most = series.trials["rate"] == series.trials["rate"].max()
-    units = alive(frames, set(series.trials.loc[at_most, "key"]), "dense_mis")
+    at_most = series.rows["rate"] == series.rows["rate"].max()
+    units = alive(frames, set(series.rows.loc[at_most, "key"]), "dense_mis")
     return units.dropna(subset=["dense_mis"]) if "dense_mis" in units else units.iloc[:0]

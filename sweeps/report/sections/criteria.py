@@ -1,18 +1,23 @@
 """Each criterion beside its own controls."""
 
+from typing import Any
+
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from sweeps.report.read.frames import SweepFrames
-from sweeps.report.read.values import flag, number, text, within_layers
-from sweeps.report.sections.series import has, scatter_trials
-from sweeps.report.sections.sparsity import Points
+from sweeps.report.read.values import flag, has, number, text, within_layers
+from sweeps.report.section import Section
+from sweeps.report.sections.lines import scatter_trials
+from sweeps.report.sections.series import tidy
 from sweeps.report.sections.style import COLOURS, INK, LABELS, in_order, legend, named, new_figure
 from trainables.config import METHODS
 
 _ROWS = 24
+_TOP1 = "val/top1"
+_SAID = ["method", "schedule", "retraining", "rate", "scored"]
 _MARKERS = {"own": "o", "within": "+", "random": "x", "reversed": "v"}
 _NAMES = {
     "own": "the criterion",
@@ -43,48 +48,58 @@ def arms(trials: pd.DataFrame) -> pd.DataFrame:
     return here.sort_values("images", ascending=False, kind="stable")
 
 
-def beside_controls(frames: SweepFrames, released: Points) -> Figure | str:
+def _beside_controls(frames: SweepFrames) -> pd.DataFrame | str:
     """Top-1 of each criterion and of its controls, at the smallest rate of each method that has
     them: a row a criterion, a mark a trial."""
-    if not has(frames.trials, "val/top1"):
+    if not has(frames.trials, _TOP1):
         return "The trials of this sweep have no accuracy."
-    rows = _rows(arms(frames.trials))
+    rows = [
+        {
+            **{"kind": "network", "name": name, "place": place, "hue": hue, "arm": trial["arm"]},
+            **{column: trial[column] for column in _SAID},
+            **{"metric": _TOP1, "value": trial[_TOP1], "keys": trial["key"]},
+        }
+        for place, (name, hue, trials) in enumerate(_rows(arms(frames.trials)))
+        for trial in trials.dropna(subset=[_TOP1]).to_dict("records")
+    ]
     if not rows:
         return "No criterion of this sweep has a control: chance within layers, or turned round."
-    rows, n = rows[:_ROWS], len(rows)
-    figure, (axes,) = new_figure(1, 1.1 + 0.27 * len(rows))
-    for place, (_, colour, trials) in enumerate(rows):
+    return tidy(rows)
+
+
+def _draw_beside_controls(table: pd.DataFrame) -> Figure:
+    names = dict(zip(table["place"], table["name"], strict=True))
+    n, names = len(names), dict(list(names.items())[:_ROWS])
+    figure, (axes,) = new_figure(1, 1.1 + 0.27 * len(names))
+    for y, place in enumerate(names):
+        trials = table[table["place"] == place]
         for arm, marker in _MARKERS.items():
             drawn = trials[trials["arm"] == arm]
-            ink = colour if arm == "own" else INK
-            keys = [(key,) for key in drawn["key"]]
-            y = [-float(place)] * len(drawn)
-            hollow = arm == "reversed"
-            scatter_trials(axes, drawn["val/top1"], y, keys, ink, marker, size=34, hollow=hollow)
-        axes.axhline(-place, color=INK, lw=0.3, alpha=0.25, zorder=0)
-    axes.set_yticks([-i for i in range(len(rows))], [name for name, _, _ in rows])
-    axes.set_ylim(-len(rows) + 0.4, 0.6)
+            ink = COLOURS[trials["hue"].iloc[0]] if arm == "own" else INK
+            at, hollow = [-float(y)] * len(drawn), arm == "reversed"
+            x, keys = drawn["value"], drawn["keys"]
+            scatter_trials(axes, x, at, keys, ink, marker, size=34, hollow=hollow)
+        axes.axhline(-y, color=INK, lw=0.3, alpha=0.25, zorder=0)
+    axes.set_yticks([-i for i in range(len(names))], list(names.values()))
+    axes.set_ylim(-len(names) + 0.4, 0.6)
     axes.grid(axis="y", visible=False)
-    axes.set_xlabel(LABELS["val/top1"])
+    axes.set_xlabel(LABELS[_TOP1])
+    look: dict[str, Any] = {"color": INK, "ls": "none"}
     handles = [
         Line2D(
-            *([], []),
-            color=INK,
-            ls="none",
-            marker=marker,
-            mfc="none" if arm == "reversed" else INK,
-            label=_NAMES[arm],
+            [], [], marker=m, mfc="none" if arm == "reversed" else INK, label=_NAMES[arm], **look
         )
-        for arm, marker in _MARKERS.items()
+        for arm, m in _MARKERS.items()
     ]
-    if n > len(rows):
-        handles.append(Line2D([], [], ls="none", label=f"{n - len(rows)} more are not drawn"))
+    if n > len(names):
+        handles.append(Line2D([], [], ls="none", label=f"{n - len(names)} more are not drawn"))
     legend(figure, handles)
     return figure
 
 
 def _rows(trials: pd.DataFrame) -> list[tuple[str, str, pd.DataFrame]]:
-    """Name, colour, and the trials of a criterion of a method, with chance of the same kind."""
+    """A criterion of a method: its name, the criterion that colours it, and its trials, with chance
+    of the same kind."""
     rows = []
     how = ["schedule", "retraining", "rate"]
     controls = trials[trials["arm"].isin(["within", "reversed"])]
@@ -101,6 +116,17 @@ def _rows(trials: pd.DataFrame) -> list[tuple[str, str, pd.DataFrame]]:
             own = mine[mine["arm"] == "own"].drop_duplicates(["seed", *how])  # with most images
             beside = mine[mine["arm"] != "own"]
             name = f"{named(method)} {rate:g} by {named(scored)}"
-            colour = COLOURS[scored.partition(" ")[0]]
-            rows.append((name, colour, pd.concat([own, beside, chance])))
+            hue = scored.partition(" ")[0]
+            rows.append((name, hue, pd.concat([own, beside, chance])))
     return rows
+
+
+BESIDE_CONTROLS = Section(
+    "criteria",
+    "Each criterion and its own controls",
+    "Which criterion knows more than chance, and of what?",
+    "Where and which: above chance alone, a criterion knows how much each layer bears; above "
+    "chance with as many per layer, it knows which. Turned round it must be the worst.",
+    _beside_controls,
+    _draw_beside_controls,
+)

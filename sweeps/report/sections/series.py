@@ -1,47 +1,43 @@
-"""Which trials a line joins, and how a line is drawn."""
+"""Which trials a line joins, and the rows of what is drawn of them."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pandas as pd
-from matplotlib.axes import Axes
-from matplotlib.lines import Line2D
 
-from sweeps.report.read.frames import SweepFrames
-from sweeps.report.sections.style import (
-    COLOURS,
-    ERRORS,
-    GREY,
-    INK,
-    MARKERS,
-    RETRAINING,
-    STYLES,
-    WITHOUT,
-    in_order,
-    named,
+from sweeps.report.read.values import baseline, has
+from sweeps.report.sections.style import COLOURS, ERRORS, WITHOUT, in_order
+
+_ALIKE = ["method", "schedule", "criterion", "retraining", "recipe"]
+_LINE = ["hue", *_ALIKE, "main"]
+_TEXTS = ("kind", "name", "keys", "metric", *_LINE[:-1])
+_FIRST = ["kind", "name", *_LINE, "rate"]
+_LAST = ["metric", "value", "error", "n", "keys", "released"]
+_BASELINES = (
+    ("dense", "dense", "none"),
+    ("dense retrained", "dense", "finetune"),
+    ("untrained", "untrained", "recalibrate"),
 )
-from sweeps.report.statistics.population import compared
-
-_KEYS = ["method", "schedule", "criterion", "retraining", "recipe"]
 
 
 @dataclass(frozen=True)
 class Series:
-    """Trials that differ in rate and seed alone.
+    """Rows that differ in rate and seed alone: trials, or what is drawn of them.
 
     hue: the method, or the criterion, whichever colours tell apart. main: whether its recipe is
     the one that most trials of its kind share; others are drawn faint.
     """
 
+    hue: str
     method: str
     schedule: str
     criterion: str
     retraining: str
     recipe: str
-    hue: str
     main: bool
-    trials: pd.DataFrame
+    rows: pd.DataFrame
 
     @property
     def retrained(self) -> bool:
@@ -51,155 +47,125 @@ class Series:
     def colour(self) -> str:
         return COLOURS[self.hue]
 
-
-def pruned(frames: SweepFrames) -> pd.DataFrame:
-    """The trials that are compared: no baseline and no control, with the column `hue`."""
-    return compared(frames.trials)
+    def row(self, kind: str, **values: Any) -> dict[str, Any]:
+        """A row of what is drawn, which belongs to this series."""
+        return {"kind": kind, **{name: getattr(self, name) for name in _LINE}, **values}
 
 
 def all_series(trials: pd.DataFrame) -> Iterator[Series]:
-    """The series of `pruned` trials, in the order of the palette."""
-    groups = trials.groupby(_KEYS, sort=False, dropna=False)
+    """The series of trials that are `compared`, in the order of the palette."""
+    groups = trials.groupby(_ALIKE, sort=False, dropna=False)
     sizes = groups.size()
     for key, group in sorted(groups, key=lambda item: in_order(str(item[1]["hue"].iloc[0]))):
-        alike = sizes.xs(key[:4], level=_KEYS[:4])  # type: ignore[arg-type]
+        alike = sizes.xs(key[:4], level=_ALIKE[:4])  # type: ignore[arg-type]
         is_main = bool(key[4] == alike.idxmax())
         method, schedule, criterion, retraining, recipe = map(str, key)
         hue = str(group["hue"].iloc[0])
-        yield Series(method, schedule, criterion, retraining, recipe, hue, is_main, group)
+        yield Series(hue, method, schedule, criterion, retraining, recipe, is_main, group)
 
 
-def mean_points(trials: pd.DataFrame, value: str) -> pd.DataFrame:
-    """Columns x, y, error, n, keys, a row a rate: means over seeds at the measured sparsity.
+def series_in(table: pd.DataFrame) -> list[Series]:
+    """The series of a section's table, in its order."""
+    groups = table[table["hue"] != ""].groupby(_LINE, sort=False)
+    return [Series(*map(str, key[:-1]), bool(key[-1]), rows) for key, rows in groups]  # type: ignore
+
+
+def main_series(trials: pd.DataFrame) -> list[Series]:
+    """One series a method: retrained at once where there is such a one, else what there is."""
+    found: dict[str, Series] = {}
+    for series in all_series(trials):
+        best = found.get(series.hue)
+        if best is None or _rank(series) < _rank(best):
+            found[series.hue] = series
+    return list(found.values())
+
+
+def _rank(series: Series) -> tuple[bool, bool, bool, bool]:
+    return (
+        not series.retrained,
+        series.schedule != "one_shot",
+        not series.main,
+        series.retraining == "none",
+    )
+
+
+def tidy(rows: Iterable[Mapping[str, Any]]) -> pd.DataFrame:
+    """Rows as a section's table: its columns in one order, "" and NaN for what a row has not.
+
+    Columns: kind (what is drawn: network, mean, start, level, …), name (of a level), those of the
+    series, rate, others of the section's own, metric, value, error, n (networks), keys (of their
+    trials, with commas), released. Columns that nothing has are left out.
+    """
+    table = pd.DataFrame(list(rows))
+    own = [name for name in table if name not in (*_FIRST, *_LAST)]
+    table = table.reindex(columns=[*_FIRST, *own, *_LAST])
+    for name in _TEXTS:
+        table[name] = table[name].astype(object).where(table[name].notna(), "").astype(str)
+    for name in ("main", "released"):
+        table[name] = table[name].eq(True)
+    needed = ["kind", "name", "value", "keys", "released", *own]
+    needed += _LINE if table["hue"].any() else []
+    empty = [
+        name for name in table if table[name].isna().all() or table[name].isin(["", False]).all()
+    ]
+    return table.drop(columns=[name for name in empty if name not in needed])
+
+
+def mean_rows(trials: pd.DataFrame, value: str) -> list[dict[str, Any]]:
+    """A row a rate, the least sparse first: means over seeds at the measured sparsity.
 
     error: the standard error over seeds; with one seed what the trial itself knows of its error.
     """
-    rows = []
-    inner = ERRORS.get(value, "")
-    for _, seeds in trials.groupby("rate"):
-        seeds = seeds[_column(seeds, value).notna() & _column(seeds, "prune/sparsity").notna()]
-        if not len(seeds):
-            continue
-        y, n = seeds[value], len(seeds)
-        error = y.std(ddof=1) / np.sqrt(n) if n > 1 else _column(seeds, inner).iloc[0]
-        rows.append((seeds["prune/sparsity"].mean(), y.mean(), error, n, tuple(seeds["key"])))
-    return pd.DataFrame(rows, columns=["x", "y", "error", "n", "keys"]).sort_values("x")
+    if not has(trials, value, "prune/sparsity"):
+        return []
+    rows: list[dict[str, Any]] = []
+    for rate, seeds in trials.dropna(subset=[value, "prune/sparsity"]).groupby("rate"):
+        y, n, inner = seeds[value], len(seeds), ERRORS.get(value, "")
+        alone = seeds[inner].iloc[0] if inner in seeds else np.nan
+        row = {"rate": rate, "prune/sparsity": seeds["prune/sparsity"].mean()}
+        row |= {"metric": value, "value": y.mean()}
+        row |= {"error": y.std(ddof=1) / np.sqrt(n) if n > 1 else alone}
+        rows.append(row | {"n": n, "keys": ",".join(seeds["key"])})
+    return sorted(rows, key=lambda row: row["prune/sparsity"])
 
 
-def _column(trials: pd.DataFrame, name: str) -> pd.Series:
-    return trials.get(name, pd.Series(np.nan, trials.index))
+def line_rows(series: Series, trials: pd.DataFrame, value: str) -> list[dict[str, Any]]:
+    """A line from sparsity 0 through the means: kind `start` and `mean`. trials: of the sweep."""
+    means = [series.row("mean", **row) for row in mean_rows(series.rows, value)]
+    level = _start(series, trials, value)
+    start = {"rate": 0.0, "prune/sparsity": 0.0, "metric": value, "value": level}
+    return [series.row("start", **start), *means] if means and level == level else means
 
 
-def has(trials: pd.DataFrame, *columns: str) -> bool:
-    """Whether any trial has a value of each."""
-    return all(_column(trials, column).notna().any() for column in columns)
-
-
-def draw_series(
-    axes: Axes, series: Series, frames: SweepFrames, value: str, *, black: bool = False
-) -> pd.DataFrame:
-    """A line from sparsity 0 through the means, with standard errors; its points.
-
-    black: what is not retrained is drawn in ink, and only markers tell it apart.
-    """
-    points = mean_points(series.trials, value)
-    if points.empty:
-        return points
-    ink = INK if black and not series.retrained else series.colour
-    line = STYLES[series.schedule] if series.retrained else WITHOUT[series.retraining]
-    alpha = 1.0 if series.main else 0.4
-    start = _start(frames.trials, series, value)
-    joined = pd.concat([start, points])
-    width = 1.7 if series.retrained and series.main else 1.0
-    axes.plot(joined["x"], joined["y"], ls=line, color=ink, lw=width, alpha=alpha, zorder=2)
-    _draw_points(axes, points, ink, MARKERS[series.hue], alpha)
-    return points
-
-
-def _draw_points(axes: Axes, points: pd.DataFrame, ink: str, marker: str, alpha: float) -> None:
-    error = points["error"].fillna(0)
-    axes.errorbar(
-        points["x"], points["y"], error, fmt="none", ecolor=ink, elinewidth=1, alpha=alpha, zorder=2
-    )
-    scatter_trials(axes, points["x"], points["y"], points["keys"], ink, marker, alpha=alpha)
-
-
-def scatter_trials(
-    axes: Axes,
-    x: Sequence[float] | pd.Series,
-    y: Sequence[float] | pd.Series,
-    keys: Sequence[Sequence[str]] | pd.Series,
-    colour: str,
-    marker: str,
-    *,
-    size: float | pd.Series = 26.0,
-    alpha: float = 1.0,
-    hollow: bool = False,
-) -> None:
-    """Markers that know their trials: on the page each leads to the first of them in the table."""
-    drawn = axes.scatter(
-        x,
-        y,
-        s=size,
-        marker=marker,
-        facecolors="none" if hollow else colour,
-        edgecolors=None if marker in "x+" else colour,
-        linewidths=1.1 if hollow or marker in "x+" else 0.5,
-        alpha=alpha,
-        zorder=3,
-    )
-    drawn.set_urls([f"#{','.join(each)}" for each in keys])
-
-
-def _start(trials: pd.DataFrame, series: Series, value: str) -> pd.DataFrame:
-    """Where a line begins at sparsity 0: the dense network, or it retrained, by this recipe."""
+def _start(series: Series, trials: pd.DataFrame, value: str) -> float:
+    """At sparsity 0 lies the dense network, or it retrained, by this recipe."""
     kind = series.retraining if series.retrained else "none"
     dense = trials[(trials["method"] == "dense") & (trials["retraining"] == kind)]
     alike = [series.recipe.startswith(recipe) for recipe in dense["recipe"]]
-    level = _column(dense[alike] if any(alike) else dense, value).mean()
-    start = pd.DataFrame({"x": [0.0], "y": [level]})
-    return start if level == level else start.iloc[:0]
+    found = dense[alike] if any(alike) else dense
+    return float(found[value].mean()) if value in found else np.nan
 
 
-def baseline(trials: pd.DataFrame, method: str, retraining: str, value: str) -> float:
-    """The mean over seeds of a network that is not pruned; NaN where there is none."""
-    rows = trials[(trials["method"] == method) & (trials["retraining"] == retraining)]
-    return float(_column(rows, value).mean())
-
-
-def draw_levels(axes: Axes, frames: SweepFrames, value: str) -> list[tuple[float, str, str]]:
-    """Levels of the networks that are not pruned; where and how to name them."""
-    trials = frames.trials
-    levels = {
-        "dense": baseline(trials, "dense", "none", value),
-        "dense retrained": baseline(trials, "dense", "finetune", value),
-        "untrained": baseline(trials, "untrained", "recalibrate", value),
-    }
-    ends = []
-    for name, level in levels.items():
+def level_rows(trials: pd.DataFrame, value: str) -> list[dict[str, Any]]:
+    """Kind `level`: the networks that are not pruned, as far as they have the value."""
+    rows = []
+    for name, method, retraining in _BASELINES:
+        level = baseline(trials, method, retraining, value)
         if level == level:
-            style = {"dense": "-", "dense retrained": "--", "untrained": ":"}[name]
-            axes.axhline(level, color=GREY, lw=0.9, ls=style, zorder=0)
-            ends.append((level, name, GREY))
-    return ends
+            rows.append({"kind": "level", "name": name, "metric": value, "value": level})
+    return rows
 
 
-def kind_handles(series: Sequence[Series], *, black: bool = False) -> list[Line2D]:
-    """Line styles of what is retrained, and of what is not."""
-    handles = {}
-    for each in series:
-        line = STYLES[each.schedule] if each.retrained else WITHOUT[each.retraining]
-        name = RETRAINING.get(each.retraining, each.retraining)
-        name += f", {each.schedule.replace('_', ' ')}" if each.retrained else ""
-        ink = INK if black and not each.retrained else GREY
-        handles[name] = Line2D([], [], color=ink, ls=line, lw=1.5, label=name)
-    return list(handles.values())
+def network_rows(series: Series, x: str, value: str, **more: str) -> list[dict[str, Any]]:
+    """Kind `network`, a row a trial that has both metrics: `x`, and `value` over it.
 
-
-def hue_handles(series: Sequence[Series]) -> list[Line2D]:
-    """Colour and marker of each method, or criterion."""
-    hues = dict.fromkeys(each.hue for each in series)
+    more: column -> the trials' column that it is of.
+    """
+    columns = {"rate": "rate", x: x, **more, "value": value, "keys": "key"}
+    if not has(series.rows, x, value):
+        return []
+    there = series.rows.dropna(subset=[x, value, *more.values()])
     return [
-        Line2D([], [], color=COLOURS[h], marker=MARKERS[h], ms=5, lw=1.7, label=named(h))
-        for h in hues
+        series.row("network", metric=value, **{n: row[of] for n, of in columns.items()})
+        for row in there.to_dict("records")
     ]

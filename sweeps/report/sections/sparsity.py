@@ -1,37 +1,42 @@
-"""The six figures of von Rad & Seuffert 2024 (arXiv 2409.19727), redrawn from a sweep.
+"""Accuracy and interpretability over sparsity, and over each other: most figures of the paper.
 
 Always at the measured sparsity, with standard errors, beside the networks that are not pruned, and
-with the points that the authors released in a group that can be hidden.
+with the points that von Rad & Seuffert released (arXiv 2409.19727).
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable
+from typing import Any
 
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib.ticker import MaxNLocator
 
+from sweeps.report.paper.overlay import released_rows
 from sweeps.report.read.frames import SweepFrames
+from sweeps.report.read.values import baseline, has
+from sweeps.report.section import Section
+from sweeps.report.sections.lines import (
+    draw_levels,
+    draw_released,
+    draw_series,
+    hue_handles,
+    kind_handles,
+    scatter_trials,
+)
 from sweeps.report.sections.series import (
     Series,
     all_series,
-    baseline,
-    draw_levels,
-    draw_series,
-    has,
-    hue_handles,
-    kind_handles,
-    pruned,
-    scatter_trials,
+    level_rows,
+    line_rows,
+    network_rows,
+    series_in,
+    tidy,
 )
 from sweeps.report.sections.style import (
-    COLOURS,
-    GREY,
     INK,
     LABELS,
     MARKERS,
-    RELEASED,
     WITHOUT,
     label_ends,
     legend,
@@ -39,223 +44,186 @@ from sweeps.report.sections.style import (
     new_figure,
     sparsity_axis,
 )
+from sweeps.report.statistics.population import compared
 
-Points = pd.DataFrame
-"""The authors' released points: key, method, rate, retraining, schedule, prune/sparsity, …"""
-
-_BASELINES = (
+_TOP1, _MIS = "val/top1", "mis/mean"
+_STARS = (
     ("dense", "none", "dense"),
     ("dense retrained", "finetune", "dense"),
     ("untrained", "recalibrate", "untrained"),
 )
 
 
-def without_finetuning(frames: SweepFrames, released: Points) -> Figure | str:
-    """(1) Accuracy against sparsity of networks that are not retrained."""
-    trials = pruned(frames)
+def _without_finetuning(frames: SweepFrames) -> pd.DataFrame | str:
+    trials = compared(frames.trials)
     trials = trials[trials["retraining"].isin(WITHOUT)]
-    if not has(trials, "val/top1", "prune/sparsity"):
+    if not has(trials, _TOP1, "prune/sparsity"):
         return "No pruned network of this sweep was left without retraining."
-    theirs = released[released["retraining"] == "none"]
-    return _against_sparsity(frames, trials, theirs, "val/top1", black=False)
+    return _over_sparsity(frames, trials, _TOP1, released_rows(_TOP1, retraining="none"))
 
 
-def all_methods(frames: SweepFrames, released: Points) -> Figure | str:
-    """(4) Accuracy against sparsity of everything; in black what is not retrained."""
-    trials = pruned(frames)
-    if not has(trials, "val/top1", "prune/sparsity"):
+def _all_methods(frames: SweepFrames) -> pd.DataFrame | str:
+    trials = compared(frames.trials)
+    if not has(trials, _TOP1, "prune/sparsity"):
         return "No pruned network of this sweep has an accuracy."
-    return _against_sparsity(frames, trials, released, "val/top1", black=True)
+    return _over_sparsity(frames, trials, _TOP1, released_rows(_TOP1))
 
 
-def interpretability(frames: SweepFrames, released: Points) -> Figure | str:
-    """(5) MIS against sparsity; in black what is not retrained."""
-    trials = pruned(frames)
-    if not has(trials, "mis/mean", "prune/sparsity"):
+def _interpretability(frames: SweepFrames) -> pd.DataFrame | str:
+    trials = compared(frames.trials)
+    if not has(trials, _MIS, "prune/sparsity"):
         return "No pruned network of this sweep has a MIS."
-    return _against_sparsity(frames, trials, released, "mis/mean", black=True)
+    return _over_sparsity(frames, trials, _MIS, released_rows(_MIS))
 
 
-def change_of_same_units(frames: SweepFrames, released: Points) -> Figure | str:
-    """Beyond the paper: (5) without what is only a selection of units."""
-    trials = pruned(frames)
+def _change_of_same_units(frames: SweepFrames) -> pd.DataFrame | str:
+    trials = compared(frames.trials)
     if not has(trials, "mis/change", "prune/sparsity"):
         return "The sweep has no dense network to compare its units with."
-    return _against_sparsity(frames, trials, released.iloc[:0], "mis/change", black=True)
+    return _over_sparsity(frames, trials, "mis/change")
 
 
-def _against_sparsity(
-    frames: SweepFrames, trials: pd.DataFrame, released: Points, value: str, *, black: bool
-) -> Figure:
+def _over_sparsity(
+    frames: SweepFrames, trials: pd.DataFrame, value: str, released: Iterable[dict[str, Any]] = ()
+) -> pd.DataFrame:
+    lines = [row for each in all_series(trials) for row in line_rows(each, frames.trials, value)]
+    return tidy([*lines, *level_rows(frames.trials, value), *released])
+
+
+def _draw_coloured(table: pd.DataFrame) -> Figure:
+    return _draw_over_sparsity(table, black=False)
+
+
+def _draw_over_sparsity(table: pd.DataFrame, *, black: bool = True) -> Figure:
+    """black: what is not retrained has no colour, where anything is retrained."""
     figure, (axes,) = new_figure()
-    series = list(all_series(trials))
+    series = series_in(table)
     black = black and any(each.retrained for each in series)
     ends: dict[str, tuple[float, str, str]] = {}
     for each in sorted(series, key=lambda s: s.retrained):
-        points = draw_series(axes, each, frames, value, black=black)
-        if len(points):
-            # Later ones replace: a method is named where its retrained main line ends.
-            shown = (each.retrained or not black) and (each.main or each.hue not in ends)
-            if shown and each.schedule != "iterative" or each.hue not in ends:
-                ends[each.hue] = (points["y"].iloc[-1], named(each.hue), each.colour)
-    theirs = _draw_released(axes, released, value)
-    levels = draw_levels(axes, frames, value)
-    _finish(axes, value)
+        draw_series(axes, each, black=black)
+        # Later ones replace: a method is named where its retrained main line ends.
+        shown = (each.retrained or not black) and (each.main or each.hue not in ends)
+        if shown and each.schedule != "iterative" or each.hue not in ends:
+            ends[each.hue] = (each.rows["value"].iloc[-1], named(each.hue), each.colour)
+    theirs = draw_released(axes, table)
+    levels = draw_levels(axes, table)
+    value = table["metric"].iloc[0]
+    sparsity_axis(axes)
+    axes.set_ylabel(LABELS[value])
+    if value == _TOP1:
+        axes.set_ylim(0, 1)
     label_ends(axes, [*ends.values(), *levels])
     markers = hue_handles(series) if black else []
     legend(axes, [*markers, *kind_handles(series, black=black), *theirs])
     return figure
 
 
-def _finish(axes: Axes, value: str) -> None:
-    sparsity_axis(axes)
-    axes.set_ylabel(LABELS[value])
-    if value == "val/top1":
-        axes.set_ylim(0, 1)
-
-
-def _draw_released(
-    axes: Axes, released: Points, value: str, x: str = "prune/sparsity"
-) -> list[Line2D]:
-    """The authors' points where they measured both; their legend."""
-    if not has(released, value, x):
-        return []
-    there = released.dropna(subset=[value, x])
-    for method, rows in there.groupby("method"):
-        keys = [(key,) for key in rows["key"]]
-        colour, marker = COLOURS.get(str(method), GREY), MARKERS.get(str(method), "*")
-        scatter_trials(axes, rows[x], rows[value], keys, colour, marker, hollow=True)
-        axes.collections[-1].set_gid(RELEASED)
-    handle = Line2D([], [], ls="", marker="o", mfc="none", mec=GREY, label="hollow: released")
-    handle.set_gid(RELEASED)
-    return [handle]
-
-
-def over_epochs(frames: SweepFrames, released: Points) -> Figure | str:
-    """(2) Accuracy over epochs after one-shot pruning, a panel a method."""
-    once = [
-        s for s in all_series(pruned(frames)) if s.schedule == "one_shot" and s.retrained and s.main
-    ]
-    if not once:
-        return "No network of this sweep was pruned at once and retrained."
-    if "val/top1" not in frames.epochs:
-        return "The trials of this sweep left no table of their epochs (epochs.parquet)."
-    figure, panels = new_figure(len(once), 2.9, sharey=True)
-    level = baseline(frames.trials, "dense", "none", "val/top1")
-    for axes, series in zip(panels, once, strict=True):
-        _draw_epochs(axes, series, frames.epochs)
-        axes.axhline(level, color=GREY, lw=0.9, zorder=0)
-        axes.set_title(named(series.hue), color=series.colour, loc="left")
-        axes.set_xlabel("epoch after pruning")
-        axes.set_ylim(0, 1)
-        axes.xaxis.set_major_locator(MaxNLocator(5, integer=True))
-    panels[0].set_ylabel(LABELS["val/top1"])
-    panels[0].annotate(
-        "dense", (0, level), (3, 2), xycoords=("axes fraction", "data"),
-        textcoords="offset points", fontsize=8, color=GREY,
-    )  # fmt: skip
-    return figure
-
-
-def _draw_epochs(axes: Axes, series: Series, epochs: pd.DataFrame) -> None:
-    """A line a rate, the sparser the fainter, named where it ends."""
-    rates = sorted(series.trials["rate"].unique())
-    ends = []
-    for place, rate in enumerate(rates):
-        keys = series.trials.loc[series.trials["rate"] == rate, "key"]
-        curve = epochs[epochs["key"].isin(keys)].groupby("epoch")["val/top1"].mean().dropna()
-        if len(curve):
-            shade = 1 - 0.6 * place / max(1, len(rates) - 1)
-            axes.plot(curve.index, curve, "-", color=series.colour, alpha=shade, lw=1.6)
-            if len(curve) <= 20:
-                axes.plot(curve.index, curve, "o", color=series.colour, alpha=shade, ms=3)
-            ends.append((float(curve.iloc[-1]), f"{rate:g}", series.colour))
-    axes.set_ylim(0, 1)
-    label_ends(axes, ends)
-    axes.text(1.02, 1.02, "rate", transform=axes.transAxes, fontsize=8, color=GREY)
-
-
-def rounds_against_once(frames: SweepFrames, released: Points) -> Figure | str:
-    """(3) Pruned in rounds against at once, a panel a method."""
-    trained = [s for s in all_series(pruned(frames)) if s.retrained]
-    hues = [h for h in dict.fromkeys(s.hue for s in trained) if _in_rounds(trained, h)]
-    if not hues:
-        return "The sweep has no method that was pruned both at once and in rounds."
-    figure, panels = new_figure(len(hues), 3.0, sharey=True)
-    theirs: list[Line2D] = []
-    for axes, hue in zip(panels, hues, strict=True):
-        for series in trained:
-            if series.hue == hue:
-                draw_series(axes, series, frames, "val/top1")
-        rows = (released["method"] == hue) & ~released["retraining"].isin(WITHOUT)
-        theirs = _draw_released(axes, released[rows], "val/top1") or theirs
-        _finish(axes, "val/top1")
-        sparsity_axis(axes, small=True)
-        axes.set_title(named(hue), color=COLOURS[hue], loc="left")
-    for axes in panels[1:]:
-        axes.set_ylabel("")
-    legend(figure, [*kind_handles([s for s in trained if s.hue in hues]), *theirs])
-    return figure
-
-
-def _in_rounds(series: Sequence[Series], hue: str) -> bool:
-    schedules = {each.schedule for each in series if each.hue == hue}
-    return "one_shot" in schedules and len(schedules) > 1
-
-
-def accuracy_and_mis(frames: SweepFrames, released: Points) -> Figure | str:
-    """(6) Accuracy against MIS, a point a rate."""
-    trials = pruned(frames)
-    if not has(trials, "val/top1", "mis/mean"):
+def _accuracy_and_mis(frames: SweepFrames) -> pd.DataFrame | str:
+    trials = compared(frames.trials)
+    if not has(trials, _TOP1, _MIS):
         return "No pruned network of this sweep has both an accuracy and a MIS."
+    sparsity = {"prune/sparsity": "prune/sparsity"}
+    rows = [
+        row for each in all_series(trials) for row in network_rows(each, _TOP1, _MIS, **sparsity)
+    ]
+    for name, retraining, method in _STARS:
+        x, y = (baseline(frames.trials, method, retraining, v) for v in (_TOP1, _MIS))
+        if x == x and y == y:
+            rows.append({"kind": "level", "name": name, _TOP1: x, "metric": _MIS, "value": y})
+    return tidy([*rows, *released_rows(_MIS, x=_TOP1)])
+
+
+def _draw_accuracy_and_mis(table: pd.DataFrame) -> Figure:
     figure, (axes,) = new_figure()
-    series = list(all_series(trials))
+    series = series_in(table)
     for each in sorted(series, key=lambda s: s.retrained):
-        _scatter(axes, each, INK if not each.retrained else each.colour)
-    theirs = _draw_released(axes, released, "mis/mean", x="val/top1")
-    _name_baselines(axes, frames)
-    axes.set_xlabel(LABELS["val/top1"])
-    axes.set_ylabel(LABELS["mis/mean"])
+        _scatter(axes, each, each.colour if each.retrained else INK)
+    theirs = draw_released(axes, table, x=_TOP1)
+    _draw_stars(axes, table[table["kind"] == "level"].sort_values(["value", _TOP1]))
+    axes.set_xlabel(LABELS[_TOP1])
+    axes.set_ylabel(LABELS[_MIS])
     axes.set_xlim(-0.02, 1)
     axes.text(1, 1.01, "larger: sparser", transform=axes.transAxes, ha="right", fontsize=8)
     ink = Line2D([], [], ls="", marker="o", color=INK, ms=5, label="no colour: not retrained")
-    markers = hue_handles(series)
-    for handle in markers:
-        handle.set_linestyle("")
-    legend(axes, [*markers, ink, *theirs])
+    legend(axes, [*hue_handles(series, joined=False), ink, *theirs])
     return figure
 
 
 def _scatter(axes: Axes, series: Series, colour: str) -> None:
-    there = series.trials.dropna(subset=["val/top1", "mis/mean", "prune/sparsity"])
+    rows, marker = series.rows, MARKERS[series.hue]
+    size, alpha = 10 + 45 * rows["prune/sparsity"] ** 2, 0.85 if series.retrained else 0.6
     scatter_trials(
-        axes,
-        there["val/top1"],
-        there["mis/mean"],
-        [(key,) for key in there["key"]],
-        colour,
-        MARKERS[series.hue],
-        size=10 + 45 * there["prune/sparsity"] ** 2,
-        alpha=0.85 if series.retrained else 0.6,
+        *(axes, rows[_TOP1], rows["value"], rows["keys"], colour, marker), size=size, alpha=alpha
     )
 
 
-def _name_baselines(axes: Axes, frames: SweepFrames) -> None:
-    """Stars with names: the dense network and it retrained lie close, one is named above."""
-    places = []
-    for name, retraining, method in _BASELINES:
-        x, y = (baseline(frames.trials, method, retraining, v) for v in ("val/top1", "mis/mean"))
-        if x == x and y == y:
-            places.append((y, x, name, retraining))
-    for rank, (y, x, name, retraining) in enumerate(sorted(places)):
+def _draw_stars(axes: Axes, levels: pd.DataFrame) -> None:
+    """With names: the dense network and it retrained lie close, one is named above."""
+    names = zip(levels["name"], levels[_TOP1], levels["value"], strict=True)
+    for rank, (name, x, y) in enumerate(names):
         right = x < 0.85  # of the point, where there is room
-        hollow = retraining == "finetune"
+        hollow = name == "dense retrained"
         axes.plot(x, y, "*", color=INK, mfc="none" if hollow else INK, ms=9, zorder=4)
         axes.annotate(
             name,
             (x, y),
-            xytext=(7 if right else -7, 5 if rank == len(places) - 1 else -10),
+            xytext=(7 if right else -7, 5 if rank == len(levels) - 1 else -10),
             textcoords="offset points",
             fontsize=8,
             ha="left" if right else "right",
         )
+
+
+_BARS = "Bars are one standard error: over seeds where there are several, else over images."
+
+WITHOUT_FINETUNING = Section(
+    "accuracy_without_finetuning",
+    "Accuracy without fine-tuning",
+    "How much accuracy does pruning alone take away?",
+    "What pruning takes away before anything is trained again, and how much of it is stale "
+    f"BatchNorm statistics. {_BARS}",
+    _without_finetuning,
+    _draw_coloured,
+    "1",
+)
+ALL_METHODS = Section(
+    "accuracy_vs_sparsity",
+    "Accuracy and sparsity",
+    "How sparse can a network be before it loses accuracy?",
+    "All methods at the sparsity that came out, not at the rate that was asked for. Without "
+    f"colour: not fine-tuned. {_BARS}",
+    _all_methods,
+    _draw_over_sparsity,
+    "4",
+)
+INTERPRETABILITY = Section(
+    "mis_vs_sparsity",
+    "Interpretability and sparsity",
+    "Are the units of sparser networks easier to understand?",
+    "Mean over the units that are left alive, which are fewer and others from point to point: "
+    "see the next figure for the same units. Hollow: what the authors released, on ImageNet. "
+    "Their MIS was made with harder images and is on another scale.",
+    _interpretability,
+    _draw_over_sparsity,
+    "5",
+)
+CHANGE = Section(
+    "mis_change_vs_sparsity",
+    "Change of the same units",
+    "Does a unit become easier to understand than it was?",
+    "MIS minus what the same units had in the dense network: without it, pruning away the "
+    "worst units looks like becoming clearer.",
+    _change_of_same_units,
+    _draw_over_sparsity,
+)
+ACCURACY_AND_MIS = Section(
+    "accuracy_vs_mis",
+    "Accuracy and interpretability",
+    "Are better networks easier to understand?",
+    "One point a network. A network at chance that keeps a high MIS says that MIS is no "
+    "certificate of a network that works.",
+    _accuracy_and_mis,
+    _draw_accuracy_and_mis,
+    "6",
+)

@@ -170,11 +170,6 @@ def save_titled(figure: Figure, stem: Path, title: str, caption: str) -> None:
         figure.savefig(stem.with_suffix(f".{suffix}"), dpi=160, bbox_inches=whole)
 
 
-def shows_released(figure: Figure) -> bool:
-    """Whether released points are drawn in it."""
-    return bool(figure.findobj(lambda artist: artist.get_gid() == RELEASED))
-
-
 def named(name: str) -> str:
     """A method or a criterion, for people."""
     short = {"l1": "L1", "l2": "L2", "lrp": "LRP", "fpgm": "FPGM", "lamp": "LAMP"}

@@ -1,0 +1,46 @@
+"""The sections of every report, in their order; a study may add its own (`Sweep.sections`)."""
+
+from collections.abc import Sequence
+
+from sweeps.report.section import Section
+from sweeps.report.sections import (
+    controls,
+    cost,
+    criteria,
+    density,
+    dissection,
+    layers,
+    sparsity,
+    training,
+    units,
+)
+
+SECTIONS = (
+    sparsity.WITHOUT_FINETUNING,
+    training.OVER_EPOCHS,
+    training.ROUNDS_AGAINST_ONCE,
+    sparsity.ALL_METHODS,
+    sparsity.INTERPRETABILITY,
+    sparsity.CHANGE,
+    sparsity.ACCURACY_AND_MIS,
+    layers.BY_LAYER,
+    layers.BY_BRANCH,
+    units.DISTRIBUTION,
+    units.AGAINST_DENSE,
+    units.STATES,
+    dissection.DISSECTION,
+    density.OVER_DENSITY,
+    dissection.DETECTORS,
+    controls.CRITERION_CONTROLS,
+    criteria.BESIDE_CONTROLS,
+    layers.SHARE_KEPT,
+    controls.SCORE_CONTROLS,
+    cost.COST,
+    training.STOPPED,
+)
+
+
+def with_own(own: Sequence[Section]) -> tuple[Section, ...]:
+    """Those, and a study's own after them; one that has the name of ours stands in its place."""
+    by_name = {section.name: section for section in (*SECTIONS, *own)}
+    return tuple(by_name.values())
