@@ -469,6 +469,12 @@ def test_the_distribution_counts_units(csv, trials):
         )
 
 
+def inside(cell, name, value, end):
+    """Whether a cell has the value; the last of a row is closed."""
+    upper = cell[f"{name} to"]
+    return cell[f"{name} from"] <= value and (value < upper or value == upper == end)
+
+
 def test_units_against_dense_are_counted_in_cells(csv, trials):
     table = csv("units_against_dense")
     of_rate = [t for t in main_line(trials) if t.rate == 0.9]
@@ -481,15 +487,15 @@ def test_units_against_dense_are_counted_in_cells(csv, trials):
         assert whole["value"] == pytest.approx(statistics.fmean(y - x for x, y in pairs))
         ranked = pd.DataFrame(pairs).rank()
         assert whole["spearman"] == pytest.approx(np.corrcoef(ranked[0], ranked[1])[0, 1])
-        cells = rows[rows["kind"] == "cell"]
+        cells, low, high = rows[rows["kind"] == "cell"], whole["mis from"], whole["mis to"]
         for cell in cells.to_dict("records"):
-            inside = [
-                (x, y)
-                for x, y in pairs
-                if cell["dense from"] <= x < cell["dense to"]
-                and cell["mis from"] <= y < cell["mis to"]
+            own = [
+                p
+                for p in pairs
+                if inside(cell, "dense", p[0], high) and inside(cell, "mis", p[1], high)
             ]
-            assert cell["units"] == len(inside)
+            assert cell["units"] == len(own)
+        assert cells["units"].sum() == sum(low <= min(p) and max(p) <= high for p in pairs)
 
 
 def test_units_without_a_score_are_shares_of_those_that_count(csv, trials):
