@@ -179,14 +179,16 @@ class Proposals:
     def _recall(self) -> None:
         """Earlier proposals; those of a base that has changed since are other trials, and left."""
         lines = self.path.read_text(errors="replace").splitlines() if self.path.exists() else []
+        found: dict[str, TrialConfig] = {}
         for line in lines:
             try:
                 said = json.loads(line)
                 config = self.search.config(self.base, said["point"])
-            except (ValueError, KeyError):
+                if config.key == said["key"]:
+                    found[config.key] = config
+            except (ValueError, LookupError, TypeError, AttributeError, RecursionError):
                 continue  # of a machine that went down while writing, or of another space
-            if config.key == said["key"]:
-                self.configs.append(config)
+        self.configs = list(found.values())
 
 
 def _distribution(dimension: Dimension) -> BaseDistribution:

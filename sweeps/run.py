@@ -157,10 +157,10 @@ def news(plan: Plan, done: Collection[str], results: Path, tracker: Tracker) -> 
             "for trials that run anew delete their runs there, or take other RESULTS"
         )
     if last is not None:
-        new = sum(config.key not in last for config in left)
-        gone = len(set(last) - set(plan.keys))
+        before, now = set(last), set(plan.keys)
+        new, gone = sum(config.key not in before for config in left), len(before - now)
         text += f"; {new} are new, {gone} of the last sweep are no longer in the study"
-        if plan.inputs.folders and not set(plan.keys) & set(last):
+        if plan.inputs.folders and not now & before:
             text += ": its images were others, or known by an older rule (docs/images.md)"
     return text
 

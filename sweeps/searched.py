@@ -69,8 +69,8 @@ def begin(proposals: Proposals, left: list[TrialConfig], results: Path) -> list[
 
 def log_search(plan: Plan, proposals: Proposals, tracker: Tracker, parent: str) -> None:
     """Optuna's plots, and the proposals among the planned trials, to the sweep's run."""
-    proposed = [config.key for config in proposals.configs if config.key not in plan.keys]
-    tracker.log_planned(parent, [*plan.keys, *proposed])
+    keys = (*plan.keys, *(config.key for config in proposals.configs))
+    tracker.log_planned(parent, dict.fromkeys(keys))
     for name, figure in search_figures(proposals.study).items():
         tracker.client.log_figure(parent, figure, f"search/{name}.png")
         plt.close(figure)

@@ -190,7 +190,7 @@ def recall(stopping: Stopping, path: Path) -> Rungs:
     for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
         try:
             stratum, key, epoch, value = json.loads(line)
-        except ValueError:
+            rungs.decide(str(stratum), str(key), int(epoch), float(value))
+        except (ValueError, TypeError, OverflowError, RecursionError):
             continue  # the first, or one that was being written when the machine went down
-        rungs.decide(stratum, key, epoch, value)
     return rungs

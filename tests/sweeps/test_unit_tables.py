@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pytest
+from report_frames import log_sweep, synthetic
 from rich.console import Console
 
 from sweeps.report import load, load_frames, report_study
@@ -21,7 +22,6 @@ from sweeps.report.read.same_units import with_dense
 from sweeps.report.read.unit_tables import FileTables, FrameTables
 from sweeps.report.sections.alive_units import at_highest_rate, ends_of_mis, layer_means, layers_of
 from sweeps.report.sections.units import main_series
-from tests.report_frames import log_sweep, synthetic
 
 ROOT = Path(__file__).parents[2]
 
