@@ -55,7 +55,8 @@ def main(arguments: Sequence[str]) -> None:
     )
     ranks = [query_rank(protocol, len(inputs), TASKS, K) for protocol in PROTOCOLS]
     batches = (torch.stack(inputs[i : i + BATCH]) for i in range(0, len(inputs), BATCH))
-    activations = read_both(network, batches).before
+    # A batch at a time: of many photographs the means after the ReLU would take as much memory.
+    activations = torch.cat([read_both(network, iter([batch])).before for batch in batches])
     found = [scored(activations, vectors, slope, rank) for rank in ranks]
     n_units = activations.shape[1]
     table = Table(title=f"{asked.module.stem}, {n_units:,} units, {len(inputs):,} photographs")
