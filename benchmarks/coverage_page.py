@@ -44,8 +44,8 @@ _ROWS = """
 """
 
 
-def page(rows: Sequence[Any]) -> str:
-    """Markdown of rows, each a `Coverage`."""
+def page(rows: Sequence[Any], every: Sequence[str] = ()) -> str:
+    """Markdown of rows, each a `Coverage`; it names those of `every` that are not among them."""
     timm = [row for row in rows if row.name.startswith("timm:")]
     narrow = [row.name for row in rows if row.bits == 32]
     written = _WRITTEN.format(
@@ -56,8 +56,15 @@ def page(rows: Sequence[Any]) -> str:
     )
     text = _INTRO.format(n_torchvision=len(rows) - len(timm), n_timm=len(timm), written=written)
     text += _ROWS + "".join(_row(row) for row in rows)
+    missing = [name for name in every if name not in {row.name for row in rows}]
+    if missing:
+        text += f"\nNot measured with all three kinds of masks: {', '.join(missing)}.\n"
     refused = [_refusals(row) for row in rows]
-    return text + "\n## What is refused, in the words of `make sweep`\n\n" + "".join(refused)
+    return (
+        text
+        + "\n## What is refused, in the words that are said before anything runs\n\n"
+        + "".join(refused)
+    )
 
 
 def _row(row: Any) -> str:
@@ -75,5 +82,6 @@ def _row(row: Any) -> str:
 
 def _refusals(row: Any) -> str:
     units = row.units if isinstance(row.units, str) else ""
-    said = {"compaction": row.lost, "units": units, "LRP": row.lrp}
+    # What there are rules for is the same in every sentence.
+    said = {"compaction": row.lost, "units": units, "LRP": row.lrp.partition(";")[0]}
     return "".join(f"- {row.name}, {what}: {text}\n" for what, text in said.items() if text)
