@@ -42,7 +42,7 @@ def reports(monkeypatch):
     """How often a report was made; it is a page without anything."""
     made = []
 
-    def write_report(tracker, run, results, console):
+    def write_report(tracker, run, results, console, *_):
         folder = report_folder(results, tracker.study)
         folder.mkdir(parents=True, exist_ok=True)
         (folder / PAGE).touch()
@@ -56,7 +56,8 @@ def reports(monkeypatch):
 
 def test_nothing_to_do_is_read_once_and_a_deleted_run_is_noticed(finished, reports, monkeypatch):
     plan, results = finished
-    assert swept(plan, results)[0] == 0 and len(reports) == 1
+    code, text = swept(plan, results)
+    assert code == 0 and len(reports) == 1, text
     asked = []
     search = Tracker._search
     monkeypatch.setattr(Tracker, "_search", lambda *a: asked.append(a[1]) or search(*a))
