@@ -133,6 +133,7 @@ def _rss() -> float:
 def _sweep(n: int, results: Path) -> dict[str, float]:
     """A whole sweep, its report left out: what a driver and Ray's file grow by."""
     import sweeps.launch
+    import sweeps.prepare
     import sweeps.run
     from sweeps.callbacks import SweepCallback
 
@@ -148,6 +149,7 @@ def _sweep(n: int, results: Path) -> dict[str, float]:
     SweepCallback._ended = note  # type: ignore[method-assign]
     sweeps.launch.PruningTrial = stub()  # type: ignore[misc]
     sweeps.run.write_report = lambda *_: results
+    sweeps.prepare.require_space = lambda *_: None  # stubs leave a fiftieth of a trial's files
     if code := sweeps.run.run_sweep(plan_of(n), results, Console(file=sys.stderr, width=110)):
         raise RuntimeError(f"the sweep must end with 0, it ended with {code}")
     table = np.array(seen)
@@ -247,4 +249,5 @@ def _measured(n: int) -> dict[str, float]:
                 check=True,
             ).stdout
             found |= json.loads(said.splitlines()[-1])
+            print(f"{n} trials, {step}: {said.splitlines()[-1]}", file=sys.stderr, flush=True)
     return found
