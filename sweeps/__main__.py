@@ -117,7 +117,7 @@ def refused(error: BaseException) -> int:
     return REFUSED
 
 
-def _failed(error: Exception) -> int:
+def _failed(error: BaseException) -> int:
     """Say what no part of ours has a sentence for, and keep where it came from; the exit code."""
     first = next((line for line in str(error).splitlines() if line.strip()), "no more is said")
     where = ""
@@ -135,14 +135,20 @@ def _failed(error: Exception) -> int:
 
 def main(argv: list[str] | None = None) -> int:
     """The exit code; docs/exit_codes.md has them all."""
+    arguments = None
     try:
         console = terminal()
         with settled(), plain_warnings():
-            return _run(parser().parse_args(argv), console)
+            arguments = parser().parse_args(argv)
+            return _run(arguments, console)
     except (ValueError, OSError, FloatingPointError) as error:
         return refused(error)
     except KeyboardInterrupt:
         return BROKEN_OFF
+    except SystemExit as error:
+        if arguments is None:  # the parser's own
+            raise
+        return _failed(error)  # of a user's network: its 0 would say that all is done
     except Exception as error:
         return _failed(error)
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from sweeps.studies import study_names
+from trainables.workspace import at_home
 
 _VERBS = {
     "sweep": "run what is not done yet of a study, then report",
@@ -130,7 +131,10 @@ def _folder(text: str) -> Path:
         )
     if not text.strip() or "\0" in text:
         raise argparse.ArgumentTypeError(f"must name a folder, got {text!r}")
-    folder = Path(text).expanduser()
+    try:
+        folder = at_home(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
     try:
         os.fsencode(folder.resolve()).decode("utf-8")
     except UnicodeDecodeError as error:

@@ -5,7 +5,6 @@ import os
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from rich.table import Table
@@ -20,6 +19,7 @@ from sweeps.sweep import Axis, Grid, Sweep, axis, methods, sweep_key
 from trainables.config import TrialConfig
 from trainables.datasets.remote import is_remote
 from trainables.networks import lost_in, require_pixels
+from trainables.workspace import at_home
 
 
 @dataclass(frozen=True)
@@ -65,10 +65,10 @@ def make_plan(
                 "AWS_SECRET_ACCESS_KEY, or from its own client's files"
             )
     if data is not None:
-        sweep = sweep.with_data(data if is_remote(data) else str(Path(data).expanduser().resolve()))
+        sweep = sweep.with_data(data if is_remote(data) else str(at_home(data).resolve()))
     for name, values in (grid or {}).items():
         sweep = dataclasses.replace(sweep, grids=_with_axis(sweep.grids, name, values))
-    given, varied = set(settings or {}), set(grid or {})
+    given, varied = set(settings or {}), {name for name, values in (grid or {}).items() if values}
     configs, inputs = look_at_inputs(sweep.expand(settings), given, varied)
     for config in configs:
         require_pixels(config.network, config.data.pixels)

@@ -32,7 +32,13 @@ from trainables.dissecting import check_dissection
 from trainables.embeddings import probe_vectors
 from trainables.importance import samples
 from trainables.interpretability import depth_of, measure_dense
-from trainables.networks import build_network, hold_code, require_logits, require_pixels
+from trainables.networks import (
+    build_network,
+    hold_code,
+    require_again,
+    require_logits,
+    require_pixels,
+)
 from trainables.pruned import PrunedNetwork
 from trainables.workspace import Workspace, node_cache, require_space
 
@@ -76,6 +82,7 @@ def check(configs: Sequence[TrialConfig], results: Path, console: Console) -> No
             network = load_dense(config, data, cache)
         if config.network.code:  # one's own function may do as it likes with the number of classes
             require_logits(network, config.network.name, data.n_classes, config.data.pixels)
+            require_again(network, config.network, data.n_classes)
         _check_alike(alike, network, data, cache)
     for images in said:
         console.print(escape(f"images: {images}"), soft_wrap=True)

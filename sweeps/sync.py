@@ -54,7 +54,8 @@ def deliver(
     """
     aside = refused_path(path)
     if aside.is_file() and not aside.is_symlink():
-        lines = aside.read_bytes() + (path.read_bytes() if path.exists() else b"")
+        os.close(open_own(path))  # a link or a pipe is refused before it is read
+        lines = aside.read_bytes() + path.read_bytes()
         path.with_suffix(".delivered").unlink(missing_ok=True)  # it is of the old file
         with whole_file(path) as partial:
             partial.write_bytes(lines)

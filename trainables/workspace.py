@@ -65,7 +65,15 @@ def node_cache(cache: Path) -> Path:
     """Where this machine keeps images, drawn or decoded: a disk of its own, which the environment
     variable SECATEUR_NODE_CACHE names where the node of a cluster was started, or `cache`."""
     own = os.environ.get("SECATEUR_NODE_CACHE")
-    return Path(own).expanduser().resolve() if own else cache
+    return at_home(own).resolve() if own else cache
+
+
+def at_home(path: str) -> Path:
+    """The path with a home folder for its `~`. Raises ValueError where that stands for none."""
+    try:
+        return Path(path).expanduser()
+    except RuntimeError as error:
+        raise ValueError(f"the ~ of a path must stand for a user's home, got {path!r}") from error
 
 
 class SetAside(UserWarning):

@@ -61,6 +61,10 @@ def loop(tmp_path):
             ["plan", "--results", os.fsdecode(b"/tmp/a\xffb")],
             "must be a folder with a name that is",
         ),
+        (
+            ["plan", "--results", "~nobody_of_that_name/x"],
+            "~ of a path must stand for a user's home",
+        ),
         (["sweep", "--results", "s3://bucket/x"], "must be a folder that all nodes see"),
         (["plan", "--set", "seed"], "must be NAME=VALUE, got 'seed'"),
         (["plan", "--set", "=3"], "must be NAME=VALUE"),
@@ -90,10 +94,11 @@ def test_wrong_options_are_refused_in_a_sentence(capsys, words, sentence):
         (["--grid", "rate=.1", "--grid", "rate=.2"], "GRID must name rate once"),
         (["--set", "seed=1+1j"], "must be an int"),
         (["--data", " "], "must name a folder of images"),
+        (["--data", "~nobody_of_that_name/x"], "must stand for a user's home, got '~nobody"),
         (["--study", "../demo"], "STUDY must be one of"),
         (["--study", "demo\x1b[2Jx"], r"got 'demo\\x1b\[2Jx'"),
     ],
-    ids=range(15),
+    ids=range(16),
 )
 def test_wrong_values_are_refused_in_a_sentence(capsys, words, sentence):
     code, error = said(capsys, "plan", *words)
@@ -117,6 +122,18 @@ def test_an_error_that_nobody_foresaw_is_one_sentence_and_keeps_its_traceback(ca
     text = Path(kept).read_text()
     os.unlink(kept)
     assert "in fail" in text and "lovelace" not in text
+
+
+def test_a_users_code_that_ends_the_process_says_so(capsys, monkeypatch):
+    """Its 0 would say that all is done."""
+
+    def leave(_):
+        raise SystemExit(0)
+
+    monkeypatch.setattr("sweeps.studies.load_study", leave)
+    code, error = said(capsys, "plan")
+    assert code == 1 and error.startswith("failed: SystemExit: 0; where it came from is in ")
+    os.unlink(error.split(" is in ")[1].strip())
 
 
 def test_what_is_not_finite_is_refused_wherever_it_comes_from(capsys, monkeypatch):

@@ -93,6 +93,12 @@ def test_a_study_adapts_its_own_numbers_and_takes_given_ones_at_their_word(folde
     assert {c.recalibrate_images for c in make_plan(load_study("demo")).configs} == {0, 512}
     few = make_plan(load_study("demo"), settings={"data.train_images": 120})
     assert {c.recalibrate_images for c in few.configs} == {0, 120}
+    few = make_plan(
+        load_study("demo"),
+        settings={"data.train_images": 120},
+        grid={"recalibrate_images": []},  # an axis without values gives none
+    )
+    assert {c.recalibrate_images for c in few.configs} == {0, 120}
 
 
 def test_a_number_that_was_given_is_refused_where_it_is_too_large(folder, tmp_path):

@@ -1,5 +1,7 @@
 """A user's own network: found by its name, known by its source, imported from one copy of it."""
 
+import os
+import shutil
 import sys
 
 import pytest
@@ -15,6 +17,7 @@ from trainables.networks import (
     n_parameters,
     network_arguments,
     rebuild,
+    require_again,
     require_pixels,
     save_compacted,
 )
@@ -68,6 +71,33 @@ def wide(num_classes):
 
 def flat(num_classes):
     return nn.Sequential(nn.Flatten(), nn.Linear(3 * 32 * 32, num_classes))
+
+def leaves(num_classes):
+    raise SystemExit(0)
+
+def lazy(num_classes):
+    return nn.Sequential(nn.LazyConv2d(4, 1), nn.AdaptiveAvgPool2d(1), nn.Flatten(),
+                         nn.LazyLinear(num_classes))
+
+def leaves_later(num_classes):
+    class Leaves(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.net = make(num_classes)
+
+        def forward(self, x):
+            raise SystemExit(0)
+
+    return Leaves()
+
+kept = {{}}
+
+def same(num_classes):
+    return kept.setdefault(num_classes, make(num_classes))
+
+def grows(num_classes):
+    kept["width"] = kept.get("width", 1) + 1
+    return nn.Sequential(nn.Conv2d(3, kept["width"], 3), make(num_classes))
 """
 
 
@@ -161,9 +191,12 @@ def test_code_that_has_changed_is_refused(here):
         build_network(config("mine:make", digest), 7)
     write(here)
     hold_code(config("mine:make", digest), here / "results")
-    (here / "results" / "code" / digest / "mine.py").write_text("")
-    with pytest.raises(ValueError, match=message):
+    copied = here / "results" / "code" / digest
+    (copied / "mine.py").write_text("")
+    with pytest.raises(ValueError, match=r"copy .* in .*/code/.* has changed: remove that folder"):
         hold_code(config("mine:make", digest), here / "results")
+    shutil.rmtree(copied)
+    hold_code(config("mine:make", digest), here / "results")
 
 
 @pytest.mark.parametrize(
@@ -184,6 +217,11 @@ def test_code_that_has_changed_is_refused(here):
             "images of 32 pixels must go through .*'mine:wide', its forward pass raises ",
         ),
         ("mine:flat", "must have convolutions, it has none$"),
+        ("mine:leaves", r"called as leaves\(num_classes=10\) .* raises SystemExit: 0$"),
+        ("mine:leaves_later", "its forward pass raises SystemExit: 0$"),
+        ("mine:lazy", "must have all its shapes when it is made, 0.weight gets its own with "),
+        ("exits:make", "cannot be imported: SystemExit: 0$"),
+        ("nested:make", "nested.py must be Python: too deeply nested$"),
         ("broken:make", r"broken.py must be Python, line 1: "),
         ("lacks:make", "cannot be imported: it imports own_absent, which is not there$"),
         ("stops:make", "cannot be imported: ZeroDivisionError: division by zero$"),
@@ -197,12 +235,40 @@ def test_what_is_wrong_is_said_in_one_sentence(here, name, message):
     (here / "broken.py").write_text("def make(:")
     (here / "lacks.py").write_text("import own_absent")
     (here / "stops.py").write_text("1 / 0")
+    (here / "exits.py").write_text("raise SystemExit(0)")
+    (here / "nested.py").write_text(f"x = {'-' * 200_000}1")
     (here / "hides.py").write_text("import pandas")
     for taken in ("json", "numpy", "pandas"):
         (here / f"{taken}.py").touch()
     with pytest.raises(ValueError, match=message) as refusal:
         require_pixels(config(name), 32)
     assert "\n" not in str(refusal.value)
+
+
+@pytest.mark.timeout(60)
+def test_what_is_no_file_of_code_in_its_package_is_left_out(here):
+    """An editor's mark of a file that is open, what macOS puts beside it, what has no end."""
+    (here / "own_nets").mkdir()
+    (here / "own_nets" / "net.py").write_text("def make(num_classes): pass")
+    (here / "own_nets" / ".#net.py").symlink_to("somebody@machine.123")
+    (here / "own_nets" / "._net.py").write_bytes(b"\0\5\26\7")
+    (here / "own_nets" / "endless.py").symlink_to("/dev/zero")
+    os.mkfifo(here / "own_nets" / "waits.py")
+    assert find_code("own_nets.net:make").files == ("own_nets/net.py",)
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("mine:same", "must give a new network whenever it is called, it gives weights that it "),
+        ("mine:grows", r"must give the same network .*: 0.bias is \(\d,\), and then \(\d,\)$"),
+    ],
+)
+def test_each_trial_has_a_network_of_its_own(here, name, message):
+    write(here)
+    with pytest.raises(ValueError, match=message):
+        require_again(build_network(config(name), 7), config(name), 7)
+    require_again(build_network(config("mine:make"), 7), config("mine:make"), 7)
 
 
 def test_a_module_that_is_found_by_a_made_up_name_is_refused(here):

@@ -5,7 +5,13 @@ from trainables.networks.centres import Centres, cell_centres
 from trainables.networks.checkpoints import file_digest, load_checkpoint, require_fit
 from trainables.networks.compacted import load_compacted, save_compacted
 from trainables.networks.cost import Cost, count_cost, measure_latency
-from trainables.networks.outline import lost_in, n_parameters, require_logits, require_pixels
+from trainables.networks.outline import (
+    lost_in,
+    n_parameters,
+    require_again,
+    require_logits,
+    require_pixels,
+)
 from trainables.networks.own_code import find_code, hold_code, offer_code
 from trainables.networks.units import (
     ReadAt,
@@ -36,6 +42,7 @@ __all__ = [
     "network_arguments",
     "offer_code",
     "rebuild",
+    "require_again",
     "require_fit",
     "require_logits",
     "require_pixels",

@@ -76,7 +76,9 @@ def _own(name: str, function: Callable[..., Any], num_classes: int) -> nn.Module
     """What a user's own function gives."""
     try:
         network = function(num_classes=num_classes)
-    except Exception as error:  # whatever a function does
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:  # whatever a function does, sys.exit() included
         first = (str(error).strip() or "no more is said").splitlines()[0]
         raise ValueError(
             f"network.name={name!r} must be called as "

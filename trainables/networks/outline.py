@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
 
 from pruning import left_alone, structure_of, what_is_lost
 from trainables.config import NetworkConfig
@@ -17,6 +18,12 @@ from trainables.networks.build import build_network, logits_of
 from trainables.networks.checkpoints import first_line
 
 _CLASSES = (10, 1_000)  # of networks that are only looked at; one's own may know ImageNet's alone
+_NO_WEIGHTS: dict[str, Any] = {
+    "weights": "random",
+    "checkpoint": None,
+    "digest": "",
+    "recipe": None,
+}
 _LARGEST = 512  # pixels up to which the smallest size is looked for
 
 
@@ -30,8 +37,7 @@ def outline(config: NetworkConfig) -> tuple[nn.Module, int]:
 
     Raises ValueError for what `build_network` refuses.
     """
-    weights = {"weights": "random", "checkpoint": None, "digest": "", "recipe": None}
-    return _outline(dataclasses.replace(config, **weights))  # type: ignore[arg-type]
+    return _outline(dataclasses.replace(config, **_NO_WEIGHTS))
 
 
 @lru_cache(8)
@@ -78,10 +84,17 @@ def require_logits(
     and where it has `heads`, more of them. Nothing of the network changes."""
     if not any(isinstance(module, nn.Conv2d) for module in network.modules()):
         raise ValueError(f"network.name={name!r} must have convolutions, it has none")
+    if lazy := next((n for n, p in network.named_parameters() if is_lazy(p)), None):
+        raise ValueError(
+            f"network.name={name!r} must have all its shapes when it is made, {lazy} gets its own "
+            "with the first images"
+        )
     for mode in (False, True):
         try:
             output = _forward(network, pixels, mode)
-        except Exception as error:  # whatever a forward pass does
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:  # whatever a forward pass does, sys.exit() included
             raise ValueError(_too_small(network, name, pixels, mode, error)) from error
         kind = "in training" if mode else "in evaluation"
         if not isinstance(output, Tensor) and not (heads and mode):
@@ -95,6 +108,28 @@ def require_logits(
                 f"network.name={name!r} must give {n_classes} logits per image, of 2 images "
                 f"{(2, n_classes)}, {kind} it gives {found}"
             )
+
+
+def require_again(network: nn.Module, config: NetworkConfig, n_classes: int) -> None:
+    """Raise ValueError unless a user's function gives such a network whenever it is called, and
+    none that it gave before: each trial begins with one of its own."""
+    again = build_network(dataclasses.replace(config, **_NO_WEIGHTS), n_classes)
+    parts = [{id(t) for t in (*n.parameters(), *n.buffers())} for n in (network, again)]
+    if parts[0] & parts[1]:
+        raise ValueError(
+            f"network.name={config.name!r} must give a new network whenever it is called, it gives "
+            "weights that it gave before"
+        )
+    shapes = [
+        {name: tuple(t.shape) for name, t in n.state_dict().items()} for n in (network, again)
+    ]
+    if shapes[0] != shapes[1]:
+        name = min({name for name, _ in shapes[0].items() ^ shapes[1].items()})
+        first, second = (each.get(name, "not there") for each in shapes)
+        raise ValueError(
+            f"network.name={config.name!r} must give the same network whenever it is called: "
+            f"{name} is {first}, and then {second}"
+        )
 
 
 def _forward(network: nn.Module, pixels: int, training: bool) -> Any:
@@ -120,13 +155,15 @@ def _with_numbers(network: nn.Module) -> nn.Module:
     return empty
 
 
-def _too_small(network: nn.Module, name: str, pixels: int, training: bool, error: Exception) -> str:
+def _too_small(
+    network: nn.Module, name: str, pixels: int, training: bool, error: BaseException
+) -> str:
     """Why images of a size do not go through."""
 
     def goes(size: int) -> bool:
         try:
             _forward(network, size, training)
-        except Exception:
+        except (Exception, SystemExit):
             return False
         return True
 

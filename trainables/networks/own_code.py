@@ -82,23 +82,26 @@ def _there(place: Path, top: str) -> bool:
 
 
 def _sources(root: Path, top: str) -> Iterator[Path]:
-    """The code files of a package, with those of the folders in it; or of a module."""
+    """The code files of a package, with those of the folders in it; or of a module. Hidden ones
+    are an editor's or a file system's."""
     if (root / f"{top}.py").is_file() and not (root / top / "__init__.py").is_file():
         yield root / f"{top}.py"
         return
     for folder, inner, names in os.walk(root / top):
         inner[:] = [n for n in inner if n.isidentifier() and n != "__pycache__"]
-        yield from (Path(folder) / n for n in names if n.endswith(".py"))
+        paths = (Path(folder) / n for n in names if n.endswith(".py") and not n.startswith("."))
+        yield from (path for path in paths if path.is_file())  # else reading may never end
 
 
 def _imports(path: Path) -> Iterator[str]:
     """The first parts of the names that a file imports, wherever it does."""
     try:
         tree = ast.parse(path.read_bytes(), str(path))
-    except (SyntaxError, ValueError) as error:
+    except (SyntaxError, ValueError, MemoryError, RecursionError) as error:
         line = getattr(error, "lineno", None)
         where = "" if line is None else f", line {line}"
-        raise ValueError(f"{path} must be Python{where}: {getattr(error, 'msg', error)}") from None
+        what = getattr(error, "msg", str(error)) or "too deeply nested"
+        raise ValueError(f"{path} must be Python{where}: {what}") from None
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
             yield from (alias.name.partition(".")[0] for alias in node.names)
@@ -172,11 +175,17 @@ def _copied(folder: Path) -> OwnCode:
 
 
 def _require_same(name: str, digest: str, code: OwnCode) -> None:
-    if code.digest != digest:
+    if code.digest == digest:
+        return
+    if code.root.parent.name == _FOLDER:
         raise ValueError(
-            f"the code of network.name={name!r} must stay as it was when the sweep was planned, "
-            f"that in {code.root} is another; plan it anew"
+            f"the copy of the code of network.name={name!r} in {code.root} must stay as it was "
+            "made, it has changed: remove that folder, and it is copied anew"
         )
+    raise ValueError(
+        f"the code of network.name={name!r} must stay as it was when the sweep was planned, "
+        f"that in {code.root} is another; plan it anew"
+    )
 
 
 def own_function(name: str, digest: str) -> Callable[..., Any]:
@@ -192,7 +201,9 @@ def own_function(name: str, digest: str) -> Callable[..., Any]:
         _require_same(name, digest, code)
     try:
         imported = _imported(module, code)
-    except Exception as error:  # whatever a module does
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:  # whatever a module does, sys.exit() included
         if isinstance(error, ValueError) and "run time" in str(error):
             raise
         if isinstance(error, ModuleNotFoundError) and error.name:
