@@ -1,6 +1,7 @@
 """What an outbox uploads, removes and keeps: its own, and whatever the server says to it."""
 
 import hashlib
+import io
 import json
 import os
 import shutil
@@ -141,6 +142,23 @@ def test_links_and_half_written_files_among_a_trials_own_are_left_out(results, t
     assert sync(results, Console(quiet=True)) == 0
     assert artifacts(Tracker(study, results)) == {"units.parquet"}
     assert (home / "trials" / "abc" / "secret").exists() and not folder.exists()
+
+
+@pytest.mark.timeout(60)
+@pytest.mark.parametrize("kind", ["link", "pipe"])
+def test_an_outbox_that_is_another_file_is_not_read_beside_what_was_refused(
+    kind, results, tmp_path, study
+):
+    box, mine, said = results / "outbox", tmp_path / "thesis.tex", io.StringIO()
+    box.mkdir()
+    mine.write_text("years of work\n")
+    (box / f"{study}.refused").write_text("{}\n")
+    (box / f"{study}.jsonl").symlink_to(mine) if kind == "link" else os.mkfifo(
+        box / f"{study}.jsonl"
+    )
+    assert sync(results, Console(file=said, width=400)) == 1
+    assert "must be a file of its own" in said.getvalue() and "years" not in said.getvalue()
+    assert (box / f"{study}.refused").read_text() == "{}\n"
 
 
 @pytest.mark.parametrize("suffix", ["jsonl", "lock", "refused", "delivered"])
