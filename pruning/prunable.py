@@ -31,8 +31,9 @@ def prunable_weights(
     channels that they read; where filters go, the layer whose filters are the network's classes;
     where input channels go, grouped convolutions, of which each group reads others.
     Returns parameter name -> parameter, in the order of the network's modules.
-    Raises ValueError when an excluded name matches none of these layers, when nothing is left, and
-    for biases of another granularity than "weight".
+    Raises ValueError when an excluded name matches none of these layers, when nothing is left, for
+    biases of another granularity than "weight", and for Linear layers or biases of which there are
+    none.
     """
     if biases and granularity != "weight":
         raise ValueError(
@@ -58,13 +59,25 @@ def prunable_weights(
             f"nothing is left to prune: each {_called(layers)} of {len(there)} is excluded, or "
             "left alone anyway"
         )
+    if layers == "conv+linear" and not any(isinstance(there[n], nn.Linear) for n in names):
+        raise ValueError(
+            "layers='conv+linear' must add a Linear layer to what may be pruned, of this network "
+            f"it adds none (granularity {granularity!r}; the classes' filters never go): leave it "
+            "at 'conv'"
+        )
     parts = ("weight", "bias") if biases else ("weight",)
-    return {
+    found: dict[str, Tensor] = {
         f"{name}.{part}": parameter
         for name in names
         for part, parameter in there[name].named_parameters(recurse=False)
         if part in parts
     }
+    if biases and not any(name.endswith(".bias") for name in found):
+        raise ValueError(
+            "biases must be there to be pruned, none of the layers that may be pruned has one "
+            "(those of BatchNorms follow their filters): leave biases at False"
+        )
+    return found
 
 
 def _left_alone(there: Mapping[str, nn.Module], structure: Structure, granularity: str) -> set[str]:

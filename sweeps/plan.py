@@ -18,7 +18,7 @@ from sweeps.simulation import stopping_sentence
 from sweeps.sweep import Axis, Grid, Sweep, axis, methods, sweep_key
 from trainables.config import TrialConfig
 from trainables.datasets.remote import is_remote
-from trainables.networks import lost_in, require_pixels
+from trainables.networks import lost_in, require_pixels, require_prunable_outline
 from trainables.workspace import at_home
 
 
@@ -73,6 +73,8 @@ def make_plan(
     for config in configs:
         require_pixels(config.network, config.data.pixels)
         require_sizes(inputs.counted(config))
+        if config.prune is not None:
+            require_prunable_outline(config.network, config.prune)
     pruned = dict.fromkeys((c.network, c.prune.granularity) for c in configs if c.prune is not None)
     lost = [sentence for each in pruned for sentence in lost_in(*each)]
     inputs = dataclasses.replace(inputs, lost=tuple(dict.fromkeys(lost)))

@@ -20,7 +20,6 @@ from rich.progress import (
 from torch import nn
 
 from mis import load_similarity
-from pruning import require_importance, require_rate
 from sweeps.estimate import storage
 from trainables.compute import prepare_process, resolve_compile, resolve_device, resolve_precision
 from trainables.config import TrialConfig, flat_params
@@ -39,7 +38,7 @@ from trainables.networks import (
     require_logits,
     require_pixels,
 )
-from trainables.pruned import PrunedNetwork
+from trainables.pruned import PrunedNetwork, require_prunable
 from trainables.workspace import Workspace, node_cache, require_space
 
 
@@ -192,12 +191,9 @@ def _check_pruning(config: TrialConfig, network: nn.Module, data: Data) -> None:
     prune = config.prune
     if prune is None:
         return
-    pruned = PrunedNetwork(network, prune)
-    require_rate(pruned.weights, prune.rate, granularity=prune.granularity, scope=prune.scope)
+    require_prunable(PrunedNetwork(network, prune))
     if prune.by.looks_at_images:
         samples(data.train, prune.samples_per_class, config.seed)
-    names, structure = list(pruned.weights), pruned.structure
-    require_importance(network, prune.by, prune.granularity, names, structure)
 
 
 def prepare(configs: Sequence[TrialConfig], results: Path, outbox: Log, console: Console) -> None:

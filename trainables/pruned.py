@@ -19,6 +19,8 @@ from pruning import (
     kept_numbers,
     masks_of,
     prunable_weights,
+    require_importance,
+    require_rate,
     structure_of,
     survivors_of,
 )
@@ -42,8 +44,12 @@ class PrunedNetwork:
     prune: how it is pruned; None: not at all.
     """
 
-    def __init__(self, network: nn.Module, prune: PruneConfig | None) -> None:
+    def __init__(
+        self, network: nn.Module, prune: PruneConfig | None, structure: Structure | None = None
+    ) -> None:
         self.network, self.prune = network, prune
+        if structure is not None:
+            self.structure = structure
         self.masks: Masks | None = None
 
     @cached_property
@@ -162,3 +168,13 @@ class PrunedNetwork:
                 f"pruned weights must stay exactly zero, those of {len(revived)} parameters do "
                 f"not: {', '.join(revived[:3])}"
             )
+
+
+def require_prunable(pruned: PrunedNetwork) -> None:
+    """Raise ValueError, in one sentence, where the network cannot be pruned as its config says: a
+    rate, blocks of N:M, layers that the criterion cannot speak of. Computes nothing."""
+    prune = pruned.prune
+    if prune is not None:
+        require_rate(pruned.weights, prune.rate, granularity=prune.granularity, scope=prune.scope)
+        names = list(pruned.weights)
+        require_importance(pruned.network, prune.by, prune.granularity, names, pruned.structure)

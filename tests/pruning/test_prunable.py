@@ -75,11 +75,20 @@ def test_refusals():
     network = narrow_network("vgg")
     with pytest.raises(ValueError, match="must hold a convolution, 'classifier' does not"):
         prunable_weights(network, ["classifier"])
-    prunable_weights(network, ["classifier"], layers="conv+linear")
+    prunable_weights(network, ["classifier.0"], layers="conv+linear")
     with pytest.raises(ValueError, match=r"nothing is left to prune: each convolution of 10"):
         prunable_weights(network, ["features"])
     with pytest.raises(ValueError, match="biases are single weights: .* got 'filter'"):
         prunable_weights(network, granularity="filter", biases=True)
+
+
+def test_linear_layers_and_biases_that_are_not_there_are_refused():
+    network = narrow_network("googlenet")  # one Linear layer, the classes; convolutions without
+    with pytest.raises(ValueError, match="of this network it adds none"):
+        prunable_weights(network, granularity="filter", layers="conv+linear")
+    with pytest.raises(ValueError, match="none of the layers that may be pruned has one"):
+        prunable_weights(network, biases=True)
+    assert "fc.bias" in prunable_weights(network, layers="conv+linear", biases=True)
 
 
 class Unclear(nn.Module):

@@ -209,3 +209,19 @@ def test_layers_without_input_channels_of_their_own_are_said_where_these_go():
     )
     filters = make_plan(small_sweep(), grid={"method": ["structured"]}, settings=settings)
     assert filters.inputs.lost == ()
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        (
+            {"network.name": "mobilenet_v3_small", "prune.criterion": "lrp"},
+            "every module must have a rule, there is none for Hardsigmoid",
+        ),
+        ({"prune.layers": "conv+linear", "prune.exclude": ("fc",)}, "it adds none"),
+        ({"prune.biases": True}, "none of the layers that may be pruned has one"),
+    ],
+)
+def test_a_plan_refuses_what_the_network_itself_refuses(settings, message):
+    with pytest.raises(ValueError, match=message):
+        make_plan(small_sweep(), settings=settings)

@@ -146,7 +146,9 @@ def test_of_a_package_it_is_the_package_with_what_this_imports(here, monkeypatch
     (package / "data.csv").touch()
     (elsewhere / "own_helper.py").write_text("import own_other\nWIDTH = 3")
     (elsewhere / "own_other.py").write_text("import torch")
-    with pytest.raises(ValueError, match=r"own_nets of .* must be a module in .*: none is$"):
+    with pytest.raises(
+        ValueError, match=r"own_nets of .* must be a module in .* PYTHONPATH names .*: none is$"
+    ):
         find_code("own_nets.deep.net:make")
     monkeypatch.setenv("PYTHONPATH", str(elsewhere))
     code = find_code("own_nets.deep.net:make")

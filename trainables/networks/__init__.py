@@ -11,6 +11,7 @@ from trainables.networks.outline import (
     require_again,
     require_logits,
     require_pixels,
+    require_prunable_outline,
 )
 from trainables.networks.own_code import find_code, hold_code, offer_code
 from trainables.networks.units import (
@@ -46,6 +47,7 @@ __all__ = [
     "require_fit",
     "require_logits",
     "require_pixels",
+    "require_prunable_outline",
     "save_compacted",
     "through",
     "unit_layers",

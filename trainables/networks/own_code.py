@@ -60,7 +60,10 @@ def find_code(name: str) -> OwnCode:
     root = next((place for place in where if _there(place, top)), None)
     if root is None:
         shown = ", ".join(map(str, where))
-        raise ValueError(f"{top} of network.name={name!r} must be a module in {shown}: none is")
+        raise ValueError(
+            f"{top} of network.name={name!r} must be a module in {shown}, or in a folder that "
+            "PYTHONPATH names (RESULTS/code has what trials were made of): none is"
+        )
     wanted, files = [top], dict[str, None]()
     for each in wanted:  # which grows
         if each in _OURS or not _there(root, each):

@@ -69,7 +69,7 @@ def summary(trials: pd.DataFrame) -> pd.DataFrame:
     """
     metrics = {column.metric: column.heading for column in COLUMNS}
     errors = {c.error: f"{c.heading} error" for c in COLUMNS if c.error}
-    chosen = ["label", *metrics, *errors, "outcome", "key"]
+    chosen = ["label", *metrics, *errors, "outcome", "key", "run_id"]
     return ordered(trials).reindex(columns=chosen).rename(columns=metrics | errors)
 
 
