@@ -43,10 +43,16 @@ def take_login() -> None:
     """Move the login in MLFLOW_TRACKING_URI to where MLflow's client reads it as well.
 
     A server's alone: MLflow and the libraries under it print its address in errors and logs. That
-    of a database stays, for its driver has no other place to read it from.
+    of a database stays, for its driver has no other place to read it from. Raises ValueError for
+    what is no address.
     """
     address = os.environ.get("MLFLOW_TRACKING_URI", "")
-    parts = urlsplit(address)
+    try:
+        parts = urlsplit(address)
+    except ValueError as error:
+        raise ValueError(
+            f"MLFLOW_TRACKING_URI must be an address, got {without_secrets(address)!r}: {error}"
+        ) from error
     if parts.scheme not in ("http", "https") or parts.username is None or parts.password is None:
         return
     os.environ["MLFLOW_TRACKING_USERNAME"] = unquote(parts.username)

@@ -158,6 +158,11 @@ def _require_database(address: str) -> None:
             f"MLFLOW_TRACKING_URI must be a database's address, {link(address)!r} is not: a path "
             "after sqlite:// begins with a third slash; others are name://user:password@host/name"
         ) from error
+    if url.get_backend_name() == "sqlite" and _in_memory(url):
+        raise ValueError(
+            f"MLFLOW_TRACKING_URI must name a file of SQLite, {link(address)!r} is a database in "
+            f"memory, with which all results would be lost; {_UNSET}"
+        )
     if path := database_path(address):
         return _require_sqlite(path)
     try:
@@ -173,6 +178,11 @@ def _require_database(address: str) -> None:
         ) from error
     except Exception as error:  # each driver has errors of its own
         raise ValueError(no_answer(address, error)) from error
+
+
+def _in_memory(url: URL) -> bool:
+    names = (None, "", ":memory:", "file::memory:")
+    return url.database in names or url.query.get("mode") == "memory"
 
 
 def _connect_once(url: URL) -> None:

@@ -1,5 +1,6 @@
 """What a report is made of and where it goes: odd runs are named, files of others stay."""
 
+import os
 from types import SimpleNamespace
 
 import pandas as pd
@@ -116,7 +117,9 @@ def test_a_description_that_a_person_wrote_stays():
 
 
 def run(name="t", params=None, start_time=1, **metrics):
-    data = SimpleNamespace(params={"rate": "0.5", "seed": "0", **(params or {})}, metrics=metrics)
+    params = {"rate": "0.5", "seed": "0", **(params or {})}
+    params = {name: value for name, value in params.items() if value is not None}
+    data = SimpleNamespace(params=params, metrics=metrics)
     info = SimpleNamespace(run_name=name, run_id=f"id-{name}", start_time=start_time)
     return SimpleNamespace(data=data, info=info)
 
@@ -131,6 +134,7 @@ def run(name="t", params=None, start_time=1, **metrics):
         run("odd", **{"cost/macs": 1e300}),
         run("odd", {"rate": "half"}),
         run("odd", {"rate": "nan"}),
+        run("odd", {"rate": None, "method": "structured"}),
         run("odd", {"seed": "0.5"}),
         run("odd", {"prune.rounds": "many"}),
         run("odd", start_time=None),
@@ -139,7 +143,7 @@ def run(name="t", params=None, start_time=1, **metrics):
 def test_an_absurd_run_is_left_out_and_named_and_the_others_are_shown(odd):
     nan = float("nan")
     good = [
-        run("dense", **{"val/top1": 0.5}),
+        run("dense", {"rate": None, "method": "none"}, **{"val/top1": 0.5}),
         run("stray", **{"val/loss": 1.8e308, "val/ece": nan}),
     ]
     gaps = []
@@ -147,6 +151,13 @@ def test_an_absurd_run_is_left_out_and_named_and_the_others_are_shown(odd):
     assert len(gaps) == 1 and "the run odd (id-odd) is left out: its" in gaps[0].replace(
         "it d", "its"
     )
+
+
+@pytest.mark.timeout(60)
+def test_a_pipe_where_a_table_should_be_is_none(tmp_path):
+    os.mkfifo(tmp_path / "units.parquet")
+    source = Source("run", tmp_path.as_uri(), "key", "label")
+    assert read_tables(None, [source], "units.parquet")[1] == ["label"]
 
 
 def tables_of(tmp_path, frames, name):

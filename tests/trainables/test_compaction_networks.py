@@ -124,3 +124,32 @@ def test_a_compacted_network_loads_in_one_call(tmp_path):
     torch.save(network.state_dict(), tmp_path / "whole.pt")
     with pytest.raises(ValueError, match="whole.pt must be a compacted network as a trial leaves"):
         load_compacted(tmp_path / "whole.pt")
+
+
+@pytest.mark.parametrize(
+    ("part", "change"),
+    [
+        ("state", None),
+        ("state", 3),
+        ("state", torch.zeros(2)),
+        ("state", {3: torch.zeros(1)}),
+        ("network", ARGUMENTS | {"name": None}),
+        ("network", ARGUMENTS | {"name": ["googlenet"]}),
+        ("network", ARGUMENTS | {"name": "fasterrcnn_resnet50_fpn"}),  # it fetches weights
+        ("network", ARGUMENTS | {"weights_backbone": "DEFAULT"}),
+        ("network", {"name": "mine:make", "num_classes": 4, "code": 5}),
+        ("network", {"name": "mine:make", "num_classes": 4, "code": "../../etc"}),
+        ("", None),
+    ],
+    ids=range(11),
+)
+def test_a_compacted_network_that_was_tampered_with_is_refused(tmp_path, monkeypatch, part, change):
+    monkeypatch.setattr("torch.hub.download_url_to_file", lambda *_, **__: pytest.fail("fetched"))
+    _, _, smaller, kept = pruned("input_channel", 0.6)
+    path = tmp_path / "compacted.pt"
+    save_compacted(path, smaller, kept, ARGUMENTS)
+    saved = torch.load(path, weights_only=True)
+    saved.pop("state") if not part else saved.update({part: change})
+    torch.save(saved, path)
+    with pytest.raises(ValueError, match="must be a compacted network as a trial leaves it"):
+        load_compacted(path)

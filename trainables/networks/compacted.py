@@ -1,5 +1,7 @@
 """Compacted networks in files."""
 
+import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -7,9 +9,12 @@ import torch
 from torch import nn
 
 from pruning import Survivors, compact
+from trainables.network_names import require_name
 from trainables.networks.build import rebuild
 from trainables.networks.checkpoints import read_checkpoint, require_fit
 from trainables.networks.own_code import offer_code, own_function
+
+_ARGUMENTS = {"name", "num_classes", "code", "aux_logits", "transform_input", "init_weights"}
 
 
 def save_compacted(
@@ -31,11 +36,11 @@ def load_compacted(path: Path | str, results: Path | None = None) -> nn.Module:
     path = Path(path)
     saved = read_checkpoint(path)
     try:
-        arguments = dict(saved["network"])
-        is_own_code = bool(arguments.get("code"))
+        arguments, state = dict(saved["network"]), dict(saved["state"])
+        _require_known(arguments, state)
     except Exception as error:
         raise _something_else(path) from error
-    if is_own_code:
+    if arguments.get("code"):
         for folder in [results] if results else path.resolve().parents:
             offer_code(arguments["code"], folder)
         own_function(arguments["name"], arguments["code"])  # which says what is missing
@@ -46,9 +51,20 @@ def load_compacted(path: Path | str, results: Path | None = None) -> nn.Module:
     except Exception as error:
         # Anything may be in the file, and torch.load raises as many kinds of errors.
         raise _something_else(path) from error
-    require_fit(smaller, saved["state"], path)
-    smaller.load_state_dict(saved["state"])
+    require_fit(smaller, state, path)
+    smaller.load_state_dict(state)
     return smaller.eval()
+
+
+def _require_known(arguments: Mapping[str, Any], state: Mapping[str, Any]) -> None:
+    """Raise ValueError for what `save_compacted` never writes: some networks and arguments would
+    load files, or fetch weights from the internet."""
+    if not arguments.keys() <= _ARGUMENTS or not all(isinstance(name, str) for name in state):
+        raise ValueError(f"a network of {', '.join(map(str, arguments))} is unknown")
+    code = arguments.get("code", "")
+    if code and not re.fullmatch("[0-9a-f]{16}", code):
+        raise ValueError(f"code must be 16 hex digits, got {code!r}")
+    require_name(arguments["name"])
 
 
 def _something_else(path: Path) -> ValueError:

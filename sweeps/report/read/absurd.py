@@ -42,6 +42,8 @@ def _problem(run: Any) -> str | None:
             return f"its {name} must be a number, it is {text[:40]!r}"
         if not math.isfinite(number):
             return f"its {name} must be finite, it is {text[:40]!r}"
+    if "rate" not in params and params.get("method", "none") != "none":
+        return "it does not tell at which rate it was pruned"
     for name, value in metrics.items():
         if name in _FRACTIONS and not math.isnan(value) and not -_EPS <= value <= 1 + _EPS:
             return f"its {name} must lie in 0 … 1, it is {value:g}"

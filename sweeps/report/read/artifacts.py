@@ -101,6 +101,8 @@ def _read(tracker: Tracker, source: Source, name: str) -> pa.Table | None:
 
 
 def _parquet(path: str) -> pa.Table:
+    if not Path(path).is_file():  # of a pipe the reading would never end
+        raise FileNotFoundError(path)
     columns = [c for c in pq.read_schema(path).names if c not in _LEFT_OUT]
     texts = [column for column in _CATEGORIES if column in columns]
     return pq.read_table(path, columns=columns, read_dictionary=texts, memory_map=False)
