@@ -1,5 +1,6 @@
 """What is printed: nothing in a name or an error can steer the terminal or show a password."""
 
+import os
 import re
 import sys
 import threading
@@ -37,6 +38,13 @@ class Terminal(Console):
 
     def render_str(self, text: str, **options: Any) -> Text:
         return super().render_str(printable(text), **options)
+
+    def on_broken_pipe(self) -> None:
+        """Whoever read, `head` say, has seen enough: the work goes on, and rich would end it."""
+        self.quiet = True
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, self.file.fileno())  # else Python complains as it ends
+        os.close(nowhere)
 
 
 def terminal() -> Terminal:

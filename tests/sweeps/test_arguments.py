@@ -136,6 +136,16 @@ def test_a_users_code_that_ends_the_process_says_so(capsys, monkeypatch):
     os.unlink(error.split(" is in ")[1].strip())
 
 
+def test_who_stops_reading_ends_no_work():
+    """`make sweep | head`: rich raises SystemExit."""
+    reading, writing = os.pipe()
+    os.close(reading)
+    with os.fdopen(writing, "w") as file:
+        console = Terminal(file=file)
+        console.print("one")
+        console.print("two")
+
+
 def test_what_is_not_finite_is_refused_wherever_it_comes_from(capsys, monkeypatch):
     def fail(_):
         raise FloatingPointError("logits must be finite")
