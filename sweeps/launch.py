@@ -98,6 +98,8 @@ def connect() -> dict[str, float]:
                 "the token of this machine must be that of the cluster of RAY_ADDRESS: copy its "
                 "~/.ray/auth_token here, or name a copy by RAY_AUTH_TOKEN_PATH"
             ) from error
+        except SystemExit as error:  # what Ray's handler makes of SIGTERM, put in place by now
+            raise KeyboardInterrupt from error
         except Exception as error:  # Ray raises this very class, too
             what = f"join {host_shown(address)}" if address else "start on this machine"
             first = without_secrets((str(error).splitlines() or [""])[0])[:300]

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from small_studies import small_sweep
 
-from sweeps.launch import trial_resources
+from sweeps.launch import connect, trial_resources
 from sweeps.ray_ready import require_ray
 
 MACHINE = {"CPU": 8.0, "memory": 16e9}
@@ -225,3 +225,15 @@ def test_a_ray_of_our_own_is_on_loopback_with_a_token_in_no_file_from_any_path(t
         "0000000000000000FFFF00000100007F",
         "0" * 31 + "1",
     }
+
+
+def test_sigterm_while_ray_starts_is_broken_off_and_no_failure(monkeypatch):
+    """Ray has a handler of its own by then: it raises SystemExit(15)."""
+
+    def ends(**_):
+        raise SystemExit(15)
+
+    monkeypatch.setattr("ray.is_initialized", lambda: False)
+    monkeypatch.setattr("ray.init", ends)
+    with pytest.raises(KeyboardInterrupt):
+        connect()
