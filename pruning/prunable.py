@@ -33,7 +33,7 @@ def prunable_weights(
     Returns parameter name -> parameter, in the order of the network's modules.
     Raises ValueError when an excluded name matches none of these layers, when nothing is left, for
     biases of another granularity than "weight", and for Linear layers or biases of which there are
-    none.
+    none, and for a weight that is no parameter.
     """
     if biases and granularity != "weight":
         raise ValueError(
@@ -72,6 +72,12 @@ def prunable_weights(
         for part, parameter in there[name].named_parameters(recurse=False)
         if part in parts
     }
+    bare = [name for name in names if f"{name}.weight" not in found]
+    if bare:
+        raise ValueError(
+            f"weights must be parameters of their layers to be pruned, that of {bare[0]} is made "
+            "of others (weight_norm and its like must be taken off)"
+        )
     if biases and not any(name.endswith(".bias") for name in found):
         raise ValueError(
             "biases must be there to be pruned, none of the layers that may be pruned has one "

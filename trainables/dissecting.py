@@ -106,6 +106,8 @@ def check_dissection(network: nn.Module, config: TrialConfig, cache: Path) -> No
     def see(layer: str, maps: Tensor) -> None:
         require_images(len(source), wanted.quantile, layer, maps)
 
+    if wanted.aligned:
+        _places(network, layers, config.data.pixels)
     device, pixels = next(network.parameters()).device, config.data.pixels
     with watching(network.eval(), [layer.name for layer in layers], {}, see) as run:
         run(torch.zeros(1, 3, pixels, pixels, device=device))

@@ -91,6 +91,13 @@ def test_linear_layers_and_biases_that_are_not_there_are_refused():
     assert "fc.bias" in prunable_weights(network, layers="conv+linear", biases=True)
 
 
+def test_a_weight_that_is_made_of_others_is_refused_by_name():
+    network = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(), nn.Conv2d(4, 4, 3), nn.Flatten())
+    nn.utils.parametrizations.weight_norm(network[2])
+    with pytest.raises(ValueError, match="that of 2 is made of others"):
+        prunable_weights(network)
+
+
 class Unclear(nn.Module):
     """No trace can follow it: what it does depends on its values."""
 

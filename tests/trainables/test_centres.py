@@ -3,9 +3,12 @@
 import pytest
 import torch
 from narrow_networks import narrow_network
+from small_studies import small_base
 from torch import nn
 from torchvision.models import get_model, googlenet, resnet50
 
+from trainables.config import DissectionConfig
+from trainables.dissecting import check_dissection
 from trainables.networks import Centres, cell_centres
 
 EXPECTED = {  # pixels from half-pixel resizing: of the first cell, beside half a step
@@ -111,3 +114,23 @@ def test_paths_that_do_not_meet_and_oblong_windows_are_refused():
         cell_centres(Crooked(nn.Conv2d(3, 4, 2)))
     with pytest.raises(ValueError, match="window of second must be centred alike along both"):
         cell_centres(Crooked(nn.Conv2d(3, 4, (1, 3))))
+
+
+class Unclear(nn.Module):
+    """What it does depends on its values."""
+
+    def __init__(self):
+        super().__init__()
+        self.first, self.fc = nn.Conv2d(3, 4, 3), nn.Linear(4, 20)
+
+    def forward(self, x):
+        x = self.first(x if x.mean() > 0 else -x)
+        return self.fc(x.mean((2, 3)))
+
+
+def test_a_network_that_cannot_be_traced_is_refused_before_it_is_dissected(tmp_path):
+    """Not after its dense network was trained; with maps stretched over the picture it runs."""
+    config = small_base(dissection=DissectionConfig(n_images=20))
+    with pytest.raises(ValueError, match="cannot be traced: .* SET=dissection.aligned=False"):
+        check_dissection(Unclear(), config, tmp_path)
+    check_dissection(Unclear(), config.replace({"dissection.aligned": False}), tmp_path)

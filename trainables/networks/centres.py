@@ -34,10 +34,17 @@ def cell_centres(network: nn.Module) -> dict[str, Centres]:
 
     By arithmetic along the network's graph (Araujo, Norris, Sim 2019, Distill, "Computing receptive
     fields"): kernels, strides and paddings alone matter, and ceil_mode adds cells at the far end.
-    Raises ValueError where paths that meet are centred differently, and for windows that are
-    centred differently along the two axes.
+    Raises ValueError for a network that cannot be traced, where paths that meet are centred
+    differently, and for windows that are so along the two axes.
     """
-    graph, _ = graph_of(network)
+    try:
+        graph, _ = graph_of(network)
+    except Exception as error:  # whatever a forward pass does that cannot be traced
+        raise ValueError(
+            "where cells look is read from a trace of the network, which cannot be traced: "
+            "dissection.aligned must be False, SET=dissection.aligned=False (maps are stretched "
+            "over the picture then), or dissection None"
+        ) from error
     modules = dict(network.named_modules())
     found: dict[fx.Node, Centres] = {}
     convolutions = {}
