@@ -151,6 +151,16 @@ def soon(monkeypatch):
     word = sweeps.terminal.word_after
 
 
+@contextmanager
+def ctrl_c_is_heard():
+    """Also where the tests run in the background of a shell, which ignores it for them."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=lambda n: n.name)
 @pytest.mark.parametrize("wait", WAITS, ids=lambda wait: wait.__name__)
 def test_the_first_signal_ends_a_wait_that_has_said_what_it_is_for(
@@ -169,7 +179,7 @@ def test_the_first_signal_ends_a_wait_that_has_said_what_it_is_for(
     thread = threading.Thread(target=send_when_it_has_said_it)
     thread.start()
     problem = None
-    with _sigterm_like_ctrl_c():
+    with ctrl_c_is_heard(), _sigterm_like_ctrl_c():
         try:
             with wait(tmp_path):
                 problem = "it did not wait"
