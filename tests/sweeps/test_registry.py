@@ -9,7 +9,7 @@ import torch
 from report_frames import log_sweep, synthetic
 from rich.console import Console
 
-from pruning import importance_of_groups
+from pruning import choose_groups, importance_of_groups
 from sweeps.registry import ALIAS, register_study
 from sweeps.report.read.best import best_trials
 from trainables.config import NetworkConfig, PruneConfig, TrialConfig
@@ -53,9 +53,8 @@ def _leave_network(folder, rate):
     network, arguments = build_network(config, 7), network_arguments(config, 7)
     pruned = PrunedNetwork(network, PruneConfig(granularity="filter", scope="layer"))
     if rate:
-        scores = importance_of_groups(network, "l1", "filter", generator=torch.Generator())
-        pruned.choose(scores, rate)
-        pruned.hold()
+        scores = importance_of_groups(network, "l1", "filter")
+        pruned.hold(choose_groups(scores, rate, granularity="filter", scope="layer"))
     folder.mkdir()
     none = synthetic(methods=(), rates=(0.5,), channels=1, controls=False, stopped=False).units
     save_results(folder, TrialConfig(), arguments, pruned, Scored({}, none, None, {}), [])

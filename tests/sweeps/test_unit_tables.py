@@ -21,7 +21,8 @@ from sweeps.report.files import partial_folder
 from sweeps.report.read.same_units import with_dense
 from sweeps.report.read.unit_tables import FileTables, FrameTables
 from sweeps.report.sections.alive_units import at_highest_rate, ends_of_mis, layer_means, layers_of
-from sweeps.report.sections.units import main_series
+from sweeps.report.sections.series import main_series
+from sweeps.report.statistics.population import compared
 
 ROOT = Path(__file__).parents[2]
 
@@ -65,8 +66,8 @@ def test_figures_of_units_are_of_the_same_numbers_wherever_they_lie(logged):
     assert ends_of_mis(held) == ends_of_mis(kept)
     low, high = held.units.loc[held.units["state"] == "alive", "mis"].quantile([0.001, 0.999])
     assert ends_of_mis(held) == pytest.approx((low, high), abs=0.001)
-    for series in main_series(held):
-        keys = set(series.trials["key"])
+    for series in main_series(compared(held.trials)):
+        keys = set(series.rows["key"])
         mine = held.units[held.units["key"].isin(keys) & held.units["counted"]]
         mine = mine[mine["state"] == "alive"]
         expected = mine.groupby(mine["layer"].astype(str))["mis"].mean().reindex(layers)

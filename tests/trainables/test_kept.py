@@ -289,7 +289,7 @@ def test_no_memory_on_resuming_throws_no_state_away(workspace, monkeypatch):
 
     again = Trial(config, workspace)
     with monkeypatch.context() as patch:
-        patch.setattr(type(again.pruned), "hold", full)
+        patch.setattr(type(again.pruned), "restore", full)
         with pytest.raises(torch.OutOfMemoryError):
             again.resume()
     assert again.resume() and again.epochs_done == 1
