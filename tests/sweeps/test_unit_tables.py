@@ -70,10 +70,12 @@ def test_figures_of_units_are_of_the_same_numbers_wherever_they_lie(logged):
         keys = set(series.rows["key"])
         mine = held.units[held.units["key"].isin(keys) & held.units["counted"]]
         mine = mine[mine["state"] == "alive"]
-        expected = mine.groupby(mine["layer"].astype(str))["mis"].mean().reindex(layers)
+        expected = mine.groupby(mine["layer"].astype(str))["mis"].agg(["mean", "count"])
         for frames in (held, kept):
             found = layer_means(frames, keys, layers)
-            assert found == pytest.approx(expected.to_numpy(), nan_ok=True)
+            assert [layer for layer, _, _ in found] == [n for n in layers if n in expected.index]
+            for layer, mean, n in found:
+                assert (mean, n) == pytest.approx(tuple(expected.loc[layer]))
         assert len(at_highest_rate(held, series)) == len(at_highest_rate(kept, series)) > 0
 
 
