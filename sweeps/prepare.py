@@ -20,6 +20,7 @@ from rich.progress import (
 from torch import nn
 
 from mis import load_similarity
+from pruning import Structure, structure_of
 from sweeps.estimate import storage
 from trainables.compute import prepare_process, resolve_compile, resolve_device, resolve_precision
 from trainables.config import TrialConfig, flat_params
@@ -102,8 +103,9 @@ def _check_alike(
         load_similarity(config.score.similarity)  # its package and its weights are there
     for config in _once(configs, lambda c: c.recalibrate_images):
         _check_recalibration(config, len(data.train))
+    structure = structure_of(network)
     for config in _once(configs, _what_prunes):
-        _check_pruning(config, network, data)
+        _check_pruning(config, network, structure, data)
     _check_batches(configs, network, data)
     for config in _once(configs, lambda c: c.dissection):
         if config.dissection is not None:
@@ -133,10 +135,11 @@ def refuser(base: TrialConfig, results: Path) -> Callable[[TrialConfig], None]:
     hold_code(base.network, results)
     data = load_data(base.data, cache)
     network = build_network(base.network, data.n_classes)
+    structure = structure_of(network)
 
     def refuse(config: TrialConfig) -> None:
         _check_recalibration(config, len(data.train))
-        _check_pruning(config, network, data)
+        _check_pruning(config, network, structure, data)
 
     return refuse
 
@@ -187,11 +190,13 @@ def _check_batches(configs: Sequence[TrialConfig], network: nn.Module, data: Dat
         network.eval()
 
 
-def _check_pruning(config: TrialConfig, network: nn.Module, data: Data) -> None:
+def _check_pruning(
+    config: TrialConfig, network: nn.Module, structure: Structure, data: Data
+) -> None:
     prune = config.prune
     if prune is None:
         return
-    require_prunable(PrunedNetwork(network, prune))
+    require_prunable(PrunedNetwork(network, prune, structure))
     if prune.by.looks_at_images:
         samples(data.train, prune.samples_per_class, config.seed)
 

@@ -76,15 +76,17 @@ def test_a_check_grows_with_what_differs_and_not_with_the_square_of_the_seeds(
 
         monkeypatch.setattr(sweeps.prepare, name, call)
 
-    for name in ("build_network", "_check_pruning", "require_rate", "load_similarity"):
+    for name in ("build_network", "structure_of", "_check_pruning", "load_similarity"):
         counted(name)
+    counted("require_prunable")  # which asks for the rate
     rates = [{**FILTERS, "prune.rate": rate / 10} for rate in range(1, 7)]
     for n in (1, 6):
         counts.append({})
         configs = [small_base(**rate, seed=seed) for seed in range(n) for rate in rates]
         sweeps.prepare.check(configs, tmp_path, Console(quiet=True))
     assert counts[0] == counts[1]
-    assert counts[0]["build_network"] == 1 and counts[0]["require_rate"] == 6
+    assert counts[0]["build_network"] == counts[0]["structure_of"] == 1
+    assert counts[0]["require_prunable"] == 6
 
 
 @pytest.mark.parametrize("at", [0, 7, 17])
