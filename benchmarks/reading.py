@@ -28,7 +28,6 @@ from benchmarks.given import add_options, given
 from mis import ExtremesCollector, Margins, build_tasks, calibrate_slope, load_similarity
 from mis.score.tasks import images_needed
 from mis.score.units import CONSTANT_RANGE
-from pruning import structure_of
 from sweeps.studies import load_study
 from trainables.compute import autocast, resolve_precision
 from trainables.config import ComputeConfig
@@ -36,6 +35,7 @@ from trainables.datasets.loading import load_data
 from trainables.dense import load_dense, missing_dense, train_dense
 from trainables.embeddings import probe_vectors
 from trainables.evaluate import network_inputs
+from trainables.networks import unit_layers
 from trainables.workspace import Workspace
 
 K = 9
@@ -61,12 +61,7 @@ class Read:
 @torch.inference_mode()
 def read_both(network: nn.Module, batches: Iterator[Tensor]) -> Read:
     """Of convolutions after their BatchNorm, where they have one; auxiliary heads left out."""
-    norms = structure_of(network).norm_of
-    names = [
-        norms.get(name, name)
-        for name, module in network.named_modules()
-        if isinstance(module, nn.Conv2d) and not name.startswith("aux")
-    ]
+    names = [layer.name for layer in unit_layers(network, "before_relu") if not layer.rows]
     means: dict[tuple[str, str], list[Tensor]] = {(p, n): [] for p in PLACES for n in names}
     with ExitStack() as hooks:
         for name in names:

@@ -2,7 +2,6 @@
 
 from dataclasses import dataclass
 
-import torch
 from torch import Tensor
 
 from pruning.criteria.criterion import Scaled, Subject, listed
@@ -23,16 +22,9 @@ class BnScale(Scaled):
     def importance(self, subject: Subject) -> dict[str, Tensor]:
         self.require(subject)
         norms = subject.structure.norm_of
-        found = {}
-        for name, layer in subject.layers().items():
-            scale = subject.network.get_parameter(f"{norms[layer]}.weight").detach().cpu()
-            if not torch.isfinite(scale).all():
-                raise ValueError(
-                    f"weights must be finite to be ranked, but {norms[layer]}.weight holds NaN or "
-                    "inf"
-                )
-            found[name] = scale.double().abs()
-        return found
+        scale_of = {name: f"{norms[layer]}.weight" for name, layer in subject.layers().items()}
+        scales = subject.weights([*scale_of.values()])
+        return {name: scales[scale].double().abs() for name, scale in scale_of.items()}
 
     def require(self, subject: Subject) -> None:
         norms = subject.structure.norm_of

@@ -42,9 +42,11 @@ class Subject:
     batches: Batches = ()
     generator: Generator | None = None
 
-    def weights(self) -> dict[str, Tensor]:
-        """Name -> weight on the CPU. Raises ValueError for weights that are not finite."""
-        found = {name: self.network.get_parameter(name).detach() for name in self.names}
+    def weights(self, names: Sequence[str] | None = None) -> dict[str, Tensor]:
+        """Name -> weight on the CPU, of `names` (None: its own). Raises ValueError for weights
+        that are not finite."""
+        wanted = self.names if names is None else names
+        found = {name: self.network.get_parameter(name).detach() for name in wanted}
         for name, weight in found.items():
             # The two ends tell: both are NaN when a weight is.
             if not all(torch.isfinite(end) for end in torch.aminmax(weight)):

@@ -167,13 +167,14 @@ def unread_units(
 def zero_filters(network: nn.Module, layers: list[UnitLayer]) -> dict[str, Tensor]:
     """Title of a layer -> bool [unit], True for filters whose weights are all 0; of Linear layers
     none are."""
-    zero = {}
-    for layer in layers:
-        module = network.get_submodule(layer.layer)
-        zero[layer.title] = _none(network, layer)
-        if isinstance(module, nn.Conv2d):
-            zero[layer.title] = (module.weight == 0).flatten(1).all(1).cpu()
-    return zero
+    return {
+        layer.title: _none(network, layer) if layer.rows else _zero(network, layer)
+        for layer in layers
+    }
+
+
+def _zero(network: nn.Module, layer: UnitLayer) -> Tensor:
+    return (network.get_parameter(f"{layer.layer}.weight") == 0).flatten(1).all(1).cpu()
 
 
 def _none(network: nn.Module, layer: UnitLayer) -> Tensor:
