@@ -5,23 +5,12 @@ import pytest
 import torch
 from small_studies import small_base
 
-from trainables.datasets.loading import load_data
-from trainables.dense import train_dense
 from trainables.layers import numbers_of
 from trainables.trial import Trial
-from trainables.workspace import Workspace
 
 IN_ALL_LAYERS = {"prune.granularity": "filter", "prune.scope": "global", "prune.rate": 0.4}
 ROUNDS = {"prune.schedule": "linear", "prune.rounds": 2}
 BY_CHANCE = {"prune.criterion": "random", "prune.counts_of": "l1"}
-
-
-@pytest.fixture(scope="module")
-def workspace(tmp_path_factory):
-    workspace = Workspace(tmp_path_factory.mktemp("results"))
-    config = small_base()
-    train_dense(config, load_data(config.data, workspace.cache), workspace.cache)
-    return workspace
 
 
 def masks(config, workspace):

@@ -9,21 +9,10 @@ from small_studies import small_base
 
 from pruning import CRITERIA, GRANULARITIES, prunable_weights
 from trainables.config import METHODS, PruneConfig
-from trainables.datasets.loading import load_data
-from trainables.dense import train_dense
 from trainables.trial import Trial
-from trainables.workspace import Workspace
 
 README = (Path(__file__).parents[2] / "README.md").read_text()
 OF_2_4 = {f"prune.{name}": value for name, value in METHODS["nm_2_4"].items()}
-
-
-@pytest.fixture(scope="module")
-def workspace(tmp_path_factory):
-    workspace = Workspace(tmp_path_factory.mktemp("results"))
-    config = small_base()
-    train_dense(config, load_data(config.data, workspace.cache), workspace.cache)
-    return workspace
 
 
 def pruned(config, workspace):

@@ -39,14 +39,6 @@ LOSS = {"fp32": 0.01, "bf16": 0.03, "fp16": 0.02}  # relative, after an epoch of
 
 
 @pytest.fixture(scope="module")
-def workspace(tmp_path_factory):
-    workspace = Workspace(tmp_path_factory.mktemp("results"))
-    config = small_base()
-    train_dense(config, load_data(config.data, workspace.cache), workspace.cache)
-    return workspace
-
-
-@pytest.fixture(scope="module")
 def images():
     """Brightness says the class, so that the loss falls."""
     labels = torch.arange(150) % 5

@@ -9,7 +9,7 @@ from torchvision.models import googlenet
 from pruning import n_pruned, prunable_weights
 from trainables.config import DissectionConfig
 from trainables.datasets.loading import load_data
-from trainables.dense import load_dense, train_dense
+from trainables.dense import load_dense
 from trainables.networks import load_compacted
 from trainables.results import (
     CHECKPOINT,
@@ -22,17 +22,6 @@ from trainables.results import (
     UNITS,
 )
 from trainables.trial import Trial, run_trial
-from trainables.workspace import Workspace
-
-
-@pytest.fixture(scope="module")
-def workspace(tmp_path_factory):
-    """A workspace with the dense network of the small base trained."""
-    workspace = Workspace(tmp_path_factory.mktemp("results"))
-    config = small_base()
-    data = load_data(config.data, workspace.cache)
-    train_dense(config, data, workspace.cache)
-    return workspace
 
 
 def same(a, b):
