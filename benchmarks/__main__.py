@@ -16,7 +16,7 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks.timing import Measured
-from trainables.compute import describe
+from trainables.training.compute import describe
 
 # All but the last need torch alone, so that they run on a machine without Ray and MLflow.
 ON_TORCH = (

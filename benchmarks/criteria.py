@@ -42,10 +42,10 @@ from sweeps.studies import load_study
 from trainables.config import TrialConfig
 from trainables.datasets.images import Data, normalise
 from trainables.datasets.loading import load_data
-from trainables.dense import load_dense, missing_dense, train_dense
-from trainables.evaluate import accuracy_metrics, predict
-from trainables.finetune import recalibrate
-from trainables.importance import samples
+from trainables.rounds.importance import samples
+from trainables.training.dense import load_dense, missing_dense, train_dense
+from trainables.training.evaluate import accuracy_metrics, predict
+from trainables.training.finetune import recalibrate
 
 CPU = torch.device("cpu")
 DRAWS = 5  # of chance

@@ -23,15 +23,21 @@ from rich.console import Console
 from torch import nn
 
 from sweeps.studies import load_study
-from trainables.compute import describe, place, prepare_process, resolve_compile, resolve_precision
 from trainables.config import ComputeConfig, DataConfig, TrainConfig
+from trainables.config.stages import NetworkConfig, evaluation_side
 from trainables.datasets import concepts
 from trainables.datasets.images import Data, normalise
 from trainables.datasets.loading import load_data
-from trainables.evaluate import accuracy_metrics, predict
-from trainables.finetune import Training, learning_rate
 from trainables.networks import build_network, logits_of
-from trainables.stages import NetworkConfig, evaluation_side
+from trainables.training.compute import (
+    describe,
+    place,
+    prepare_process,
+    resolve_compile,
+    resolve_precision,
+)
+from trainables.training.evaluate import accuracy_metrics, predict
+from trainables.training.finetune import Training, learning_rate
 
 FAST = ComputeConfig(compile="auto", threads=1)
 

@@ -41,8 +41,8 @@ GOALS = {
 
 def plan_of(n: int) -> Any:
     """A plan of about n trials: rates by seeds, of a network that is not trained."""
-    from sweeps.plan import make_plan
-    from sweeps.sweep import Grid, Sweep, axis, methods
+    from sweeps.plan.planner import make_plan
+    from sweeps.plan.sweep import Grid, Sweep, axis, methods
     from trainables.config import DataConfig, NetworkConfig, PruneConfig, ScoreConfig, TrialConfig
 
     rates = [0.1 + 0.8 * at / max(1, n // _SEEDS) for at in range(max(1, n // _SEEDS))]
@@ -65,7 +65,7 @@ def plan_of(n: int) -> Any:
 
 def stub() -> type:
     """A trial that ends at once, with all the metrics and tables that a real one has."""
-    from sweeps.launch import PruningTrial
+    from sweeps.tune.launch import PruningTrial
     from trainables.config import TrialConfig
     from trainables.workspace import Workspace, files_of
 
@@ -132,10 +132,10 @@ def _rss() -> float:
 
 def _sweep(n: int, results: Path) -> dict[str, float]:
     """A whole sweep, its report left out: what a driver and Ray's file grow by."""
-    import sweeps.launch
-    import sweeps.prepare
+    import sweeps.plan.prepare
     import sweeps.run
-    from sweeps.callbacks import SweepCallback
+    import sweeps.tune.launch
+    from sweeps.tune.events import SweepCallback
 
     seen: list[tuple[int, float, float, float]] = []
     ended = SweepCallback._ended
@@ -147,9 +147,9 @@ def _sweep(n: int, results: Path) -> dict[str, float]:
         seen.append((len(self.ended), _rss(), float(size), time.process_time()))
 
     SweepCallback._ended = note  # type: ignore[method-assign]
-    sweeps.launch.PruningTrial = stub()  # type: ignore[misc]
+    sweeps.tune.launch.PruningTrial = stub()  # type: ignore[misc]
     sweeps.run.write_report = lambda *_: results
-    sweeps.prepare.require_space = lambda *_: None  # stubs leave a fiftieth of a trial's files
+    sweeps.plan.prepare.require_space = lambda *_: None  # stubs leave a fiftieth of a trial's files
     if code := sweeps.run.run_sweep(plan_of(n), results, Console(file=sys.stderr, width=110)):
         raise RuntimeError(f"the sweep must end with 0, it ended with {code}")
     table = np.array(seen)
@@ -181,7 +181,7 @@ def _report(n: int, results: Path) -> dict[str, float]:
 
 def _idle(n: int, results: Path) -> dict[str, float]:
     import sweeps.run
-    from sweeps.tracking import Tracker
+    from sweeps.tracking.tracker import Tracker
 
     plan, page = plan_of(n), results / "report" / _STUDY / "report.html"
     quiet = Console(file=io.StringIO())

@@ -22,15 +22,15 @@ from torchvision.transforms import v2
 
 from benchmarks.timing import Measured, median_seconds, ratio
 from benchmarks.training import RECIPE, network
-from trainables.compute import autocast, place, resolve_compile, resolve_precision
 from trainables.config import ComputeConfig
 from trainables.datasets.ahead import batches_on
 from trainables.datasets.files import files_of
 from trainables.datasets.images import ImageSet
 from trainables.datasets.pack import open_pack
 from trainables.datasets.packed_images import PackedImages
-from trainables.evaluate import network_inputs
-from trainables.finetune import Training
+from trainables.training.compute import autocast, place, resolve_compile, resolve_precision
+from trainables.training.evaluate import network_inputs
+from trainables.training.finetune import Training
 
 N_IMAGES, BATCH, PIXELS, SIDE = 512, 64, 224, 256
 ITERATE = Callable[[], None]

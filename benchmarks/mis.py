@@ -18,9 +18,9 @@ from mis.score.extremes import Extremes
 from mis.score.tasks import images_needed
 from mis.score.uncertainty import deeper, draw_groups, replicate_mis
 from mis.score.units import score_units
-from trainables.compute import autocast, resolve_precision
 from trainables.config import ComputeConfig
 from trainables.networks import unit_layers
+from trainables.training.compute import autocast, resolve_precision
 
 BATCH, PIXELS, CLASSES = 64, 64, 20
 IMAGES, UNITS, DIMENSION = 1536, 7280, 1280  # GoogLeNet's filters, EfficientNet-Lite0's vectors

@@ -29,13 +29,13 @@ from mis import ExtremesCollector, Margins, build_tasks, calibrate_slope, load_s
 from mis.score.tasks import images_needed
 from mis.score.units import CONSTANT_RANGE
 from sweeps.studies import load_study
-from trainables.compute import autocast, resolve_precision
 from trainables.config import ComputeConfig
 from trainables.datasets.loading import load_data
-from trainables.dense import load_dense, missing_dense, train_dense
-from trainables.embeddings import probe_vectors
-from trainables.evaluate import network_inputs
 from trainables.networks import unit_layers
+from trainables.scores.embeddings import probe_vectors
+from trainables.training.compute import autocast, resolve_precision
+from trainables.training.dense import load_dense, missing_dense, train_dense
+from trainables.training.evaluate import network_inputs
 from trainables.workspace import Workspace
 
 K = 9

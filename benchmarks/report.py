@@ -16,7 +16,7 @@ import torch
 from rich.console import Console
 
 from sweeps.report import report_study
-from sweeps.tracking import Tracker
+from sweeps.tracking.tracker import Tracker
 
 RUNS, TRIALS, UNITS = 10_000, 100, 7_296
 MOST_SECONDS = 60.0

@@ -14,8 +14,8 @@ import torch
 
 from benchmarks.timing import Measured
 from benchmarks.training import batch_size, step_of_ours
-from trainables.compute import prepare_process
 from trainables.config import ComputeConfig
+from trainables.training.compute import prepare_process
 
 _WARM_UP, _MEASURED = 30.0, 15.0  # seconds; on a CPU as on a GPU
 _TRIALS = (2, 3, 4)

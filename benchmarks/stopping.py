@@ -18,9 +18,9 @@ from ray.tune.schedulers import AsyncHyperBandScheduler, TrialScheduler
 from rich.console import Console
 from rich.table import Table
 
-from sweeps.simulation import Curve, Decide, by_rungs, simulate
-from sweeps.stopping import Rungs, Stopping
-from sweeps.sweep import Grid, axis, methods
+from sweeps.plan.forecast import Curve, Decide, by_rungs, simulate
+from sweeps.plan.rungs import Rungs, Stopping
+from sweeps.plan.sweep import Grid, axis, methods
 from trainables.config import (
     ComputeConfig,
     DataConfig,
@@ -30,7 +30,7 @@ from trainables.config import (
     TrialConfig,
 )
 from trainables.datasets.loading import load_data
-from trainables.dense import missing_dense, train_dense
+from trainables.training.dense import missing_dense, train_dense
 from trainables.trial import Trial
 from trainables.workspace import Workspace
 

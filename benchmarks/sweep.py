@@ -21,14 +21,14 @@ import ray
 from rich.console import Console
 from rich.table import Table
 
-from sweeps.launch import connect, launch
-from sweeps.outbox import Outbox
-from sweeps.plan import Plan, make_plan
-from sweeps.prepare import prepare
+from sweeps.plan.planner import Plan, make_plan
+from sweeps.plan.prepare import prepare
+from sweeps.plan.sweep import Grid, axis, methods
 from sweeps.studies import load_study
-from sweeps.sweep import Grid, axis, methods
-from sweeps.sync import outbox_path
-from sweeps.tracking import Tracker
+from sweeps.tracking.outbox import Outbox
+from sweeps.tracking.sync import outbox_path
+from sweeps.tracking.tracker import Tracker
+from sweeps.tune.launch import connect, launch
 from trainables.config import NetworkConfig, TrialConfig
 from trainables.trial import Trial
 from trainables.workspace import Workspace

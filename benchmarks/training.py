@@ -10,10 +10,10 @@ from torch.utils.flop_counter import FlopCounterMode
 from torchvision.models import googlenet
 
 from benchmarks.timing import Measured, median_seconds, ratio
-from trainables.compute import place, resolve_compile, resolve_precision
 from trainables.config import ComputeConfig, TrainConfig
 from trainables.datasets.images import ArrayImages, normalise
-from trainables.finetune import Training
+from trainables.training.compute import place, resolve_compile, resolve_precision
+from trainables.training.finetune import Training
 
 CLASSES = 1000
 RECIPE = TrainConfig(optimizer="sgd", lr=0.01, momentum=0.9, weight_decay=1e-4, epochs=10**6)

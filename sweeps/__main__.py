@@ -12,17 +12,17 @@ from rich.markup import escape
 # What takes seconds to import is imported where it is needed: a wrong word is answered at once.
 from sweeps.addresses import without_secrets
 from sweeps.arguments import parser, unique, value_of, values_of
-from sweeps.quiet import settled
 from sweeps.terminal import Terminal, plain_warnings, printable, refuse, terminal
+from sweeps.tracking.quiet import settled
 
 if TYPE_CHECKING:
-    from sweeps.plan import Plan
+    from sweeps.plan.planner import Plan
 
 FAILED, REFUSED, BROKEN_OFF = 1, 2, 130
 
 
 def _plan(arguments: argparse.Namespace) -> "Plan":
-    from sweeps.plan import make_plan
+    from sweeps.plan.planner import make_plan
     from sweeps.studies import load_study
 
     if arguments.data is not None and not arguments.data.strip():
@@ -36,11 +36,17 @@ def _plan(arguments: argparse.Namespace) -> "Plan":
 
 
 def _show_plan(arguments: argparse.Namespace, console: Terminal) -> int:
-    from sweeps.estimate import Speed, gpus_here, measured_here
-    from sweeps.plan import axes_summary, cost_summary, plan_summary, plan_table, stopping_summary
-    from sweeps.power import power_sentence
-    from sweeps.searched import to_come
-    from sweeps.tracking import Tracker, has_store
+    from sweeps.plan.cost import Speed, gpus_here, measured_here
+    from sweeps.plan.planner import (
+        axes_summary,
+        cost_summary,
+        plan_summary,
+        plan_table,
+        stopping_summary,
+    )
+    from sweeps.plan.power import power_sentence
+    from sweeps.searching.resume import to_come
+    from sweeps.tracking.tracker import Tracker, has_store
 
     plan, results = _plan(arguments), arguments.results
     tracker, done = None, set()
@@ -66,7 +72,7 @@ def _show_plan(arguments: argparse.Namespace, console: Terminal) -> int:
 
 
 def _ui(arguments: argparse.Namespace) -> int:
-    from sweeps.pages import HOST, PORT, free_port, page_links, serve_command
+    from sweeps.tracking.server import HOST, PORT, free_port, page_links, serve_command
 
     port = free_port(arguments.port)
     command = serve_command(arguments.results, port)
@@ -89,7 +95,7 @@ def _run(arguments: argparse.Namespace, console: Terminal) -> int:
     if arguments.verb == "ui":
         return _ui(arguments)
     if arguments.verb == "sync":
-        from sweeps.sync import sync
+        from sweeps.tracking.sync import sync
 
         return sync(arguments.results.resolve(), console)
     if arguments.verb == "tidy":

@@ -23,7 +23,7 @@ from torch import Tensor, nn
 from sweeps.report.page.words import trial_sentence
 from sweeps.report.read.best import best_trials
 from sweeps.report.read.frames import latest_sweep, open_tracker, read_trials
-from sweeps.tracking import TRIAL_KEY, Tracker, Unavailable
+from sweeps.tracking.tracker import TRIAL_KEY, Tracker, Unavailable
 from trainables.datasets.images import normalise
 from trainables.networks import load_checkpoint, load_compacted, logits_of, offer_code, rebuild
 from trainables.results import CHECKPOINT, COMPACTED, NETWORK

@@ -12,18 +12,18 @@ from mlflow.entities import Run
 from rich.console import Console
 from rich.markup import escape
 
-from sweeps.labels import Names
-from sweeps.lease import only_sweep
-from sweeps.outbox import Outbox
-from sweeps.plan import Plan
-from sweeps.prepare import check, prepare
-from sweeps.proposals import Proposals
-from sweeps.quiet import settled
-from sweeps.ray_ready import require_ray
+from sweeps.plan.names import Names
+from sweeps.plan.planner import Plan
+from sweeps.plan.prepare import check, prepare
 from sweeps.report import NothingFinished, up_to_date, write_report
-from sweeps.searched import begin, log_search, open_proposals, trials_to_run
-from sweeps.sync import deliver_leftovers, only_driver, outbox_path, teller
-from sweeps.tracking import Tracker, Unavailable, done, no_answer
+from sweeps.searching.proposals import Proposals
+from sweeps.searching.resume import begin, log_search, open_proposals, trials_to_run
+from sweeps.tracking.lease import only_sweep
+from sweeps.tracking.outbox import Outbox
+from sweeps.tracking.quiet import settled
+from sweeps.tracking.sync import deliver_leftovers, only_driver, outbox_path, teller
+from sweeps.tracking.tracker import Tracker, Unavailable, done, no_answer
+from sweeps.tune.ready import require_ray
 from trainables.config import TrialConfig
 from trainables.workspace import Workspace, own_path
 
@@ -207,8 +207,8 @@ def _launch(
     proposals: Proposals | None,
 ) -> int:
     # Imported late: Ray takes seconds, and a sweep that is done needs none of it.
-    from sweeps.launch import launch
-    from sweeps.prepare_remotely import prepare_remotely
+    from sweeps.tune.launch import launch
+    from sweeps.tune.prepare_remotely import prepare_remotely
 
     shared = left if proposals is None else [*left, proposals.base]
     if os.environ.get("RAY_ADDRESS"):

@@ -12,9 +12,9 @@ import forked
 from rich.console import Console
 from small_studies import small_sweep
 
-from sweeps.plan import make_plan
-from sweeps.sweep import Grid, methods
-from sweeps.tracking import Tracker
+from sweeps.plan.planner import make_plan
+from sweeps.plan.sweep import Grid, methods
+from sweeps.tracking.tracker import Tracker
 
 _TESTS = Path(__file__).parent
 _SETTINGS = {
@@ -143,7 +143,7 @@ def drive(results, study, worker=None):
     if worker:
         import faulty_workers
 
-        sweeps.launch.PruningTrial = getattr(faulty_workers, worker)
+        sweeps.tune.launch.PruningTrial = getattr(faulty_workers, worker)
     sweeps.run.write_report = lambda *_: None
     try:
         return sweeps.run.run_sweep(fault_plan(study), results, Console(width=110))

@@ -8,7 +8,7 @@ import signal
 import time
 from pathlib import Path
 
-from sweeps.launch import PruningTrial  # launch first: it switches Ray's authentication on
+from sweeps.tune.launch import PruningTrial  # launch first: it switches Ray's authentication on
 
 
 class DiesTakingOn(PruningTrial):

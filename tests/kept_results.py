@@ -7,8 +7,8 @@ import sqlite3
 import tarfile
 from pathlib import Path
 
-from sweeps.search import Choice, Float, Search
-from sweeps.sweep import Grid, Sweep, axis, methods
+from sweeps.plan.space import Choice, Float, Search
+from sweeps.plan.sweep import Grid, Sweep, axis, methods
 from trainables.config import (
     ComputeConfig,
     DataConfig,

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from sweeps.report.read.frames import MADE_ON, SweepFrames
-from sweeps.tracking import Tracker
+from sweeps.tracking.tracker import Tracker
 from trainables.config import METHODS
 
 LAYERS = [

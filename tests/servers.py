@@ -14,8 +14,8 @@ from pathlib import Path
 
 import requests
 
-from sweeps.outbox import Outbox
-from sweeps.tracking import Tracker
+from sweeps.tracking.outbox import Outbox
+from sweeps.tracking.tracker import Tracker
 
 
 def free_port():

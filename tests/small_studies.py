@@ -1,6 +1,6 @@
 """A study of seconds: GoogLeNet itself, a few dozen images of 32 px, tasks of few images."""
 
-from sweeps.sweep import Grid, Sweep, axis, methods
+from sweeps.plan.sweep import Grid, Sweep, axis, methods
 from trainables.config import (
     ComputeConfig,
     DataConfig,

@@ -2,13 +2,13 @@
 
 from typing import Any
 
-from trainables.compute import place
 from trainables.networks import (
     count_cost,
     measure_latency,
     rebuild,
 )
-from trainables.pruned import PrunedNetwork
+from trainables.rounds.pruned import PrunedNetwork
+from trainables.training.compute import place
 
 _BATCH = 8  # of the latency: small enough that a CPU's caches and a GPU's launches both show
 

@@ -11,8 +11,8 @@ import torch
 from trainables.config import TrialConfig
 from trainables.fields import flat
 from trainables.networks import save_compacted
-from trainables.pruned import PrunedNetwork
-from trainables.scoring import Scored
+from trainables.rounds.pruned import PrunedNetwork
+from trainables.scores.scoring import Scored
 from trainables.workspace import remove_partials, whole_file
 
 CHECKPOINT = "checkpoint.pt"  # a plain state_dict of the whole network, pruned weights zero

@@ -10,8 +10,19 @@ import pandas as pd
 import torch
 
 from pruning import measure_sparsity
-from trainables.choosing import choose
-from trainables.compute import (
+from trainables.config import TrialConfig
+from trainables.contents import with_contents
+from trainables.cost import cost_metrics
+from trainables.datasets.loading import load_data
+from trainables.kept import may_pass, read_state, require_state, set_aside
+from trainables.networks import load_checkpoint, network_arguments, require_fit
+from trainables.randomness import generator
+from trainables.results import save_results
+from trainables.rounds.choosing import choose
+from trainables.rounds.numbers import layer_rows
+from trainables.rounds.pruned import PrunedNetwork
+from trainables.scores.scoring import Scored, score_trial
+from trainables.training.compute import (
     describe,
     place,
     prepare_process,
@@ -20,22 +31,11 @@ from trainables.compute import (
     resolve_precision,
     share_compiled,
 )
-from trainables.config import TrialConfig
-from trainables.contents import with_contents
-from trainables.cost import cost_metrics
-from trainables.crew import Crew, epoch_by_all
-from trainables.datasets.loading import load_data
-from trainables.dense import dense_path, load_dense
-from trainables.evaluate import accuracy_metrics, predict
-from trainables.finetune import Training, recalibrate
-from trainables.kept import may_pass, read_state, require_state, set_aside
-from trainables.layers import layer_rows
-from trainables.member import Member
-from trainables.networks import load_checkpoint, network_arguments, require_fit
-from trainables.pruned import PrunedNetwork
-from trainables.randomness import generator
-from trainables.results import save_results
-from trainables.scoring import Scored, score_trial
+from trainables.training.crew import Crew, epoch_by_all
+from trainables.training.dense import dense_path, load_dense
+from trainables.training.evaluate import accuracy_metrics, predict
+from trainables.training.finetune import Training, recalibrate
+from trainables.training.member import Member
 from trainables.workspace import Workspace, whole_file
 
 Outcome = Literal["completed", "stopped", "collapsed", "failed"]

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from sweeps.primary import Primary
+from sweeps.plan.primary import Primary
 from sweeps.report.checks.all import checks
 from sweeps.report.checks.check import Check
 from sweeps.report.read.frames import SweepFrames

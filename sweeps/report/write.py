@@ -8,7 +8,6 @@ from mlflow.entities import Run
 from rich.console import Console
 from rich.markup import escape
 
-from sweeps.notes import NOTE, note_tags
 from sweeps.report.checks.check import Check
 from sweeps.report.files import PAGE, note_made_of, partial_folder, replaced, report_folder, written
 from sweeps.report.findings import Findings, findings, statistics_table
@@ -23,9 +22,10 @@ from sweeps.report.section import TABLES, Section
 from sweeps.report.sections.all import SECTIONS, with_own
 from sweeps.report.sections.style import save_titled
 from sweeps.studies import load_study, study_names
-from sweeps.tracking import Tracker, Unavailable
-from sweeps.uploads import upload
-from sweeps.views import publish_views
+from sweeps.tracking.charts import publish_views
+from sweeps.tracking.notes import NOTE, note_tags
+from sweeps.tracking.tracker import Tracker, Unavailable
+from sweeps.tracking.uploads import upload
 
 _WRITTEN = "**[The report]("  # how descriptions of sweeps begin
 

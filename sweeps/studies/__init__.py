@@ -6,7 +6,7 @@ import pkgutil
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:  # a list of names is there at once
-    from sweeps.sweep import Sweep
+    from sweeps.plan.sweep import Sweep
 
 
 def study_names() -> list[str]:

@@ -26,7 +26,7 @@ Cost      Ten minutes on two CPU cores with bf16 (AVX512-BF16), up to 22 on two 
 Command   make sweep
 """
 
-from sweeps.sweep import Grid, Sweep, axis, methods
+from sweeps.plan.sweep import Grid, Sweep, axis, methods
 from trainables.config import (
     DataConfig,
     DissectionConfig,

@@ -25,8 +25,8 @@ Command   make sweep STUDY=dissecting
           make sweep STUDY=dissecting DATA=/path/to/imagenet SET="dissection.path=/path/to/broden"
 """
 
+from sweeps.plan.sweep import Grid, Sweep, methods
 from sweeps.studies import demo
-from sweeps.sweep import Grid, Sweep, methods
 from trainables.config import (
     DataConfig,
     DissectionConfig,

@@ -27,7 +27,7 @@ Cost      Tens of GPU-hours a fine-tuned trial: `make plan STUDY=paper`. 370 GB 
 Command   make sweep STUDY=paper DATA=/path/to/imagenet     (with `make dreamsim` once)
 """
 
-from sweeps.sweep import Axis, Grid, Sweep, axis, methods
+from sweeps.plan.sweep import Axis, Grid, Sweep, axis, methods
 from trainables.config import (
     DataConfig,
     NetworkConfig,

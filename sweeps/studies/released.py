@@ -32,9 +32,9 @@ Cost      Tens of GPU-hours a trial on ImageNet; without DATA on generated image
 Command   make sweep STUDY=released [DATA=/path/to/imagenet]
 """
 
-from sweeps.primary import Primary
+from sweeps.plan.primary import Primary
+from sweeps.plan.sweep import Grid, Sweep, axis, methods
 from sweeps.studies import demo, paper
-from sweeps.sweep import Grid, Sweep, axis, methods
 
 RATES = (0.2, 0.4, 0.6, 0.8)
 AS_RELEASED = {"prune.batchnorm_follows": False}

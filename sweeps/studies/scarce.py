@@ -23,9 +23,9 @@ Cost      About half an hour on two CPU cores, a third of it the three dense net
 Command   make sweep STUDY=scarce [DATA=/path/to/imagenet]
 """
 
-from sweeps.primary import Primary
+from sweeps.plan.primary import Primary
+from sweeps.plan.sweep import Grid, Sweep, axis, methods
 from sweeps.studies import demo, paper
-from sweeps.sweep import Grid, Sweep, axis, methods
 from trainables.config import TrialConfig
 
 SAMPLES = (1, 2, 5, 10, 20, 50)

@@ -11,13 +11,13 @@ from pathlib import Path
 import pytest
 from servers import free_port
 
-from sweeps import tracking
 from sweeps.addresses import has_secrets, link, take_login, without_secrets
-from sweeps.answering import database_path, no_answer, require_answer, sqlite_address
-from sweeps.plan import make_plan
+from sweeps.plan.planner import make_plan
 from sweeps.report.read.frames import open_tracker
 from sweeps.studies import load_study
-from sweeps.tracking import Tracker, experiments, has_store
+from sweeps.tracking import tracker as tracking
+from sweeps.tracking.answering import database_path, no_answer, require_answer, sqlite_address
+from sweeps.tracking.tracker import Tracker, experiments, has_store
 
 
 @pytest.fixture(autouse=True)
@@ -266,7 +266,7 @@ def test_databases_that_cannot_be_read_have_a_way_out(database, tmp_path, change
 
 
 def test_a_locked_database_names_the_way_to_the_one_that_holds_it(database, tmp_path, monkeypatch):
-    monkeypatch.setattr("sweeps.answering._SECONDS", 0.1)
+    monkeypatch.setattr("sweeps.tracking.answering._SECONDS", 0.1)
     folder = _changed(database, tmp_path, lambda _: None)
     holder = sqlite3.connect(folder / "mlflow.db", isolation_level=None)
     holder.execute("BEGIN EXCLUSIVE")
@@ -341,8 +341,8 @@ def test_data_is_named_without_its_keys(address):
 
 
 def test_a_port_that_is_taken_is_said_and_the_next_is_named():
-    from sweeps.pages import HOST
-    from sweeps.pages import free_port as chosen
+    from sweeps.tracking.server import HOST
+    from sweeps.tracking.server import free_port as chosen
 
     port = free_port()
     assert chosen(port) == port
@@ -357,7 +357,7 @@ def test_a_port_that_is_taken_is_said_and_the_next_is_named():
 def test_pages_of_others_cannot_be_served_under_a_name_of_their_own(database):
     from mlflow.server.security_utils import is_allowed_host_header
 
-    from sweeps.pages import serve_command
+    from sweeps.tracking.server import serve_command
 
     command = serve_command(database.parent, 5001)
     allowed = command[command.index("--allowed-hosts") + 1].split(",")

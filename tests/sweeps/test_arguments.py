@@ -12,7 +12,7 @@ import pytest
 
 from sweeps.__main__ import main
 from sweeps.arguments import value_of
-from sweeps.plan import make_plan
+from sweeps.plan.planner import make_plan
 from sweeps.studies import load_study
 from sweeps.terminal import Terminal, printable, word_after
 

@@ -6,10 +6,10 @@ import pytest
 from report_frames import log_sweep, synthetic
 from small_studies import small_base
 
-from sweeps.proposals import Proposals
+from sweeps.plan.rungs import Rungs, Stopping, recall
+from sweeps.plan.space import Float, Search
 from sweeps.report.read.runs import read_runs
-from sweeps.search import Float, Search
-from sweeps.stopping import Rungs, Stopping, recall
+from sweeps.searching.proposals import Proposals
 
 DEEP = "[" * 100_000
 ODD = [

@@ -8,10 +8,10 @@ import pytest
 from small_studies import small_base, small_sweep
 
 import sweeps.__main__ as cli
-from sweeps.estimate import Speed, duration, estimate, gpus_here, measure_speed, slots_here
-from sweeps.plan import cost_summary, make_plan
-from sweeps.search import Float, Search
-from sweeps.searched import to_come
+from sweeps.plan.cost import Speed, duration, estimate, gpus_here, measure_speed, slots_here
+from sweeps.plan.planner import cost_summary, make_plan
+from sweeps.plan.space import Float, Search
+from sweeps.searching.resume import to_come
 from trainables.config import TrainConfig
 
 SPEED = Speed(train=10.0, evaluate=20.0)

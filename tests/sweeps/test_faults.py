@@ -32,8 +32,8 @@ from faults import (
 )
 from servers import Postgres, free_port, start_mlflow, stop, why_no_postgres
 
-from sweeps.sync import outbox_path
-from sweeps.tracking import Tracker
+from sweeps.tracking.sync import outbox_path
+from sweeps.tracking.tracker import Tracker
 
 pytestmark = [pytest.mark.ray, pytest.mark.timeout(1_800)]  # on a machine that has more to do
 TESTS = Path(__file__).parents[1]

@@ -9,7 +9,7 @@ import pytest
 import torch
 from small_studies import small_base
 
-from sweeps.trainable import PruningTrial, is_out_of_memory, smaller_batch
+from sweeps.tune.worker import PruningTrial, is_out_of_memory, smaller_batch
 from trainables.config import NetworkConfig
 from trainables.workspace import Workspace
 

@@ -8,13 +8,13 @@ from rich.console import Console
 from small_studies import small_base, small_sweep
 
 import sweeps.run
-from sweeps.callbacks import SweepCallback
-from sweeps.labels import Names
-from sweeps.plan import make_plan
-from sweeps.progress import SweepProgress
+from sweeps.plan.names import Names
+from sweeps.plan.planner import make_plan
 from sweeps.report.files import PAGE, note_made_of, report_folder
 from sweeps.run import run_sweep
-from sweeps.tracking import Tracker
+from sweeps.tracking.tracker import Tracker
+from sweeps.tune.events import SweepCallback
+from sweeps.tune.progress import SweepProgress
 from trainables.workspace import Workspace
 
 
@@ -129,7 +129,7 @@ def test_a_full_disk_is_told_from_a_person_who_breaks_off_and_ray_keeps_nothing(
 def test_what_ray_says_of_nodes_that_die_goes_to_a_file_and_through_no_link(tmp_path, capfd):
     import logging
 
-    from sweeps.launch import _log_to
+    from sweeps.tune.launch import _log_to
 
     log = logging.getLogger("ray.tune")
     before, propagates = list(log.handlers), log.propagate
@@ -148,7 +148,7 @@ def test_what_ray_says_of_nodes_that_die_goes_to_a_file_and_through_no_link(tmp_
 
 @pytest.mark.parametrize("linked", ["ray", "study", None])
 def test_only_what_ray_made_is_removed_and_nothing_behind_a_link(linked, tmp_path):
-    from sweeps.launch import forget_ray
+    from sweeps.tune.launch import forget_ray
 
     disk = tmp_path / "disk"
     real = disk / "demo" if linked == "ray" else disk

@@ -7,14 +7,14 @@ import pytest
 import ray
 from rich.console import Console
 
-from sweeps.plan import make_plan
+from sweeps.plan.planner import make_plan
 from sweeps.report import load
 from sweeps.run import run_sweep
-from sweeps.searched import open_proposals, trials_to_run
-from sweeps.sync import deliver, outbox_path
-from sweeps.tracking import Tracker
+from sweeps.searching.resume import open_proposals, trials_to_run
+from sweeps.tracking.sync import deliver, outbox_path
+from sweeps.tracking.tracker import Tracker
 from trainables.datasets.loading import load_data
-from trainables.dense import train_dense
+from trainables.training.dense import train_dense
 from trainables.trial import Trial
 from trainables.workspace import Workspace
 

@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 from small_studies import small_sweep
 
-from sweeps.launch import connect, trial_resources
-from sweeps.ray_ready import require_ray
+from sweeps.tune.launch import connect, trial_resources
+from sweeps.tune.ready import require_ray
 
 MACHINE = {"CPU": 8.0, "memory": 16e9}
 GPUS = {**MACHINE, "GPU": 2.0}
@@ -79,7 +79,7 @@ def test_a_folder_that_ray_cannot_use_is_refused_before_it_starts(alone, monkeyp
         ):
             require_ray()
     monkeypatch.setenv("RAY_TMPDIR", "/tmp")
-    monkeypatch.setattr("sweeps.ray_ready._BYTES", 1e18)
+    monkeypatch.setattr("sweeps.tune.ready._BYTES", 1e18)
     with pytest.raises(
         ValueError, match="needs 1000000000.0 GB of free disk for its files in /tmp"
     ):
@@ -129,7 +129,7 @@ def other_program():
 )
 def test_a_port_that_is_not_rays_is_refused_in_seconds(monkeypatch, other_program, answer):
     monkeypatch.setenv("RAY_ADDRESS", other_program(answer))
-    monkeypatch.setattr("sweeps.ray_ready._FIRST_WORD", 0.5)
+    monkeypatch.setattr("sweeps.tune.ready._FIRST_WORD", 0.5)
     started = time.monotonic()
     with pytest.raises(ValueError, match=r"RAY_ADDRESS.*unset it to run on this machine"):
         require_ray()
@@ -164,9 +164,9 @@ def test_addresses_that_no_cluster_can_have_are_refused(monkeypatch, address, se
 _OWN_RAY = """
 import os, subprocess, sys
 from pathlib import Path
-from sweeps.ray_ready import require_ray
+from sweeps.tune.ready import require_ray
 require_ray()
-from sweeps.launch import connect
+from sweeps.tune.launch import connect
 connect()
 import ray
 print("worker", ray.get(ray.remote(lambda: __import__("sys").executable).remote(), timeout=200))

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from sweeps.quiet import settled
+from sweeps.tracking.quiet import settled
 
 ROOT = Path(__file__).parents[2]
 SCRIPT = """
@@ -24,7 +24,7 @@ print("looks:", sorted(n for n, v in looks.items() if matplotlib.rcParams[n] != 
     "line",
     [
         "from sweeps.report import load",
-        "import sweeps.tracking, sweeps.sync, sweeps.outbox",
+        "import sweeps.tracking.tracker, sweeps.tracking.sync, sweeps.tracking.outbox",
         "from trainables.trial import run_trial; from sweeps.studies import load_study",
     ],
 )

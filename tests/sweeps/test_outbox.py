@@ -12,12 +12,12 @@ import requests
 from mlflow.exceptions import MlflowException, RestException
 from rich.console import Console
 
-import sweeps.outbox
-from sweeps.outbox import Outbox, refused_path
-from sweeps.refusals import Verdict, verdict
+import sweeps.tracking.outbox
 from sweeps.run import news
-from sweeps.sync import deliver, deliver_leftovers, outbox_path, sync
-from sweeps.tracking import Tracker
+from sweeps.tracking.outbox import Outbox, refused_path
+from sweeps.tracking.refusals import Verdict, verdict
+from sweeps.tracking.sync import deliver, deliver_leftovers, outbox_path, sync
+from sweeps.tracking.tracker import Tracker
 from trainables.workspace import Workspace
 
 
@@ -269,7 +269,7 @@ def test_what_an_answer_means_is_decided_by_its_status(error, meant):
 
 @pytest.fixture
 def no_pauses(monkeypatch):
-    monkeypatch.setattr(sweeps.outbox, "_RETRY_SECONDS", (0.02,))
+    monkeypatch.setattr(sweeps.tracking.outbox, "_RETRY_SECONDS", (0.02,))
 
 
 def too_large(tracker, limit, error):
@@ -319,7 +319,7 @@ def test_a_file_that_a_proxy_refuses_is_kept_named_and_in_nobodys_way(
 def test_what_may_pass_is_waited_for_and_its_reason_is_told(
     error, results, no_pauses, monkeypatch, study
 ):
-    monkeypatch.setattr(sweeps.outbox, "SAY_AFTER_SECONDS", 0.1)
+    monkeypatch.setattr(sweeps.tracking.outbox, "SAY_AFTER_SECONDS", 0.1)
     folder, _ = trial_folder(results, study, "abc")
     tracker, told = Tracker(study, results), []
     real, tries = tracker.client.log_artifact, []
@@ -342,7 +342,7 @@ def test_what_may_pass_is_waited_for_and_its_reason_is_told(
 
 
 def test_an_event_that_gets_500_for_ever_is_not_silent(results, no_pauses, monkeypatch, study):
-    monkeypatch.setattr(sweeps.outbox, "SAY_AFTER_SECONDS", 0.1)
+    monkeypatch.setattr(sweeps.tracking.outbox, "SAY_AFTER_SECONDS", 0.1)
     tracker, told = Tracker(study, results), []
     tracker.set_tags = lambda *_: (_ for _ in ()).throw(api_error(500))
     outbox = Outbox(outbox_path(results, study), tracker, None, told.append)
@@ -351,7 +351,7 @@ def test_an_event_that_gets_500_for_ever_is_not_silent(results, no_pauses, monke
     assert outbox.close(60, patience_seconds=1) == 1  # kept for the next sweep
     assert "error code 500" in told[0] and "error code 500" in outbox.reason
     # After a while it is set aside; what belongs to others goes on.
-    monkeypatch.setattr(sweeps.outbox, "_UNCLEAR_SECONDS", 0.5)
+    monkeypatch.setattr(sweeps.tracking.outbox, "_UNCLEAR_SECONDS", 0.5)
     outbox = Outbox(outbox_path(results, study), tracker, None, told.append)
     outbox.start("next", "t", "trial", {})
     outbox.metrics("next", 1, {"x": 1.0})
@@ -420,7 +420,7 @@ def test_a_state_of_before_studies_had_folders_is_taken_over_once(results):
 def test_a_sweep_counts_states_of_both_layouts_and_only_its_own(results, study):
     from small_studies import small_sweep
 
-    from sweeps.plan import make_plan
+    from sweeps.plan.planner import make_plan
 
     plan = make_plan(small_sweep(study))
     workspaces = (Workspace(results), Workspace(results, study), Workspace(results, "other"))

@@ -10,10 +10,10 @@ from rich.console import Console
 from small_studies import small_base
 
 import sweeps.__main__ as cli
-from sweeps.plan import make_plan
+from sweeps.plan.planner import make_plan
+from sweeps.plan.sweep import Grid, Sweep, axis, methods
 from sweeps.run import run_sweep
-from sweeps.sweep import Grid, Sweep, axis, methods
-from sweeps.tracking import Tracker
+from sweeps.tracking.tracker import Tracker
 from trainables.config import DissectionConfig, NetworkConfig, TrainConfig
 from trainables.networks import load_compacted
 

@@ -15,7 +15,7 @@ import torch
 from PIL import Image
 from torchvision.models import GoogLeNet_Weights, googlenet
 
-from sweeps.tracking import Tracker
+from sweeps.tracking.tracker import Tracker
 
 pytestmark = pytest.mark.ray
 

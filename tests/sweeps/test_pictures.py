@@ -6,7 +6,7 @@ import pytest
 from PIL import Image
 from report_frames import synthetic
 
-from sweeps.pictures import CURVE, LAYERS, draw_trial, layer_means
+from sweeps.tune.pictures import CURVE, LAYERS, draw_trial, layer_means
 
 
 @pytest.fixture(scope="module")

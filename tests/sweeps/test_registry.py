@@ -14,9 +14,9 @@ from sweeps.registry import ALIAS, register_study
 from sweeps.report.read.best import best_trials
 from trainables.config import NetworkConfig, PruneConfig, TrialConfig
 from trainables.networks import build_network, network_arguments
-from trainables.pruned import PrunedNetwork
 from trainables.results import save_results
-from trainables.scoring import Scored
+from trainables.rounds.pruned import PrunedNetwork
+from trainables.scores.scoring import Scored
 
 IMAGES = torch.randint(
     256, (5, 3, 32, 32), dtype=torch.uint8, generator=torch.Generator().manual_seed(1)

@@ -41,9 +41,9 @@ from sweeps.report.sections.style import WIDTH, _apart, _columns, legend, new_fi
 from sweeps.report.statistics.population import compared
 from sweeps.report.write import PAGE, _print, write_files
 from sweeps.studies import load_study
-from sweeps.tracking import Tracker
+from sweeps.tracking.tracker import Tracker
 from trainables.config import flat_params
-from trainables.replicates import arms
+from trainables.config.replicates import arms
 
 SMALL = {"methods": ("unstructured", "structured"), "rates": (0.5, 0.9), "channels": 3}
 

@@ -8,8 +8,6 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from sweeps.notes import NOTE, note_tags
-from sweeps.parents import order_of
 from sweeps.report.files import (
     PAGE,
     made_of,
@@ -21,6 +19,8 @@ from sweeps.report.files import (
 )
 from sweeps.report.read.absurd import sound
 from sweeps.report.read.artifacts import Source, read_tables
+from sweeps.tracking.notes import NOTE, note_tags
+from sweeps.tracking.parents import order_of
 from trainables.results import EPOCHS, UNITS
 
 

@@ -10,10 +10,10 @@ from report_frames import log_sweep, synthetic
 from rich.console import Console
 from servers import free_port, start_mlflow, stop
 
-from sweeps.pages import page_links
-from sweeps.pictures import LAYERS, draw_trial
 from sweeps.report import report_study
-from sweeps.views import compare_path
+from sweeps.tracking.charts import compare_path
+from sweeps.tracking.server import page_links
+from sweeps.tune.pictures import LAYERS, draw_trial
 
 pytestmark = [pytest.mark.browser, needs_browser]
 

@@ -5,7 +5,7 @@ import dataclasses
 import pytest
 from small_studies import small_sweep
 
-from sweeps.launch import trial_resources
+from sweeps.tune.launch import trial_resources
 
 CLUSTER = {"CPU": 4.0, "GPU": 4.0, "memory": 8e9}
 

@@ -14,16 +14,16 @@ from small_studies import small_sweep
 from torchvision.models import googlenet
 
 from pruning import measure_sparsity, prunable_weights
-from sweeps.plan import Plan, make_plan
+from sweeps.plan.planner import Plan, make_plan
+from sweeps.plan.settings import with_settings
+from sweeps.plan.sweep import Grid
 from sweeps.report import load_frames
 from sweeps.run import run_sweep
-from sweeps.settings import with_settings
-from sweeps.sweep import Grid
-from sweeps.tracking import Tracker
+from sweeps.tracking.tracker import Tracker
 from trainables.config import flat_params
 from trainables.datasets.loading import load_data
-from trainables.evaluate import accuracy_metrics, predict
 from trainables.fields import flat
+from trainables.training.evaluate import accuracy_metrics, predict
 from trainables.workspace import Workspace
 
 pytestmark = pytest.mark.ray

@@ -8,10 +8,10 @@ import pytest
 from optuna.trial import TrialState
 from small_studies import small_base
 
-from sweeps.proposals import Proposals
-from sweeps.search import Choice, Float, Int, Search, point_of_config
-from sweeps.search_figures import search_figures
-from sweeps.sweep import methods
+from sweeps.plan.space import Choice, Float, Int, Search, point_of_config
+from sweeps.plan.sweep import methods
+from sweeps.searching.figures import search_figures
+from sweeps.searching.proposals import Proposals
 from trainables.config import TrainConfig, flat_params
 
 TOP1 = {"val/top1": "max"}

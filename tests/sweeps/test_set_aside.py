@@ -14,11 +14,11 @@ from rich.console import Console
 from small_studies import small_base
 
 import sweeps.__main__ as command
-from sweeps.callbacks import SweepCallback
-from sweeps.labels import Names
-from sweeps.progress import SweepProgress
+from sweeps.plan.names import Names
 from sweeps.terminal import Terminal, plain_warnings
-from sweeps.trainable import PruningTrial, smaller_batch
+from sweeps.tune.events import SweepCallback
+from sweeps.tune.progress import SweepProgress
+from sweeps.tune.worker import PruningTrial, smaller_batch
 from trainables.config import NetworkConfig
 from trainables.kept import (
     load_whole,

@@ -13,8 +13,8 @@ from scipy import stats
 
 from benchmarks.simulated import Truth, draw, layout, stopped
 from benchmarks.statistics import CASES, CORRELATED, count, coverage, pages
-from sweeps.power import power, power_of_none, power_sentence
-from sweeps.primary import Primary
+from sweeps.plan.power import power, power_of_none, power_sentence
+from sweeps.plan.primary import Primary
 from sweeps.report.read.best import optimism
 from sweeps.report.sections.dissection import within_layers
 from sweeps.report.statistics.correlation import correlations
@@ -72,7 +72,8 @@ def test_what_is_so_is_found():
     }
     assert rates["no effect", 1].rate("none") > 0.6
     assert rates["an effect of .02", 1].rate("related") > 0.7
-    # As `sweeps.power` says: 36 % and 83 %, and 42 % and 87 %, less what the noise of trials takes.
+    # As `sweeps.plan.power` says: 36 % and 83 %, and 42 % and 87 %, less what the noise of trials
+    # takes.
     assert 0.15 < rates["an effect of .02, trainings differ", 3].rate("related") < 0.6
     assert rates["an effect of .02, trainings differ", 5].rate("related") > 0.6
     assert rates["no effect, trainings differ", 5].rate("none") > 0.6

@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from small_studies import small_base
 
 from benchmarks.stopping import by_ray, compare, read_curves, table
-from sweeps.simulation import Curve, by_rungs, simulate, stopping_sentence
-from sweeps.stopping import Rungs, Stopping, recall, remember, stop_tags, stratum_of
+from sweeps.plan.forecast import Curve, by_rungs, simulate, stopping_sentence
+from sweeps.plan.rungs import Rungs, Stopping, recall, remember, stop_tags, stratum_of
 from trainables.config import TrainConfig
 
 

@@ -8,12 +8,12 @@ import ray
 from rich.console import Console
 from small_studies import small_base, small_sweep
 
-from sweeps.plan import make_plan, plan_table, stopping_summary
+from sweeps.plan.planner import make_plan, plan_table, stopping_summary
+from sweeps.plan.rungs import Stopping, recall, stratum_of
+from sweeps.plan.space import Choice, Float, Search
+from sweeps.plan.sweep import Grid, axis, methods
 from sweeps.run import run_sweep
-from sweeps.search import Choice, Float, Search
-from sweeps.stopping import Stopping, recall, stratum_of
-from sweeps.sweep import Grid, axis, methods
-from sweeps.tracking import Tracker
+from sweeps.tracking.tracker import Tracker
 from trainables.config import TrainConfig
 
 pytestmark = pytest.mark.ray

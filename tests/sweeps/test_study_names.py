@@ -9,10 +9,10 @@ import pytest
 from small_studies import small_sweep
 
 import sweeps.studies
-from sweeps.plan import make_plan
-from sweeps.stopping import Stopping
+from sweeps.plan.planner import make_plan
+from sweeps.plan.rungs import Stopping
 from sweeps.studies import load_study, study_names
-from sweeps.tracking import done
+from sweeps.tracking.tracker import done
 
 
 @pytest.mark.parametrize(

@@ -6,14 +6,14 @@ from small_studies import small_base, small_sweep
 
 from mis import PROTOCOLS
 from pruning import CRITERIA, GRANULARITIES, SCHEDULES
-from sweeps.controls import DRAWS, setting
-from sweeps.labels import Names, unique_labels
-from sweeps.plan import axes_summary, make_plan, plan_summary
+from sweeps.plan.controls import DRAWS, setting
+from sweeps.plan.names import Names, unique_labels
+from sweeps.plan.planner import axes_summary, make_plan, plan_summary
+from sweeps.plan.sweep import Grid, Sweep, axis, methods
 from sweeps.studies import load_study, study_names
-from sweeps.sweep import Grid, Sweep, axis, methods
 from trainables.config import METHODS, DissectionConfig, NetworkConfig
 from trainables.networks import build_network
-from trainables.pruned import PrunedNetwork
+from trainables.rounds.pruned import PrunedNetwork
 
 
 def kinds(configs):

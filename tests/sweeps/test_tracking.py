@@ -14,17 +14,17 @@ from rich.console import Console
 from servers import free_port, log_much, start_mlflow, stop
 from small_studies import small_base, small_sweep
 
-from sweeps.callbacks import SweepCallback
-from sweeps.inputs import Inputs
-from sweeps.labels import Names
-from sweeps.outbox import Outbox, parsed
-from sweeps.pages import page_links, serve_command
-from sweeps.parents import order_of
-from sweeps.plan import make_plan
-from sweeps.progress import SweepProgress
+from sweeps.plan.inputs import Inputs
+from sweeps.plan.names import Names
+from sweeps.plan.planner import make_plan
 from sweeps.run import _sigterm_like_ctrl_c, news
-from sweeps.sync import deliver_leftovers, only_driver, outbox_path, sync
-from sweeps.tracking import Tracker, has_store
+from sweeps.tracking.outbox import Outbox, parsed
+from sweeps.tracking.parents import order_of
+from sweeps.tracking.server import page_links, serve_command
+from sweeps.tracking.sync import deliver_leftovers, only_driver, outbox_path, sync
+from sweeps.tracking.tracker import Tracker, has_store
+from sweeps.tune.events import SweepCallback
+from sweeps.tune.progress import SweepProgress
 from trainables.workspace import Workspace
 
 

@@ -9,20 +9,20 @@ import forked
 import pytest
 from small_studies import small_sweep
 
-import sweeps.database
-import sweeps.lease
-from sweeps.lease import LEASE, only_sweep
-from sweeps.outbox import Outbox
-from sweeps.plan import make_plan
-from sweeps.sync import outbox_path
-from sweeps.tracking import Tracker, experiments
+import sweeps.tracking.database
+import sweeps.tracking.lease
+from sweeps.plan.planner import make_plan
+from sweeps.tracking.lease import LEASE, only_sweep
+from sweeps.tracking.outbox import Outbox
+from sweeps.tracking.sync import outbox_path
+from sweeps.tracking.tracker import Tracker, experiments
 
 
 @pytest.fixture
 def server(database, monkeypatch):
     """A database that two results folders share stands for a server."""
     monkeypatch.setenv("MLFLOW_TRACKING_URI", database)
-    monkeypatch.setattr(sweeps.lease, "BEAT_SECONDS", 0.2)
+    monkeypatch.setattr(sweeps.tracking.lease, "BEAT_SECONDS", 0.2)
 
 
 @pytest.fixture
@@ -69,15 +69,15 @@ def test_of_two_that_start_at_once_one_runs_and_the_other_is_refused(
 
 def test_a_lease_of_a_killed_driver_holds_up_nobody_for_long(server, tmp_path, study):
     tracker = Tracker(study, tmp_path / "anna")
-    dead = sweeps.lease._begin(tracker, tmp_path / "anna.lease")  # and no heartbeat
+    dead = sweeps.tracking.lease._begin(tracker, tmp_path / "anna.lease")  # and no heartbeat
     other = Tracker(study, tmp_path / "bert")
     begun = time.monotonic()
     with only_sweep(other, tmp_path / "bert.lease", lambda _: None):
         waited = time.monotonic() - begun
-        assert waited > sweeps.lease.DEAD_AFTER_BEATS * sweeps.lease.BEAT_SECONDS
+        assert waited > sweeps.tracking.lease.DEAD_AFTER_BEATS * sweeps.tracking.lease.BEAT_SECONDS
         assert [r.info.run_id for r in other.runs(LEASE)] != [dead]
     # In its own folder the lock tells at once.
-    sweeps.lease._begin(tracker, tmp_path / "anna.lease")
+    sweeps.tracking.lease._begin(tracker, tmp_path / "anna.lease")
     begun = time.monotonic()
     with only_sweep(tracker, tmp_path / "anna.lease", lambda _: None):
         assert tracker.runs(LEASE)[0].data.tags["host"]
@@ -151,12 +151,12 @@ def test_two_that_start_in_a_fresh_folder_make_one_database(tmp_path, monkeypatc
 
 
 def test_a_driver_that_waits_for_the_database_says_so_and_gives_up(tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(sweeps.database, "_PATIENCE", 0.5)
-    monkeypatch.setattr(sweeps.database, "_SAY_AFTER", 0.1)
+    monkeypatch.setattr(sweeps.tracking.database, "_PATIENCE", 0.5)
+    monkeypatch.setattr(sweeps.tracking.database, "_SAY_AFTER", 0.1)
     with (
-        sweeps.database.opening(tmp_path),
+        sweeps.tracking.database.opening(tmp_path),
         pytest.raises(ValueError, match="another process has been at it"),
-        sweeps.database.opening(tmp_path),
+        sweeps.tracking.database.opening(tmp_path),
     ):
         pass
     assert "waiting for another process" in capsys.readouterr().err
@@ -175,7 +175,7 @@ def old(made, tmp_path, monkeypatch):
     """The same, moved."""
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
     shutil.copytree(made, tmp_path / "old")
-    sweeps.database.move_to(tmp_path / "old")
+    sweeps.tracking.database.move_to(tmp_path / "old")
     return tmp_path / "old"
 
 

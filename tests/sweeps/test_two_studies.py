@@ -7,7 +7,7 @@ import pytest
 from faults import code_of, end, finish, is_over, kill, log, logged, start, states, wait_for
 from servers import free_port, start_mlflow, stop
 
-from sweeps.tracking import Tracker
+from sweeps.tracking.tracker import Tracker
 
 pytestmark = [pytest.mark.ray, pytest.mark.long, pytest.mark.timeout(3_600)]
 STUDIES = ("one", "two")

@@ -12,19 +12,19 @@ from types import SimpleNamespace
 
 import pytest
 
-import sweeps.answering
-import sweeps.database
-import sweeps.lease
-import sweeps.outbox
-import sweeps.ray_ready
 import sweeps.terminal
-from sweeps.answering import require_answer
-from sweeps.database import opening
-from sweeps.lease import only_sweep
-from sweeps.outbox import Outbox
+import sweeps.tracking.answering
+import sweeps.tracking.database
+import sweeps.tracking.lease
+import sweeps.tracking.outbox
+import sweeps.tune.ready
 from sweeps.run import _sigterm_like_ctrl_c
-from sweeps.sync import deliver
-from sweeps.uploads import upload
+from sweeps.tracking.answering import require_answer
+from sweeps.tracking.database import opening
+from sweeps.tracking.lease import only_sweep
+from sweeps.tracking.outbox import Outbox
+from sweeps.tracking.sync import deliver
+from sweeps.tracking.uploads import upload
 from trainables import locks
 from trainables.locks import locked
 
@@ -121,7 +121,7 @@ def a_ray(tmp_path):
     os.environ["RAY_ADDRESS"] = ""
     with silent_server() as port:
         os.environ["RAY_ADDRESS"] = f"127.0.0.1:{port}"
-        sweeps.ray_ready.require_ray()
+        sweeps.tune.ready.require_ray()
         yield
 
 
@@ -143,11 +143,11 @@ def soon(monkeypatch):
     monkeypatch.setenv("RAY_ADDRESS", "")
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
     monkeypatch.setattr(locks, "_QUIET_SECONDS", 0.1)
-    monkeypatch.setattr(sweeps.database, "_SAY_AFTER", 0.1)
-    monkeypatch.setattr(sweeps.lease, "_SAY_AFTER", 0.0)
-    monkeypatch.setattr(sweeps.outbox, "SAY_AFTER_SECONDS", 0.1)
-    monkeypatch.setattr(sweeps.answering, "word_after", lambda what: word(what, 0.1))
-    monkeypatch.setattr(sweeps.ray_ready, "word_after", lambda what: word(what, 0.1))
+    monkeypatch.setattr(sweeps.tracking.database, "_SAY_AFTER", 0.1)
+    monkeypatch.setattr(sweeps.tracking.lease, "_SAY_AFTER", 0.0)
+    monkeypatch.setattr(sweeps.tracking.outbox, "SAY_AFTER_SECONDS", 0.1)
+    monkeypatch.setattr(sweeps.tracking.answering, "word_after", lambda what: word(what, 0.1))
+    monkeypatch.setattr(sweeps.tune.ready, "word_after", lambda what: word(what, 0.1))
     word = sweeps.terminal.word_after
 
 
@@ -196,8 +196,8 @@ def test_the_first_signal_ends_a_wait_that_has_said_what_it_is_for(
 
 
 def test_a_database_that_says_nothing_is_given_up(soon, tmp_path, monkeypatch):
-    monkeypatch.setattr(sweeps.answering, "_PATIENCE", 0.2)
-    monkeypatch.setattr("sweeps.answering.word_after", sweeps.terminal.word_after)
+    monkeypatch.setattr(sweeps.tracking.answering, "_PATIENCE", 0.2)
+    monkeypatch.setattr("sweeps.tracking.answering.word_after", sweeps.terminal.word_after)
     with pytest.raises(ValueError, match="said nothing for 0.2 s"), a_postgresql(tmp_path):
         pass
 

@@ -2,7 +2,7 @@ import pytest
 from small_studies import small_base
 
 from trainables.datasets.loading import load_data
-from trainables.dense import train_dense
+from trainables.training.dense import train_dense
 from trainables.workspace import Workspace
 
 

@@ -9,7 +9,7 @@ import torch
 from PIL import Image
 from small_studies import small_base
 
-from sweeps.inputs import look_at_inputs
+from sweeps.plan.inputs import look_at_inputs
 from trainables.config import DissectionConfig
 from trainables.contents import with_contents
 from trainables.datasets.broden import broden_digest, broden_folder

@@ -8,8 +8,8 @@ from torch import nn
 from torchvision.models import get_model, googlenet, resnet50
 
 from trainables.config import DissectionConfig
-from trainables.dissecting import check_dissection
 from trainables.networks import Centres, cell_centres
+from trainables.scores.dissection import check_dissection
 
 EXPECTED = {  # pixels from half-pixel resizing: of the first cell, beside half a step
     "googlenet": {

@@ -5,7 +5,7 @@ import pytest
 import torch
 from small_studies import small_base
 
-from trainables.layers import numbers_of
+from trainables.rounds.numbers import numbers_of
 from trainables.trial import Trial
 
 IN_ALL_LAYERS = {"prune.granularity": "filter", "prune.scope": "global", "prune.rate": 0.4}

@@ -11,7 +11,7 @@ from torch import nn
 from pruning import Held
 from trainables.config import TrainConfig
 from trainables.datasets.images import ArrayImages
-from trainables.finetune import Training
+from trainables.training.finetune import Training
 
 pytestmark = pytest.mark.skipif(shutil.which("g++") is None, reason="needs a C++ compiler")
 RECIPE = TrainConfig(epochs=2, batch_size=8, optimizer="sgd", lr=0.05)

@@ -5,7 +5,8 @@ import os
 import pytest
 import torch
 
-from trainables.compute import (
+from trainables.config import ComputeConfig, TrialConfig
+from trainables.training.compute import (
     autocast,
     prepare_process,
     resolve_compile,
@@ -13,7 +14,6 @@ from trainables.compute import (
     resolve_precision,
     share_compiled,
 )
-from trainables.config import ComputeConfig, TrialConfig
 
 CPU, CUDA = torch.device("cpu"), torch.device("cuda")
 

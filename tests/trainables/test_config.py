@@ -30,7 +30,7 @@ from trainables.config import (
     TrialConfig,
     flat_params,
 )
-from trainables.effects import has_effect, with_room
+from trainables.config.effects import has_effect, with_room
 from trainables.fields import UNSAID, Checked, identity
 
 BASE = TrialConfig(prune=PruneConfig(schedule="iterative", rounds=3), finetune=TrainConfig())

@@ -6,8 +6,8 @@ from small_studies import small_base
 
 from trainables.contents import with_contents
 from trainables.datasets.loading import load_data
-from trainables.dense import dense_key
 from trainables.networks import build_network, file_digest
+from trainables.training.dense import dense_key
 from trainables.trial import Trial
 from trainables.workspace import Workspace
 

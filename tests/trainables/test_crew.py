@@ -10,12 +10,12 @@ from torch import nn
 
 from pruning import Held
 from trainables.config import ComputeConfig, TrainConfig
-from trainables.crew import Crew
 from trainables.datasets.images import split_batches
 from trainables.datasets.loading import load_data
-from trainables.dense import train_dense
-from trainables.finetune import Training
-from trainables.member import Member
+from trainables.training.crew import Crew
+from trainables.training.dense import train_dense
+from trainables.training.finetune import Training
+from trainables.training.member import Member
 from trainables.trial import Trial
 from trainables.workspace import Workspace
 

@@ -6,8 +6,8 @@ from small_studies import small_base
 
 from pruning import prunable_weights
 from trainables.datasets.loading import load_data
-from trainables.dense import dense_path, load_dense, missing_dense, train_dense
-from trainables.finetune import learning_rate
+from trainables.training.dense import dense_path, load_dense, missing_dense, train_dense
+from trainables.training.finetune import learning_rate
 from trainables.trial import Trial
 from trainables.workspace import Workspace
 

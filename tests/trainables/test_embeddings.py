@@ -8,10 +8,10 @@ import torch
 import torch.nn.functional as F
 
 from mis import Similarity, calibrate_slope
-from trainables import embeddings
 from trainables.config import ScoreConfig
 from trainables.datasets.images import ArrayImages
-from trainables.embeddings import probe_vectors
+from trainables.scores import embeddings
+from trainables.scores.embeddings import probe_vectors
 
 CONFIG, CPU = ScoreConfig(n_explanations=3), torch.device("cpu")
 

@@ -7,9 +7,9 @@ import pytest
 import torch
 from networks_for_tests import tiny_inception
 
-from trainables import evaluate
 from trainables.datasets.images import ArrayImages, normalise
-from trainables.evaluate import accuracy_metrics, halves, network_inputs, predict
+from trainables.training import evaluate
+from trainables.training.evaluate import accuracy_metrics, halves, network_inputs, predict
 
 CPU = torch.device("cpu")
 

@@ -15,9 +15,9 @@ from torch import nn
 from pruning import Held
 from trainables.config import NetworkConfig, TrainConfig, TrialConfig
 from trainables.datasets.images import ArrayImages, Data, normalise
-from trainables.dense import dense_key, dense_path, load_dense, train_dense
-from trainables.finetune import Training, learning_rate, recalibrate
 from trainables.networks import build_network
+from trainables.training.dense import dense_key, dense_path, load_dense, train_dense
+from trainables.training.finetune import Training, learning_rate, recalibrate
 
 RECIPES = {
     "sgd": TrainConfig(epochs=2, batch_size=8, optimizer="sgd", lr=0.05, nesterov=True),

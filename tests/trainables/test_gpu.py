@@ -14,7 +14,6 @@ from PIL import Image
 from small_studies import small_base
 
 from pruning import Held
-from trainables.compute import place
 from trainables.config import NetworkConfig, TrainConfig
 from trainables.datasets.ahead import batches_on
 from trainables.datasets.files import files_of
@@ -22,10 +21,11 @@ from trainables.datasets.images import ArrayImages
 from trainables.datasets.loading import load_data
 from trainables.datasets.pack import open_pack
 from trainables.datasets.packed_images import PackedImages
-from trainables.dense import load_dense, train_dense
-from trainables.evaluate import predict
-from trainables.finetune import Training
 from trainables.networks import build_network
+from trainables.training.compute import place
+from trainables.training.dense import load_dense, train_dense
+from trainables.training.evaluate import predict
+from trainables.training.finetune import Training
 from trainables.trial import run_trial
 from trainables.workspace import Workspace
 

@@ -4,12 +4,12 @@ import pytest
 import torch
 from small_studies import small_base
 
-import trainables.importance
+import trainables.rounds.importance
 from pruning import CRITERIA
 from trainables.datasets.loading import load_data
-from trainables.dense import load_dense, train_dense
-from trainables.importance import importance, samples
-from trainables.pruned import PrunedNetwork
+from trainables.rounds.importance import importance, samples
+from trainables.rounds.pruned import PrunedNetwork
+from trainables.training.dense import load_dense, train_dense
 from trainables.workspace import Workspace
 
 PRUNE = {"prune.granularity": "filter", "prune.scope": "global", "prune.samples_per_class": 2}
@@ -47,7 +47,7 @@ def test_all_rates_share_one_scoring(dense, criterion, monkeypatch):
     def never(*arguments, **more):
         raise AssertionError("scores of this checkpoint, criterion and samples are there")
 
-    monkeypatch.setattr(trainables.importance, "importance_of_groups", never)
+    monkeypatch.setattr(trainables.rounds.importance, "importance_of_groups", never)
     other_rate = config.replace({"prune.rate": 0.9, "prune.scope": "layer"})
     again = importance(pruned, other_rate, data, cache, 0)
     assert all(torch.equal(again[name], first[name]) for name in first)

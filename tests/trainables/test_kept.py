@@ -15,10 +15,10 @@ from trainables import kept
 from trainables.config import TrainConfig
 from trainables.datasets.images import ArrayImages
 from trainables.datasets.loading import load_data
-from trainables.dense import dense_path, missing_dense, train_dense
-from trainables.finetune import Training
-from trainables.interpretability import measure_dense
 from trainables.kept import load_whole, may_pass, read_kept, read_state
+from trainables.scores.mis import measure_dense
+from trainables.training.dense import dense_path, missing_dense, train_dense
+from trainables.training.finetune import Training
 from trainables.trial import Trial
 from trainables.workspace import Workspace
 
@@ -323,17 +323,15 @@ def test_the_score_of_the_dense_network_is_made_anew_where_it_is_broken(workspac
         assert torch.equal(again.mis.nan_to_num(-1), first.mis.nan_to_num(-1))
     # All that it depends on is in its name.
     names = set(workspace.cache.glob("dense-mis-*.pt"))
-    monkeypatch.setattr("trainables.interpretability.measure", lambda *_: first)
-    monkeypatch.setattr("trainables.interpretability.EMBEDDINGS_VERSION", -1)
+    monkeypatch.setattr("trainables.scores.mis.measure", lambda *_: first)
+    monkeypatch.setattr("trainables.scores.mis.EMBEDDINGS_VERSION", -1)
     measure_dense(config, data, workspace.cache)
-    monkeypatch.setattr("trainables.interpretability._VERSION", -1)
+    monkeypatch.setattr("trainables.scores.mis._VERSION", -1)
     measure_dense(config, data, workspace.cache)
     auto = config.replace({"compute.precision": "auto"})
-    monkeypatch.setattr("trainables.interpretability.dense_key", lambda *_: "one")
-    monkeypatch.setattr("trainables.interpretability.load_dense", lambda *_: tiny_inception())
+    monkeypatch.setattr("trainables.scores.mis.dense_key", lambda *_: "one")
+    monkeypatch.setattr("trainables.scores.mis.load_dense", lambda *_: tiny_inception())
     for precision in ("bf16", "fp32"):
-        monkeypatch.setattr(
-            "trainables.interpretability.resolve_precision", lambda *_, p=precision: p
-        )
+        monkeypatch.setattr("trainables.scores.mis.resolve_precision", lambda *_, p=precision: p)
         measure_dense(auto, data, workspace.cache)
     assert len(set(workspace.cache.glob("dense-mis-*.pt")) - names) == 4

@@ -11,22 +11,22 @@ from small_studies import small_base
 from torch import nn
 
 from mis import UNIT_STATES, build_tasks
-from trainables import interpretability
 from trainables.config import DissectionConfig
 from trainables.datasets.loading import load_data
-from trainables.dense import load_dense, train_dense
-from trainables.dissecting import (
+from trainables.randomness import generator
+from trainables.results import DISSECTION, UNITS
+from trainables.scores import mis as interpretability
+from trainables.scores.dissection import (
     check_dissection,
     concept_source,
     dissect_network,
     dissected_layers,
 )
-from trainables.embeddings import probe_vectors
-from trainables.evaluate import network_inputs
-from trainables.interpretability import measure
-from trainables.randomness import generator
-from trainables.results import DISSECTION, UNITS
-from trainables.scoring import mis_metrics
+from trainables.scores.embeddings import probe_vectors
+from trainables.scores.mis import measure
+from trainables.scores.scoring import mis_metrics
+from trainables.training.dense import load_dense, train_dense
+from trainables.training.evaluate import network_inputs
 from trainables.trial import run_trial
 from trainables.workspace import Workspace
 

@@ -9,7 +9,6 @@ from torchvision.models import googlenet
 from pruning import n_pruned, prunable_weights
 from trainables.config import DissectionConfig
 from trainables.datasets.loading import load_data
-from trainables.dense import load_dense
 from trainables.networks import load_compacted
 from trainables.results import (
     CHECKPOINT,
@@ -21,6 +20,7 @@ from trainables.results import (
     NETWORK,
     UNITS,
 )
+from trainables.training.dense import load_dense
 from trainables.trial import Trial, run_trial
 
 

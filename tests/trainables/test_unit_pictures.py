@@ -2,7 +2,7 @@
 
 import pytest
 
-from trainables.pictures import _said
+from trainables.scores.pictures import _said
 
 
 @pytest.mark.parametrize("kind", ["best", "worst", "clearer", "less_clear"])

@@ -16,11 +16,11 @@ import torchvision
 from mis import Similarity, calibrate_slope
 from trainables.config import NetworkConfig, PruneConfig, ScoreConfig, TrialConfig
 from trainables.datasets.images import ArrayImages
-from trainables.embeddings import probe_vectors
 from trainables.networks import build_network, network_arguments
-from trainables.pruned import PrunedNetwork
 from trainables.results import CHECKPOINT, EPOCHS, MASKS, NETWORK, UNITS, save_results
-from trainables.scoring import Scored
+from trainables.rounds.pruned import PrunedNetwork
+from trainables.scores.embeddings import probe_vectors
+from trainables.scores.scoring import Scored
 from trainables.workspace import Workspace, remove_partials, require_space, whole_file
 
 
@@ -130,7 +130,7 @@ class Embedder:
 @pytest.fixture
 def embedder(monkeypatch):
     played = Embedder()
-    monkeypatch.setattr("trainables.embeddings.load_similarity", played.load)
+    monkeypatch.setattr("trainables.scores.embeddings.load_similarity", played.load)
     return played
 
 

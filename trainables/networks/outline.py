@@ -16,7 +16,7 @@ from trainables.config import NetworkConfig, PruneConfig
 from trainables.network_names import is_own
 from trainables.networks.build import build_network, logits_of
 from trainables.networks.checkpoints import first_line
-from trainables.pruned import PrunedNetwork, require_prunable
+from trainables.rounds.pruned import PrunedNetwork, require_prunable
 
 _CLASSES = (10, 1_000)  # of networks that are only looked at; one's own may know ImageNet's alone
 _NO_WEIGHTS: dict[str, Any] = {

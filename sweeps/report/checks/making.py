@@ -6,7 +6,7 @@ from sweeps.report.checks.check import Check, Status, listed
 from sweeps.report.read.values import is_pruned, text
 from sweeps.report.statistics.population import prepared
 from sweeps.report.statistics.trainings import MIN_TRAININGS
-from trainables.replicates import DRAWS, identity_fields
+from trainables.config.replicates import DRAWS, identity_fields
 
 _MADE_ON = {"precision": "precision", "device": "device", "torch": "torch", "code": "code version"}
 """Tag of a trial -> what it is called."""

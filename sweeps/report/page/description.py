@@ -7,7 +7,7 @@ from sweeps.report.page.table import COLUMNS, cell
 from sweeps.report.page.words import summary_sentences
 from sweeps.report.read.best import best_trials
 from sweeps.report.read.frames import SweepFrames
-from sweeps.views import charts_path, compare_path
+from sweeps.tracking.charts import charts_path, compare_path
 
 _SHOWN = ("prune/sparsity", "val/top1", "mis/mean", "mis/change")
 _MOST_ROWS = 24  # MLflow's tags hold 8,000 characters

@@ -15,7 +15,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from sweeps.report.read.unit_tables import FileTables
-from sweeps.tracking import Tracker, Unavailable
+from sweeps.tracking.tracker import Tracker, Unavailable
 from trainables.results import DISSECTION, EPOCHS, UNITS
 
 _LEFT_OUT = {"replicates"}  # no figure needs it, and it is most of the bytes

@@ -8,14 +8,14 @@ from pathlib import Path
 import pandas as pd
 from mlflow.entities import Run
 
-from sweeps.parents import PRIMARY, SWEEP_KEY
 from sweeps.report.read.absurd import finite
 from sweeps.report.read.artifacts import Source, kept_tables, read_tables
 from sweeps.report.read.recipe import recipes
 from sweeps.report.read.runs import Seen, read_runs
 from sweeps.report.read.same_units import against_dense, complete, with_dense
 from sweeps.report.read.unit_tables import FrameTables, Tables
-from sweeps.tracking import OUTCOME, TRIAL_KEY, Tracker, Unavailable, experiments, has_store
+from sweeps.tracking.parents import PRIMARY, SWEEP_KEY
+from sweeps.tracking.tracker import OUTCOME, TRIAL_KEY, Tracker, Unavailable, experiments, has_store
 from trainables.results import DISSECTION, EPOCHS, LAYERS, UNITS
 
 AXES = ("method", "rate", "schedule", "criterion", "retraining", "seed")
@@ -54,7 +54,7 @@ class SweepFrames:
     purpose: str = ""
     sweep_key: str = ""
     gaps: tuple[str, ...] = ()
-    primary: str = ""  # the question that the study named beforehand (sweeps.primary)
+    primary: str = ""  # the question that the study named beforehand (sweeps.plan.primary)
     layers: pd.DataFrame = field(default_factory=pd.DataFrame)
     address: str = ""  # of MLflow's page of the experiment; "" where no server is known
     kept: Mapping[str, Tables] = field(default_factory=dict)

@@ -3,7 +3,7 @@
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 
-from trainables.replicates import differing, value_of
+from trainables.config.replicates import differing, value_of
 
 Params = Mapping[str, str]
 """A trial's fields under their dotted names, as text."""

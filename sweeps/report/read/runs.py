@@ -8,9 +8,9 @@ from dataclasses import dataclass
 import pandas as pd
 from mlflow.entities import Run, RunInfo
 
-from sweeps.parents import KIND
 from sweeps.report.read.absurd import sound
-from sweeps.tracking import OUTCOME, TRIAL_KEY, Tracker
+from sweeps.tracking.parents import KIND
+from sweeps.tracking.tracker import OUTCOME, TRIAL_KEY, Tracker
 
 _BY_KEY = 200  # so many trials are asked for one by one before all of the study are read
 _KEY = re.compile(r"\w+")  # as a trial has; others cannot stand in a question to MLflow

@@ -14,7 +14,7 @@ from sweeps.report.read.values import (
     text,
     within_layers,
 )
-from trainables.replicates import arms, trainings
+from trainables.config.replicates import arms, trainings
 
 STRATA = {"all": "pruned", "retrained": "retrained", "not retrained": "pruned, not retrained"}
 """Stratum -> how its networks are called."""

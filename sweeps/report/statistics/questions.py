@@ -11,7 +11,7 @@ from typing import Literal
 import numpy as np
 import pandas as pd
 
-from sweeps.primary import AGAINST, OUTCOMES, Primary
+from sweeps.plan.primary import AGAINST, OUTCOMES, Primary
 from sweeps.report.read.values import is_pruned, number
 from sweeps.report.statistics.correlation import MIN_TRIALS, Correlation, correlations
 from sweeps.report.statistics.margin import Equivalence, Gap, equivalence, gaps

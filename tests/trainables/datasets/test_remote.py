@@ -8,7 +8,7 @@ import pytest
 import torch
 from PIL import Image
 
-from sweeps.plan import make_plan
+from sweeps.plan.planner import make_plan
 from sweeps.studies import load_study
 from trainables.config import DataConfig
 from trainables.datasets.loading import load_data

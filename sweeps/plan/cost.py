@@ -1,0 +1,175 @@
+"""What a sweep would cost: a few steps measured on this machine, or numbers that are given."""
+
+import dataclasses
+import os
+import statistics
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from sweeps.plan.sweep import Sweep
+from trainables.config import TrainConfig, TrialConfig
+from trainables.datasets.images import ArrayImages
+from trainables.networks import build_network, n_parameters
+from trainables.training.compute import place, prepare_process, resolve_device, resolve_precision
+from trainables.training.evaluate import predict
+from trainables.training.finetune import Training
+
+_STEPS = 3  # measured, after one to warm up
+# An image takes a CPU as long in a small batch as in a large one, and a batch can take minutes.
+_BATCH_ON_A_CPU, _NO_LIMIT = 32, 10**9
+_IMAGENET = {"train_images": 1_281_167, "val_images": 50_000, "probe_images": 1_281_167}
+_CLASSES = 1_000  # of the network that is timed: few or many make no difference
+# What a trial leaves: a checkpoint and the smaller network, a mask; tables and pictures.
+_TRIAL_BYTES, _TABLES = 8, 5e6  # per parameter; whatever the network
+_STATE_BYTES = 12  # per parameter while it runs: weights, and two moments of each
+
+
+@dataclass(frozen=True)
+class Speed:
+    """Images a second of one trial on its share of the machine."""
+
+    train: float
+    evaluate: float
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """seconds: of one trial after the other; finish: with `slots` of them at a time."""
+
+    seconds: float
+    finish: float
+    slots: int
+    bytes: float
+
+
+def measure_speed(sweep: Sweep, config: TrialConfig) -> Speed:
+    """Train and evaluate the network of `config` on a few batches of noise, on this machine.
+
+    On so many threads as a trial has CPUs; trials that share a GPU share its speed. What decoding
+    costs is not in it: generated images are not decoded, and a folder's by others of its CPUs.
+    """
+    device = resolve_device(config.compute)
+    prepare_process(config.compute)
+    share, most = sweep.gpus_per_trial, _NO_LIMIT
+    if device.type == "cpu":
+        cpus = min(int(sweep.cpus_per_trial), os.cpu_count() or 1)  # a trial has no more of them
+        torch.set_num_threads(config.compute.threads or max(1, cpus))
+        share, most = 1.0, _BATCH_ON_A_CPU
+    precision = resolve_precision(config.compute, device)
+    random = dataclasses.replace(
+        config.network, weights="random", checkpoint=None, digest="", recipe=None
+    )
+    network = build_network(random, _CLASSES)
+    network = place(network, device)
+    recipe = config.retrain or config.network.recipe or TrainConfig()
+    batch = min(recipe.batch_size, most)
+    training = Training(network, _noise(config, batch), recipe, precision=precision)
+    generator = torch.Generator().manual_seed(0)
+    train = _rate(lambda: training.epoch(generator), batch)
+    batch = min(config.compute.eval_batch_size, most)
+    images = _noise(config, batch)
+    evaluate = _rate(lambda: predict(network, images, device, precision, batch), batch)
+    return Speed(train * share, evaluate * share)
+
+
+def gpus_here(sweep: Sweep) -> int | None:
+    """How many GPUs of this machine the trials may use; None where they run on CPUs."""
+    if resolve_device(sweep.base.compute).type == "cpu":
+        return None
+    return torch.cuda.device_count()
+
+
+def measured_here(sweep: Sweep, gpus: float | None) -> Speed:
+    """The speed of the study's trials on this machine.
+
+    Raises ValueError where it says nothing of the machine that is planned for.
+    """
+    if gpus and gpus_here(sweep) is None:
+        raise ValueError(
+            f"the speed of trials on {gpus:g} GPUs cannot be measured on a machine without one: "
+            "give --speed TRAIN,EVALUATE in images a second of one trial on its share of a GPU"
+        )
+    return measure_speed(sweep, sweep.base)
+
+
+def _noise(config: TrialConfig, n_images: int) -> ArrayImages:
+    shape = (n_images, config.data.pixels, config.data.pixels, 3)
+    pixels = np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8)
+    return ArrayImages(pixels, torch.zeros(n_images, dtype=torch.int64), digest="noise")
+
+
+def _rate(batch: Callable[[], object], n_images: int) -> float:
+    """Images a second; each call handles n_images and ends on the host."""
+    batch()
+    seconds = []
+    for _ in range(_STEPS):
+        start = time.perf_counter()
+        batch()
+        seconds.append(time.perf_counter() - start)
+    return n_images / statistics.median(seconds)
+
+
+def estimate(configs: Sequence[TrialConfig], speed: Speed, slots: int) -> Estimate:
+    """What the trials take at that speed, dense networks that have to be trained included.
+
+    A folder of unknown size is counted as ImageNet. A pruned network that is compacted is
+    counted as the dense one, and a stopped trial as a whole one: both take less.
+    """
+    seconds = [_trial_seconds(config, speed) for config in configs]
+    dense = {
+        (config.network, config.data, config.seed): _dense_seconds(config, speed)
+        for config in configs
+    }
+    total = sum(seconds)
+    # No schedule ends before its longest trial, and dense networks come first.
+    finish = sum(dense.values()) + max(total / slots, max(seconds, default=0.0))
+    return Estimate(total + sum(dense.values()), finish, slots, storage(configs, slots))
+
+
+def storage(configs: Sequence[TrialConfig], slots: int) -> float:
+    """Bytes that the trials fill, with `slots` of them under way."""
+    sizes = [n_parameters(config.network) for config in configs]
+    left = _TRIAL_BYTES * sum(sizes) + _TABLES * len(sizes)
+    return left + slots * _STATE_BYTES * max(sizes, default=0)
+
+
+def slots_here(sweep: Sweep, gpus: float | None, cpus: int) -> int:
+    """How many trials run at a time, on so many GPUs (None or 0: on the CPUs alone)."""
+    if gpus:
+        return max(1, int(gpus / sweep.gpus_per_trial))
+    return max(1, int(cpus / min(sweep.cpus_per_trial, cpus)))
+
+
+def _images(config: TrialConfig, name: str) -> int:
+    count = getattr(config.data, name)
+    return _IMAGENET[name] if count is None else count
+
+
+def _trial_seconds(config: TrialConfig, speed: Speed) -> float:
+    val, probe = _images(config, "val_images"), _images(config, "probe_images")
+    passes = probe  # every unit's extremes
+    if config.dissection is not None:
+        passes += 2 * (config.dissection.n_images or probe)
+    seen = max(1, config.n_epochs) * val + config.n_scores * passes
+    trained = config.n_epochs * _images(config, "train_images")
+    return trained / speed.train + seen / speed.evaluate
+
+
+def _dense_seconds(config: TrialConfig, speed: Speed) -> float:
+    recipe = config.network.recipe
+    if recipe is None or config.network.weights != "train":
+        return 0.0
+    epoch = _images(config, "train_images") / speed.train
+    return recipe.epochs * (epoch + _images(config, "val_images") / speed.evaluate)
+
+
+def duration(seconds: float) -> str:
+    """For people: "12 min", "3.4 h", "5 d"."""
+    if seconds < 5_400:
+        return f"{max(1, round(seconds / 60))} min"
+    hours = seconds / 3_600
+    return f"{hours:.1f} h" if hours < 48 else f"{hours / 24:,.0f} d"

@@ -1,0 +1,1 @@
+"""Optuna: what a search knows and proposes, begun again from what is finished."""

@@ -1,0 +1,117 @@
+"""What a sweep could not tell MLflow: delivered by the next one, or by `make sync`."""
+
+import fcntl
+import os
+import platform
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from rich.console import Console
+from rich.markup import escape
+
+from sweeps.tracking.outbox import Outbox, refused_path
+from sweeps.tracking.tracker import Tracker
+from trainables.workspace import open_own, own_path, whole_file
+
+_DELIVERY_SECONDS = 600  # for a server that takes it, however slowly
+
+
+def outbox_path(results: Path, study: str) -> Path:
+    """What the sweeps of a study have to tell MLflow."""
+    return results / "outbox" / f"{study}.jsonl"
+
+
+@contextmanager
+def only_driver(results: Path, study: str) -> Iterator[None]:
+    """Hold the study's lock, which a killed process gives back.
+
+    Raises ValueError when another process runs this study in this results folder.
+    """
+    path = own_path(results, "outbox") / f"{study}.lock"
+    with open(open_own(path), "r+") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise ValueError(
+                f"one sweep of a study at a time may run in a results folder, {study} is run in "
+                f"{results} by process {file.read().strip()}; wait for it, or take other RESULTS"
+            ) from None
+        file.truncate(0)
+        file.write(f"{os.getpid()} on {platform.node()}")
+        file.flush()
+        yield
+
+
+def deliver(
+    path: Path, tracker: Tracker, say: Callable[[str], None] = lambda _: None
+) -> tuple[int, list[str]]:
+    """Empty the outbox of a sweep that is over: how many events still wait, what was refused, and
+    why the rest is not taken.
+
+    Runs that a killed sweep left open are marked as KILLED; the next one opens them again. What
+    was refused before is tried once more. say: told what is waited for. Ctrl-C ends it.
+    """
+    aside = refused_path(path)
+    if aside.is_file() and not aside.is_symlink():
+        os.close(open_own(path))  # a link or a pipe is refused before it is read
+        lines = aside.read_bytes() + path.read_bytes()
+        path.with_suffix(".delivered").unlink(missing_ok=True)  # it is of the old file
+        with whole_file(path) as partial:
+            partial.write_bytes(lines)
+        aside.unlink()
+    if not path.exists():
+        return 0, []
+    outbox = Outbox(path, tracker, None, say)
+    outbox.end_sweep("KILLED")
+    n_waiting = outbox.close(_DELIVERY_SECONDS)
+    if outbox.broken_off:
+        raise KeyboardInterrupt
+    waits = [f"{n_waiting} events still wait: {outbox.reason}"] if outbox.reason else []
+    return n_waiting, outbox.refused + waits
+
+
+def teller(console: Console) -> Callable[[str], None]:
+    """What an outbox tells is shown like this."""
+    return lambda sentence: console.print(escape(sentence), style="yellow", soft_wrap=True)
+
+
+def deliver_leftovers(study: str, results: Path, tracker: Tracker, console: Console) -> None:
+    """Send what an earlier sweep of the study could not: its finished trials are done.
+
+    Raises ValueError when MLflow does not take it: those trials would run a second time.
+    """
+    path = outbox_path(results, study)
+    n_waiting, refused = deliver(path, tracker, teller(console))
+    for sentence in refused:
+        console.print(f"[red]not in MLflow:[/] {escape(sentence)}", soft_wrap=True)
+    if n_waiting:
+        raise ValueError(
+            f"MLflow must take what the last sweep left in {path}, {n_waiting} events still wait"
+        )
+
+
+def _that_wait(folder: Path) -> list[str]:
+    """Studies with an outbox, or with what was refused."""
+    return sorted({f.stem for suffix in ("jsonl", "refused") for f in folder.glob(f"*.{suffix}")})
+
+
+def sync(results: Path, console: Console) -> int:
+    """Deliver all that waits in a results folder; exit code 1 if something still does."""
+    studies, waiting = _that_wait(results / "outbox"), 0
+    for study in studies:
+        path = outbox_path(results, study)
+        try:
+            with only_driver(results, study):
+                n_waiting, refused = deliver(path, Tracker(study, results), teller(console))
+        except (ValueError, OSError) as error:
+            n_waiting, refused = 1, [str(error)]
+        for sentence in refused:
+            console.print(f"[red]{study}:[/] {escape(sentence)}", soft_wrap=True)
+        rest = "the rest" if refused else "all"
+        what = f"something still waits in {path}" if n_waiting else f"{rest} is in MLflow"
+        console.print(escape(f"{study}: {what}"), soft_wrap=True)
+        waiting += n_waiting + len(refused)
+    if not studies:
+        console.print("nothing waits")
+    return int(waiting > 0)

@@ -1,0 +1,277 @@
+"""The trials of a plan on Ray Tune: on this machine, or on the cluster of RAY_ADDRESS."""
+
+import contextlib
+import logging
+import os
+import shutil
+import signal
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from sweeps.tune.ready import own_python, own_token
+
+# Before Ray is imported, which reads them.
+os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")  # its header prints even when silent
+os.environ.setdefault("TUNE_DISABLE_AUTO_CALLBACK_LOGGERS", "1")  # files that nobody reads
+os.environ.setdefault("TUNE_DISABLE_STRICT_METRIC_CHECKING", "1")
+# Whoever reaches Ray runs code. A cluster is joined with a token; a Ray of our own gets one, and
+# listens on loopback alone by the switch that makes it do so on systems which are no cluster's.
+if os.environ.get("RAY_ADDRESS"):
+    os.environ.setdefault("RAY_AUTH_MODE", "token")
+elif "ray" not in sys.modules:
+    os.environ.setdefault("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")
+    own_token()
+
+import ray
+from ray import tune
+from ray.exceptions import AuthenticationError
+from rich.console import Console
+
+import mis
+import pruning
+import sweeps
+import trainables
+from sweeps.addresses import host_shown, without_secrets
+from sweeps.plan.names import Names
+from sweeps.plan.sweep import Sweep
+from sweeps.searching.proposals import Proposals
+from sweeps.terminal import word_after
+from sweeps.tracking.outbox import Outbox
+from sweeps.tune.events import DEATHS, SweepCallback
+from sweeps.tune.progress import SweepProgress
+from sweeps.tune.scheduler import StratifiedStopping
+from sweeps.tune.searcher import PlannedSearch
+from sweeps.tune.worker import PruningTrial
+from trainables.config import TrialConfig
+from trainables.workspace import Workspace, open_own, own_path
+
+_TRIAL_BYTES = 1_500_000_000  # of memory: torch, a GoogLeNet in training, a batch of 224 px
+_OBJECT_STORE_BYTES = 300_000_000  # images are memory-mapped files and do not travel through Ray
+
+
+_OF_RAY = (
+    "PruningTrial_*",
+    "experiment_state-*.json",
+    "basic-variant-state-*.json",
+    "search_gen_state-*.json",
+    "searcher-state-*.pkl",
+    ".*-.tmp_*",
+    "tuner.pkl",
+    "trainable.pkl",
+    "driver_artifacts",
+)
+"""Patterns of what it writes into the folder of an experiment."""
+
+
+@dataclass(frozen=True)
+class Launched:
+    """How it went: sentences about failed trials, and whether it was broken off."""
+
+    failures: tuple[str, ...]
+    problems: tuple[str, ...]  # of our own bookkeeping
+    interrupted: bool
+
+
+def connect() -> dict[str, float]:
+    """Start Ray here, or join the cluster of RAY_ADDRESS; what it has, by resource.
+
+    Raises ValueError when Ray does not start, or the cluster does not know this machine's token.
+    """
+    address = os.environ.get("RAY_ADDRESS")
+    if not ray.is_initialized():
+        on_sigterm = signal.getsignal(signal.SIGTERM)
+        try:
+            with word_after("Ray to start"):
+                ray.init(
+                    address=address or "local",  # not what another user happens to run here
+                    include_dashboard=False,
+                    log_to_driver=False,
+                    logging_level=logging.ERROR,
+                    object_store_memory=None if address else _OBJECT_STORE_BYTES,
+                    runtime_env=_program() if address else own_python(),
+                )
+        except AuthenticationError as error:
+            raise ValueError(
+                "the token of this machine must be that of the cluster of RAY_ADDRESS: copy its "
+                "~/.ray/auth_token here, or name a copy by RAY_AUTH_TOKEN_PATH"
+            ) from error
+        except SystemExit as error:  # what Ray's handler makes of SIGTERM, put in place by now
+            raise KeyboardInterrupt from error
+        except Exception as error:  # Ray raises this very class, too
+            what = f"join {host_shown(address)}" if address else "start on this machine"
+            first = without_secrets((str(error).splitlines() or [""])[0])[:300]
+            raise ValueError(f"Ray must {what}, it does not: {first}") from error
+        finally:
+            signal.signal(signal.SIGTERM, on_sigterm)  # Ray put one of its own in its place
+    return ray.cluster_resources()
+
+
+def forget_ray(results: Path, study: str) -> None:
+    """Remove what Ray has written of a study, by name, where it lies in the results folder.
+
+    Whoever keeps it on another disk, by a link, may keep more there: then all of it stays.
+    """
+    try:
+        folder = own_path(results, "ray", study)
+    except ValueError:
+        return
+    for pattern in _OF_RAY:
+        for path in folder.glob(pattern):
+            if path.is_dir() and not path.is_symlink():
+                shutil.rmtree(path, ignore_errors=True)
+            else:
+                path.unlink(missing_ok=True)
+    with contextlib.suppress(OSError):  # of somebody else, too, or not there
+        folder.rmdir()
+
+
+def _program() -> dict[str, list[str]]:
+    """Ray's runtime environment: every node runs this program's packages as they are here."""
+    folders = [str(Path(package.__path__[0])) for package in (mis, pruning, sweeps, trainables)]
+    return {"py_modules": folders, "excludes": ["__pycache__"]}
+
+
+def trial_resources(
+    sweep: Sweep, cluster: dict[str, float], *, may_grow: bool = False
+) -> dict[str, float]:
+    """CPUs, GPUs and memory of a trial: a share of a GPU where the cluster has one.
+
+    may_grow: the cluster may get nodes when trials wait for them. One without any CPU is a head
+    whose workers are still to come, and is asked for all that the study says.
+
+    Raises ValueError when no trial would ever fit: Ray would wait for ever.
+    """
+    wanted, share = sweep.base.compute.device, sweep.gpus_per_trial
+    if share > 1 and share != int(share):
+        raise ValueError(f"gpus_per_trial must be a share of one GPU or whole GPUs, got {share:g}")
+    resources = {"cpu": sweep.cpus_per_trial, "gpu": share, "memory": float(_TRIAL_BYTES)}
+    if wanted == "cpu":
+        resources["gpu"] = 0.0
+    if may_grow and not cluster.get("CPU"):
+        return resources
+    resources["cpu"] = min(sweep.cpus_per_trial, cluster.get("CPU", 0.0))
+    there = cluster.get("GPU", 0.0)
+    if not there and not (may_grow and wanted == "cuda"):
+        if wanted == "cuda":
+            raise ValueError("compute.device='cuda' needs a GPU and this Ray has none; use 'auto'")
+        resources["gpu"] = 0.0
+    if resources["gpu"] > there and not may_grow:
+        raise ValueError(f"a trial needs {share:g} GPUs, the cluster has {there:g}")
+    memory = cluster.get("memory", 0.0)
+    if memory < _TRIAL_BYTES:
+        raise ValueError(f"a trial needs 1.5 GB of memory, Ray has {memory / 1e9:.1f} GB to give")
+    return resources
+
+
+def _log_to(path: Path) -> None:
+    """Have Tune write there, and not to the terminal, what it says of workers and nodes that died:
+    a hundred lines each. What it means for a trial is said by the callback."""
+    log = logging.getLogger("ray.tune")
+    for handler in list(log.handlers):
+        log.removeHandler(handler)
+    log.addHandler(logging.StreamHandler(os.fdopen(open_own(path, append=True), "a")))
+    log.propagate = False
+
+
+def _stopping(sweep: Sweep, results: Path, names: Names) -> StratifiedStopping | None:
+    if sweep.stopping is None:
+        return None
+    return StratifiedStopping(
+        sweep.stopping,
+        results / "stopping" / f"{sweep.name}-{sweep.stopping.key}.jsonl",
+        rate_is_searched=sweep.search is not None and sweep.search.rate_is_searched,
+        names=names,
+    )
+
+
+def launch(
+    sweep: Sweep,
+    configs: Sequence[TrialConfig],
+    *,
+    n_done: int,
+    results: Path,
+    outbox: Outbox,
+    console: Console,
+    proposals: Proposals | None = None,
+    names: Names | None = None,
+) -> Launched:
+    """Run the trials, then those of the search; returns when all have ended, or the user breaks it
+    off. names: of all trials of the sweep, those that are done included.
+    """
+    n_wanted = len(configs) + (proposals.wanted if proposals else 0)
+    names = names or Names(configs)
+    progress = SweepProgress(console, n_done + n_wanted, n_done, names)
+    searched = (*sweep.search.objectives, *sweep.search.constraints) if sweep.search else ()
+    callback = SweepCallback(outbox, progress, Workspace(results, sweep.name), searched)
+    there = connect()
+    resources = trial_resources(sweep, there, may_grow=bool(os.environ.get("RAY_ADDRESS")))
+    forget_ray(results, sweep.name)  # what trials printed the last time
+    _log_to(results / "ray" / "tune.log")
+    search = PlannedSearch(configs, proposals) if proposals else None
+    problems: list[str] = []
+    left, interrupted = list(configs), False
+    with progress:
+        while left or search:
+            callback.stopping = _stopping(sweep, results, names)
+            n_before = len(callback.ended)
+            _fit(sweep, left, search, resources, callback, results)
+            n_trials = search.n_trials if search else len(left)
+            parts = [part for part in (callback.stopping, search) if part is not None]
+            problems += [problem for part in parts for problem in part.problems]
+            left, search = callback.take_dropped(), None
+            n_ended = len(callback.ended) - n_before + len(callback.unwritten)
+            interrupted = n_ended + len(left) < n_trials
+            if interrupted:
+                break
+    if callback.unwritten:
+        n = len(callback.unwritten)
+        problems.append(f"{n} trials ended and could not be written down: make sweep ends them")
+    failures = tuple(progress.failures)
+    if not failures and not interrupted:
+        forget_ray(results, sweep.name)
+    return Launched(failures, (*callback.problems, *problems), interrupted)
+
+
+def _fit(
+    sweep: Sweep,
+    configs: Sequence[TrialConfig],
+    search: PlannedSearch | None,
+    resources: dict[str, float],
+    callback: SweepCallback,
+    results: Path,
+) -> None:
+    """Have Ray Tune run the trials, or those of the search; returns when it has no more."""
+    space = {
+        "results": str(results),
+        "study": sweep.name,
+        "retry_smaller_batch": sweep.retry_smaller_batch,
+        "processes": max(1, int(resources["gpu"])),
+    }
+    if search is None:
+        space["trial"] = tune.grid_search(list(configs))
+    tuner = tune.Tuner(
+        tune.with_resources(PruningTrial, resources),
+        param_space=space,
+        tune_config=tune.TuneConfig(
+            reuse_actors=True,
+            num_samples=search.n_trials if search else 1,
+            search_alg=search,
+            scheduler=callback.stopping,
+        ),
+        run_config=tune.RunConfig(
+            name=sweep.name,
+            storage_path=str(results / "ray"),
+            verbose=0,
+            callbacks=[callback],
+            # Trials keep their own state, which a new driver finds as well.
+            checkpoint_config=tune.CheckpointConfig(
+                checkpoint_frequency=0, checkpoint_at_end=False
+            ),
+            failure_config=tune.FailureConfig(max_failures=DEATHS),
+            log_to_file=True,
+        ),
+    )
+    tuner.fit()

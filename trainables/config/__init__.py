@@ -1,0 +1,29 @@
+"""What a trial is, as frozen dataclasses: its stages, its key, and which settings do something."""
+
+from trainables.config.stages import (
+    METHODS,
+    ComputeConfig,
+    DataConfig,
+    DissectionConfig,
+    NetworkConfig,
+    PruneConfig,
+    ScoreConfig,
+    TrainConfig,
+    evaluation_side,
+)
+from trainables.config.trial import KEY_VERSION, TrialConfig, flat_params
+
+__all__ = [
+    "KEY_VERSION",
+    "METHODS",
+    "ComputeConfig",
+    "DataConfig",
+    "DissectionConfig",
+    "NetworkConfig",
+    "PruneConfig",
+    "ScoreConfig",
+    "TrainConfig",
+    "TrialConfig",
+    "evaluation_side",
+    "flat_params",
+]

@@ -1,0 +1,234 @@
+"""Which settings do something in which trials: one that does nothing makes a key of its own."""
+
+import dataclasses
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from pruning import CRITERIA
+from trainables.config.stages import (
+    DataConfig,
+    DissectionConfig,
+    NetworkConfig,
+    PruneConfig,
+    TrainConfig,
+)
+from trainables.fields import flat
+from trainables.network_names import HEADS, has_no_norm, is_own
+
+Values = Mapping[str, Any]
+"""Dotted field of a TrialConfig -> value, as `flat` gives it."""
+
+
+@dataclass(frozen=True)
+class Effect:
+    """A field, in which trials it does something, and the values that it may have in others."""
+
+    field: str
+    holds: Callable[[Values], bool]
+    neutral: tuple[Any, ...]  # the first is its default
+    why: str  # of refusing any other
+
+
+def _effect(field: str, part: type, holds: Callable[[Values], bool], why: str) -> Effect:
+    name = field.rpartition(".")[2]
+    default = next(item.default for item in dataclasses.fields(part) if item.name == name)
+    return Effect(field, holds, (default,), why)
+
+
+def _of_recipe(recipe: str) -> list[Effect]:
+    def is_sgd(values: Values) -> bool:
+        return values[f"{recipe}.optimizer"] == "sgd"
+
+    def falls_by_gamma(values: Values) -> bool:
+        return values[f"{recipe}.lr_schedule"] in ("exponential", "step")
+
+    def has_heads(values: Values) -> bool:
+        return bool(values["network.aux_heads"])
+
+    return [
+        _effect(f"{recipe}.momentum", TrainConfig, is_sgd, "only optimizer='sgd' has one"),
+        _effect(f"{recipe}.nesterov", TrainConfig, is_sgd, "only optimizer='sgd' has it"),
+        _effect(
+            f"{recipe}.lr_gamma",
+            TrainConfig,
+            falls_by_gamma,
+            "lr_schedule='exponential' and 'step' alone fall by it",
+        ),
+        _effect(f"{recipe}.aux_weight", TrainConfig, has_heads, "network.aux_heads is False"),
+    ]
+
+
+def _retrains(values: Values) -> bool:
+    return values["rewind"] != "none" or "finetune.epochs" in values
+
+
+def _scores_by(values: Values) -> Any:
+    return values["prune.counts_of"] or values["prune.criterion"]
+
+
+def has_setting(criterion: str, setting: str) -> bool:
+    """Whether a criterion of this name has that dotted field: read from its class."""
+    return criterion in CRITERIA and setting in flat(CRITERIA[criterion](), "prune.")
+
+
+SETTINGS_OF_CRITERIA = frozenset(s for c in CRITERIA.values() for s in flat(c(), "prune."))
+"""Dotted fields that some criteria have and others have not."""
+
+
+def _of_criteria() -> list[Effect]:
+    def effect(setting: str) -> Effect:
+        names = [name for name in CRITERIA if has_setting(name, setting)]
+        why = f"of the criteria only {', '.join(names)} {'has' if len(names) == 1 else 'have'} it"
+        neutral = (None, "none") if setting == "prune.normalise" else (_PRUNED[setting],)
+        return Effect(setting, lambda v: has_setting(_scores_by(v), setting), neutral, why)
+
+    return [effect(setting) for setting in sorted(SETTINGS_OF_CRITERIA)]
+
+
+_PRUNED = flat(PruneConfig(), "prune.")
+
+EFFECTS: tuple[Effect, ...] = (
+    *_of_recipe("network.recipe"),
+    *_of_recipe("finetune"),
+    _effect(
+        "network.digest",
+        NetworkConfig,
+        lambda v: v["network.weights"] == "file",
+        "only network.weights='file' has a checkpoint",
+    ),
+    _effect(
+        "network.code",
+        NetworkConfig,
+        lambda v: is_own(v["network.name"]),
+        "only a function of one's own, package.module:function, has source to be known by",
+    ),
+    *(
+        _effect(
+            f"network.{name}",
+            NetworkConfig,
+            lambda v: v["network.name"] in HEADS,
+            f"only {' and '.join(HEADS)} have it",
+        )
+        for name in ("aux_heads", "transform_input")
+    ),
+    _effect(
+        "network.transform_input",
+        NetworkConfig,
+        lambda v: v["network.weights"] != "imagenet",
+        "torchvision's weights say themselves how their input is transformed",
+    ),
+    *(
+        _effect(
+            f"data.{name}",
+            DataConfig,
+            lambda v: v["data.name"] == "image_folder",
+            "it is of data.name='image_folder'",
+        )
+        for name in ("digest", "broken_images")
+    ),
+    *_of_criteria(),
+    _effect(
+        "prune.biases",
+        PruneConfig,
+        lambda v: v["prune.granularity"] == "weight",
+        "biases are single weights, of granularity='weight' alone",
+    ),
+    _effect(
+        "prune.counts_of",
+        PruneConfig,
+        lambda v: v["prune.criterion"] == "random" and v["prune.scope"] == "global",
+        "it is of criterion='random' over all layers; in a layer all keep as many groups",
+    ),
+    _effect(
+        "prune.draw",
+        PruneConfig,
+        lambda v: v["prune.criterion"] in CRITERIA and CRITERIA[v["prune.criterion"]].draws,
+        f"only criterion={', '.join(repr(n) for n, c in CRITERIA.items() if c.draws)} draws",
+    ),
+    Effect(
+        "prune.normalise",
+        lambda v: v["prune.scope"] == "global",
+        (None, "none"),
+        "within a layer (scope='layer') a norm of the layer changes no order",
+    ),
+    _effect(
+        "prune.held",
+        PruneConfig,
+        _retrains,
+        "without retraining no pruned weight can grow back",
+    ),
+    _effect(
+        "dissection.digest",
+        DissectionConfig,
+        lambda v: v["dissection.concepts"] == "broden",
+        "only concepts='broden' has a folder",
+    ),
+    Effect(
+        "recalibrate_images",
+        lambda v: not has_no_norm(v["network.name"]),
+        (0,),
+        "such a network has no BatchNorm",
+    ),
+    Effect(
+        "score_every_round",
+        # Dense networks beside such trials have it, too, and keep their keys.
+        lambda v: "prune.rounds" not in v or (_retrains(v) and v["prune.rounds"] > 1),
+        (False,),
+        "it needs rounds of pruning and retraining; the end is scored anyway",
+    ),
+)
+
+
+def idle(values: Values) -> list[Effect]:
+    """The effects of fields that are there and do nothing in such a trial."""
+    return [each for each in EFFECTS if each.field in values and not each.holds(values)]
+
+
+def require_effects(config: Any) -> None:
+    """Raise ValueError for a field of a trial that is not at its default and does nothing."""
+    values = flat(config)
+    for each in idle(values):
+        if values[each.field] not in each.neutral:
+            raise ValueError(
+                f"{each.field} must be left alone (at {each.neutral[0]!r}): {each.why}; "
+                f"got {values[each.field]!r}"
+            )
+
+
+def with_room(config: Any, changes: Mapping[str, Any]) -> Any:
+    """The config with fields replaced; others that thereby do nothing any more are at rest.
+
+    Raises ValueError as `replace` does, also for a change that does nothing itself.
+    """
+    values = _laid_over(flat(config), changes)
+    room = {
+        each.field: each.neutral[0]
+        for each in idle(values)
+        if values[each.field] not in each.neutral and each.field not in changes
+    }
+    room = {name: value for name, value in room.items() if not _is_within(name, changes)}
+    return config.replace({**changes, **room})
+
+
+def _is_within(name: str, changes: Mapping[str, Any]) -> bool:
+    """Whether a change replaces a part as a whole that this field is of."""
+    return any(name.startswith(f"{part}.") for part in changes)
+
+
+def has_effect(config: Any, name: str, changes: Mapping[str, Any]) -> bool:
+    """Whether a field does something in the config as the changes leave it."""
+    return name not in {each.field for each in idle(_laid_over(flat(config), changes))}
+
+
+def _laid_over(values: Values, changes: Mapping[str, Any]) -> dict[str, Any]:
+    laid = dict(values)
+    for name, value in sorted(changes.items()):  # a part before its fields
+        if dataclasses.is_dataclass(value) or value is None:
+            laid = {n: v for n, v in laid.items() if not n.startswith(f"{name}.")}
+        if dataclasses.is_dataclass(value):
+            laid.pop(name, None)
+            laid |= flat(value, f"{name}.")
+        else:
+            laid[name] = value
+    return laid

@@ -1,0 +1,215 @@
+"""What a trial is: its stages and its seed. Identity is the config."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any, Literal, Self
+
+from trainables.config.effects import require_effects
+from trainables.config.stages import (
+    ComputeConfig,
+    DataConfig,
+    DissectionConfig,
+    NetworkConfig,
+    PruneConfig,
+    ScoreConfig,
+    TrainConfig,
+)
+from trainables.fields import Checked, digest_of, flat, identity, replaced
+from trainables.network_names import HEADS
+
+KEY_VERSION = 2  # part of every trial key: raise it when old results no longer compare
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrialConfig(Checked):
+    """One trial. `prune=None` is the dense network.
+
+    After each round of pruning: `finetune` trains by a recipe of its own; `rewind` goes back in
+    the dense network's training, with the weights or with the learning rate alone, and repeats it
+    from `rewind_epoch` on (Frankle et al. 2019, arXiv 1903.01611; Renda et al. 2020, arXiv
+    2003.02389); neither leaves the network as pruned.
+    """
+
+    network: NetworkConfig = NetworkConfig(recipe=TrainConfig())
+    data: DataConfig = DataConfig()
+    prune: PruneConfig | None = None
+    finetune: TrainConfig | None = None
+    rewind: Literal["none", "weights", "learning_rate"] = "none"
+    rewind_epoch: int = 0
+    recalibrate_images: int = 0  # BatchNorm statistics re-estimated on so many after pruning
+    score: ScoreConfig = ScoreConfig()
+    dissection: DissectionConfig | None = None
+    score_every_round: bool = False  # not only at the end
+    compute: ComputeConfig = ComputeConfig()
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self._require(self.recalibrate_images >= 0, "recalibrate_images", "be at least 0")
+        if self.retrain is not None:  # which re-estimates the statistics anyway
+            self._require(self.recalibrate_images == 0, "recalibrate_images", "be 0 with training")
+        if self.network.weights == "imagenet" and self.data.name == "concepts":
+            raise ValueError(
+                "ImageNet weights need an ImageNet folder: network.weights='imagenet' goes with "
+                "data.name='image_folder', got 'concepts'"
+            )
+        require_effects(self)
+        self._check_heads()
+        if self.rewind == "none":
+            self._require(self.rewind_epoch == 0, "rewind_epoch", "be 0 without rewind")
+        else:
+            self._check_rewind()
+
+    def _check_heads(self) -> None:
+        prune = self.prune
+        if prune is None or not self.network.aux_heads or not prune.by.looks_at_images:
+            return
+        part = ".conv.conv" if prune.layers == "conv" else ""  # a convolution, and Linear layers
+        left = [
+            head
+            for head in HEADS[self.network.name]
+            if not any(f"{head}{part}.".startswith(f"{name}.") for name in prune.exclude)
+        ]
+        if left:
+            raise ValueError(
+                f"criterion={prune.ranks_by!r} looks at the network in evaluation, in which "
+                f"auxiliary heads do not run: prune.exclude must name {' and '.join(left)}, got "
+                f"{prune.exclude}"
+            )
+
+    def _check_rewind(self) -> None:
+        recipe = self.network.recipe
+        self._require(self.finetune is None, "finetune", f"be None with rewind={self.rewind!r}")
+        if recipe is None:
+            raise ValueError(
+                f"rewind={self.rewind!r} repeats the dense network's training: network.recipe must "
+                "say how it was trained, got None"
+            )
+        if self.rewind == "weights" and self.network.weights != "train":
+            raise ValueError(
+                "rewind='weights' needs an early checkpoint of the dense network, which only "
+                f"network.weights='train' has, got {self.network.weights!r}; "
+                "rewind='learning_rate' needs none"
+            )
+        rule = f"lie in 0 … {recipe.epochs - 1}, within the dense network's {recipe.epochs} epochs"
+        self._require(0 <= self.rewind_epoch < recipe.epochs, "rewind_epoch", rule)
+
+    @property
+    def method(self) -> str:
+        if self.prune is not None:
+            return self.prune.method
+        return "untrained" if self.network.weights == "random" else "dense"
+
+    @property
+    def rate(self) -> float:
+        return 0.0 if self.prune is None else self.prune.rate
+
+    @property
+    def schedule(self) -> str:
+        return "none" if self.prune is None else self.prune.schedule
+
+    @property
+    def rounds(self) -> int:
+        return 1 if self.prune is None else self.prune.rounds
+
+    @property
+    def of_masks(self) -> "TrialConfig":
+        """The trial that makes the same masks with nothing after them, to which it owes its numbers
+        per layer: of one by chance with `prune.counts_of` it is that criterion's own."""
+        prune = self.prune
+        if prune is not None and prune.counts_of is not None:
+            prune = replace(prune, criterion=prune.counts_of, counts_of=None, draw=0)
+        after = {"recalibrate_images": 0, "score_every_round": False, "dissection": None}
+        return replace(self, prune=prune, score=ScoreConfig(), **after)  # type: ignore[arg-type]
+
+    @property
+    def retrain(self) -> TrainConfig | None:
+        """The recipe that each round trains by, if it trains."""
+        return self.finetune if self.rewind == "none" else self.network.recipe
+
+    @property
+    def retraining(self) -> str:
+        if self.rewind != "none":
+            return f"rewind_{self.rewind}"
+        if self.finetune is not None:
+            return "finetune"
+        return "recalibrate" if self.recalibrate_images else "none"
+
+    @property
+    def epochs_a_round(self) -> int:
+        return 0 if self.retrain is None else self.retrain.epochs - self.rewind_epoch
+
+    @property
+    def n_epochs(self) -> int:
+        return self.rounds * self.epochs_a_round
+
+    @property
+    def n_scores(self) -> int:
+        """How often the trial's units are scored."""
+        return self.rounds if self.score_every_round and self.retrain is not None else 1
+
+    @property
+    def key(self) -> str:
+        """12 hex digits: the hash of the fields that are not at their defaults."""
+        return digest_of({"version": KEY_VERSION, "config": identity(self)})[:12]
+
+    @property
+    def label(self) -> str:
+        """A name for people: "structured 0.5 iterative", with the seed where it is not 0."""
+        name = self.method
+        if self.prune is not None:
+            name += f" {self.prune.rate:g} {self.schedule}"
+            if self.prune.criterion != "l1":
+                name += f" {self.prune.criterion}"
+            if self.prune.counts_of is not None:
+                name += f", as many per layer as {self.prune.counts_of}"
+            if self.prune.target != "loss":
+                name += f" of the {self.prune.target}"
+            if self.prune.by.looks_at_images:
+                name += f" {self.prune.samples_per_class} a class"
+            if self.prune.draw:
+                name += f", draw {self.prune.draw}"
+            if self.prune.most_important_first:
+                name += " most important first"
+            if not self.prune.held:
+                name += " not held"
+        elif self.rewind == "weights":
+            name += f" from epoch {self.rewind_epoch} again"
+        elif self.retrain is not None:
+            name += " retrained"
+        if self.rewind != "none" and self.prune is not None:
+            name += f", {self.rewind.replace('_', ' ')} rewound"
+        if self.method == "untrained":  # recalibrated, or its statistics would mean nothing
+            name += "" if self.recalibrate_images or self.finetune else ", as it is"
+        elif self.recalibrate_images:
+            name += ", recalibrated"
+        elif self.prune is not None and self.retrain is None:
+            name += ", as pruned"
+        if self.score.protocol != ScoreConfig.protocol:
+            name += f", scored as {self.score.protocol}"
+        return name if self.seed == 0 else f"{name} seed {self.seed}"
+
+    def replace(self, overrides: Mapping[str, Any]) -> Self:
+        """A copy with fields replaced, named by dotted paths such as "prune.rate".
+
+        Raises ValueError for a name that does not exist and for a value that is refused, or does
+        nothing in such a trial; `effects.with_room` lets others rest that do nothing any more.
+        """
+        return replaced(self, overrides)
+
+
+def flat_params(config: TrialConfig) -> dict[str, str]:
+    """What MLflow shows as the params of a trial's run: the axes, then every field."""
+    axes = {
+        "method": config.method,
+        "rate": config.rate,
+        "schedule": config.schedule,
+        "criterion": "none" if config.prune is None else config.prune.criterion,
+        "retraining": config.retraining,
+    }
+    # As text, since MLflow has params of text only.
+    return {name: _text(value) for name, value in (axes | flat(config)).items()}
+
+
+def _text(value: Any) -> str:
+    return ", ".join(map(str, value)) if isinstance(value, tuple) else str(value)

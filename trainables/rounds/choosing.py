@@ -1,0 +1,53 @@
+"""What a round keeps: by a criterion, or by chance with the numbers of a criterion's trial."""
+
+from typing import TYPE_CHECKING
+
+from pruning import Groups, choose_by_chance, choose_groups, cumulative_rates, kept_numbers
+from trainables.config import PruneConfig
+from trainables.randomness import generator
+from trainables.rounds.importance import importance
+from trainables.rounds.numbers import keep_numbers_of, numbers_of
+
+if TYPE_CHECKING:
+    from trainables.trial import Trial
+
+
+def choose(trial: "Trial", prune: PruneConfig, round_: int) -> Groups:
+    """What the trial's next round keeps; nothing is applied."""
+    config, cache, pruned = trial.config, trial.workspace.cache, trial.pruned
+    key = config.of_masks.key
+    if prune.counts_of is not None:
+        numbers = numbers_of(cache, key, round_) or _follow(trial, round_)
+        draw = generator(config.seed, "by chance within layers", round_, prune.draw)
+        return choose_by_chance(
+            pruned.weights,
+            numbers,
+            draw,
+            granularity=prune.granularity,
+            within=pruned.groups,
+        )
+    rates = cumulative_rates(prune.schedule, prune.rate, prune.rounds)
+    groups = choose_groups(
+        importance(pruned, config, trial.data, cache, round_),
+        rates[round_],
+        granularity=prune.granularity,
+        scope=prune.scope,
+        within=pruned.groups,
+        most_important_first=prune.most_important_first,
+    )
+    if prune.scope == "global" and config.n_epochs and round_ > 0:  # costs training to know
+        keep_numbers_of(cache, key, round_, kept_numbers(groups))
+    return groups
+
+
+def _follow(trial: "Trial", round_: int) -> dict[str, int]:
+    """Go through the criterion's own trial up to the masks of that round; groups kept."""
+    if trial.followed is None:
+        trial.followed = type(trial)(trial.config.of_masks, trial.workspace)
+    followed = trial.followed
+    while followed.n_begun <= round_:
+        if followed.epochs_done == followed.n_begun * followed.config.epochs_a_round:
+            followed.begin_round()
+        else:
+            followed.epoch()
+    return {name: kept for name, (kept, _) in followed.pruned.numbers().items()}

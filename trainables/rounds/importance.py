@@ -1,0 +1,113 @@
+"""The importance that a trial prunes by: of the weights, or by images, then cached and shared."""
+
+from collections.abc import Iterator
+from dataclasses import asdict
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from pruning import importance_of_groups, normalised
+from trainables.config import KEY_VERSION, PruneConfig, TrialConfig
+from trainables.datasets.images import Data, ImageSet, normalise
+from trainables.fields import digest_of
+from trainables.kept import read_state
+from trainables.randomness import generator
+from trainables.rounds.pruned import PrunedNetwork
+from trainables.training.dense import dense_key
+from trainables.workspace import whole_file
+
+_VERSION = 3  # of the importance that is kept: raise it when a criterion tells another
+_BATCH = 32  # fixed, so that importance does not depend on how a trial evaluates
+
+
+def importance(
+    pruned: PrunedNetwork, config: TrialConfig, data: Data, cache: Path, round_: int
+) -> dict[str, Tensor]:
+    """The importance of every group of the network's weights at the start of a round; normalised.
+
+    That of the dense network by images is computed once: all rates, schedules and scopes of one
+    checkpoint, criterion, granularity and set of samples share it.
+    """
+    prune = _of(config)
+    norm = prune.by.norm(prune.scope)
+    if not prune.by.looks_at_images or round_ > 0:
+        return normalised(_importance(pruned, config, data, round_), norm)
+    path = cache / f"scores-{_key(config, data)}.pt"
+    found = read_state(path, torch.device("cpu"))
+    if found is None:
+        found = _importance(pruned, config, data, round_)
+        with whole_file(path) as partial:
+            torch.save(found, partial)
+    return normalised(found, norm)
+
+
+def samples(images: ImageSet, per_class: int, seed: int) -> Tensor:
+    """Ids int64 of so many images of each class, at random; those of fewer are among them.
+
+    Raises ValueError for a class that has not so many.
+    """
+    order = torch.randperm(len(images), generator=generator(seed, "samples"))
+    labels = images.labels[order]
+    chosen = []
+    for label in labels.unique().tolist():
+        of_class = order[labels == label]
+        if len(of_class) < per_class:
+            raise ValueError(
+                f"prune.samples_per_class must be at most the training images of a class: class "
+                f"{label} has {len(of_class)}, got {per_class}; "
+                f"SET=prune.samples_per_class={len(of_class)}"
+            )
+        chosen.append(of_class[:per_class])
+    # Classes mixed, the first sample of each, then the second: batches are alike.
+    return torch.stack(chosen, dim=1).flatten()
+
+
+def _importance(
+    pruned: PrunedNetwork, config: TrialConfig, data: Data, round_: int
+) -> dict[str, Tensor]:
+    prune = _of(config)
+    batches = None
+    if prune.by.looks_at_images:
+        ids = samples(data.train, prune.samples_per_class, config.seed)
+        batches = _batches(data.train, ids, next(pruned.network.parameters()).device)
+    return importance_of_groups(
+        pruned.network,
+        prune.by,
+        prune.granularity,
+        generator=generator(config.seed, "criterion", round_, *_draw(prune)),
+        names=list(pruned.weights),
+        batches=batches,
+        structure=pruned.structure,
+    )
+
+
+def _batches(
+    images: ImageSet, ids: Tensor, device: torch.device
+) -> Iterator[tuple[Tensor, Tensor]]:
+    for _, pixels, labels in images.batches(ids, _BATCH):
+        yield normalise(pixels.to(device)), labels.to(device)
+
+
+def _key(config: TrialConfig, data: Data) -> str:
+    prune = _of(config)
+    depends_on = {
+        "version": (KEY_VERSION, _VERSION),
+        "network": dense_key(config, data),
+        "criterion": prune.by.name,
+        "settings": asdict(prune.by) | {"normalise": None},  # which is done to what is kept
+        "granularity": prune.granularity,
+        "exclude": prune.exclude,
+        "layers": (prune.layers, prune.biases),
+    }
+    return digest_of(depends_on)[:16]
+
+
+def _draw(prune: PruneConfig) -> tuple[int, ...]:
+    return (prune.draw,) if prune.draw else ()
+
+
+def _of(config: TrialConfig) -> PruneConfig:
+    if config.prune is None:
+        raise ValueError("a dense network has no importance to be pruned by: prune is None")
+    return config.prune

@@ -1,0 +1,282 @@
+"""One network's MIS: a pass over the probe images, tasks, scores, and how sure they are."""
+
+import hashlib
+from dataclasses import dataclass, fields, replace
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from mis import (
+    PROTOCOLS,
+    UNIT_STATES,
+    Extremes,
+    ExtremesCollector,
+    Margins,
+    Tasks,
+    UnitScores,
+    build_tasks,
+    can_leave_out,
+    collect_extremes,
+    deeper,
+    draw_groups,
+    images_needed,
+    query_rank,
+    replicate_mis,
+    unit_scores,
+    unit_states,
+)
+from pruning import Structure, structure_of
+from trainables.config import ScoreConfig, TrialConfig
+from trainables.datasets.images import Data, ImageSet, Progress
+from trainables.fields import digest_of, identity
+from trainables.kept import load_whole, read_kept
+from trainables.networks import UnitLayer, through, unit_layers, unread_units, zero_filters
+from trainables.randomness import generator
+from trainables.scores.embeddings import VERSION as EMBEDDINGS_VERSION
+from trainables.scores.embeddings import ProbeVectors, probe_vectors
+from trainables.training.compute import autocast, place, resolve_device, resolve_precision
+from trainables.training.dense import dense_key, load_dense
+from trainables.training.evaluate import network_inputs
+from trainables.workspace import whole_file
+
+_VERSION = 3  # raise it when what is saved of a pass changes
+_ALIVE, _DEAD = UNIT_STATES.index("alive"), UNIT_STATES.index("dead")
+_SAVED_EVERY = 20_000  # images of a pass, after which an interruption costs no more than the rest
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What a network scores, unit by unit, and the images it was asked about.
+
+    replicates: float64 [2, group, unit], see `mis.replicate_mis`; None for too few images.
+    shown: of each unit the first task, for pictures.
+    """
+
+    layers: tuple[str, ...]
+    layer_of: Tensor  # int64 [unit]
+    channel: Tensor  # int64 [unit]
+    state: Tensor  # int8 [unit]
+    mis: Tensor  # float [unit], NaN for constant and dead units
+    task_accuracy: Tensor
+    mis_pixels: Tensor  # the same tasks with raw pixels as similarity
+    minimum: Tensor  # float32 [unit], of the spatial mean over the images
+    maximum: Tensor
+    counted: Tensor  # bool [unit], whether the unit's layer is part of the network's mean
+    replicates: Tensor | None
+    shown: Tasks
+
+    @property
+    def scores(self) -> UnitScores:
+        return UnitScores(self.layers, self.layer_of, self.mis, self.task_accuracy, self.state)
+
+
+def depth_of(score: ScoreConfig, n_images: int) -> int:
+    """The ranks that the tasks of `score` need at both ends of so many images.
+
+    Raises ValueError when there are too few images.
+    """
+    rank = query_rank(score.protocol, n_images, score.n_tasks, score.n_explanations)
+    needed = images_needed(score.n_tasks, score.n_explanations, rank)
+    if n_images < needed:
+        raise ValueError(
+            f"MIS with {score.n_tasks} tasks of {score.n_explanations} explanations and 1 query "
+            f"on each side needs at least {needed} probe images, there are {n_images}; "
+            "take more images, or fewer tasks: SET=score.n_tasks=…"
+        )
+    return needed // 2
+
+
+def measure(
+    network: nn.Module,
+    config: TrialConfig,
+    data: Data,
+    cache: Path,
+    progress: Progress | None = None,
+) -> Measured:
+    """The MIS of every unit of `network` on the probe images of `config`.
+
+    Networks of one seed share ranks of ties, deals of tasks and groups of images, so that they can
+    be compared unit by unit. A pass over many images goes on where it was interrupted.
+    Raises ValueError for too few images, FloatingPointError for activations that are not finite.
+    """
+    score, n_images = config.score, len(data.probe)
+    depth, draw = depth_of(score, n_images), generator(config.seed, "tasks")
+    rank = query_rank(score.protocol, n_images, score.n_tasks, score.n_explanations)
+    structure = structure_of(network)
+    layers = unit_layers(network, score.read_at, structure)
+    priority = _priority(score.protocol, data.probe, draw)
+    names = [layer.name for layer in layers]
+    collector = ExtremesCollector(names, deeper(depth, n_images), priority)
+    extremes = _pass(network, config, data.probe, cache, collector, layers, progress)
+    k, n_tasks = score.n_explanations, score.n_tasks
+    tasks = build_tasks(
+        extremes.top, extremes.bottom, n_tasks=n_tasks, k=k, generator=draw, query_rank=rank
+    )
+    perceptual = _vectors(data.probe, score, cache, config)
+    state = _states(network, layers, extremes, score.protocol, structure)
+    scores, margins = _scores(extremes, tasks, perceptual, state)
+    pixels = _vectors(data.probe, replace(score, similarity="pixels"), cache, config)
+    by_pixels, _ = _scores(extremes, tasks, pixels, state)
+    replicates = None
+    if can_leave_out(depth, n_images):
+        replicates = replicate_mis(
+            extremes,
+            margins,
+            draw_groups(n_images, generator=generator(config.seed, "groups")),
+            slope=perceptual.slope,
+            n_tasks=n_tasks,
+            k=k,
+            generator=generator(config.seed, "replicates"),
+            query_rank=rank,
+        )
+    return Measured(
+        layers=tuple(layer.title for layer in layers),
+        layer_of=extremes.layer_of,
+        channel=extremes.channel,
+        state=scores.state,
+        mis=scores.mis,
+        task_accuracy=scores.task_accuracy,
+        mis_pixels=by_pixels.mis,
+        minimum=extremes.minimum,
+        maximum=extremes.maximum,
+        counted=_counted(scores, score.protocol),
+        replicates=replicates,
+        shown=_first_task(tasks),
+    )
+
+
+def measure_dense(
+    config: TrialConfig, data: Data, cache: Path, progress: Progress | None = None
+) -> Measured:
+    """The same of the dense network that `config` starts from; computed once, then shared."""
+    device = resolve_device(config.compute)
+    depends_on = {
+        "versions": [_VERSION, EMBEDDINGS_VERSION],
+        "network": dense_key(config, data),
+        "probe": data.probe.digest,
+        "score": identity(config.score),
+        "seed": config.seed,
+        "precision": resolve_precision(config.compute, device),
+    }
+    path = cache / f"dense-mis-{digest_of(depends_on)[:16]}.pt"
+    measured = read_kept(path, _read_measured)
+    if measured is None:
+        network = place(load_dense(config, data, cache), device)
+        measured = measure(network, config, data, cache, progress)
+        saved = {item.name: getattr(measured, item.name) for item in fields(measured)}
+        saved["layers"], saved["shown"] = list(measured.layers), vars(measured.shown)
+        with whole_file(path) as partial:
+            torch.save(saved, partial)
+    return measured
+
+
+def _read_measured(path: Path) -> Measured:
+    saved = load_whole(path)
+    return Measured(**saved | {"layers": tuple(saved["layers"]), "shown": Tasks(**saved["shown"])})
+
+
+def _pass(
+    network: nn.Module,
+    config: TrialConfig,
+    images: ImageSet,
+    cache: Path,
+    collector: ExtremesCollector,
+    layers: list[UnitLayer],
+    progress: Progress | None,
+) -> Extremes:
+    """The extremes of all images; what a pass over many of them has is saved on the way."""
+    network.eval()
+    device = next(network.parameters()).device
+    precision = resolve_precision(config.compute, device)
+    # All that what is collected depends on: networks of other seeds rank ties otherwise.
+    depends_on = [_fingerprint(network), images.digest, identity(config.score), config.seed]
+    path = cache / f"pass-{digest_of([_VERSION, *depends_on, precision])[:16]}.pt"
+    read_kept(path, lambda saved: collector.load_state_dict(load_whole(saved)))
+    batches = network_inputs(images, collector.remaining(), config.compute.eval_batch_size, device)
+    with autocast(precision, device):
+        extremes = collect_extremes(
+            network,
+            collector.layers,
+            batches,
+            depth=collector.depth,
+            priority=collector.priority,
+            through=through(layers),
+            before_relu=[layer.name for layer in layers if layer.silenced],
+            collector=collector,
+            progress=_saving(collector, path, progress),
+        )
+    path.unlink(missing_ok=True)
+    return extremes
+
+
+def _saving(collector: ExtremesCollector, path: Path, progress: Progress | None) -> Progress:
+    saved_at = collector.n_images
+
+    def after_batch(done: int, total: int) -> None:
+        nonlocal saved_at
+        if done - saved_at >= _SAVED_EVERY:
+            with whole_file(path) as partial:
+                torch.save(collector.state_dict(), partial)
+            saved_at = done
+        if progress is not None:
+            progress(done, total)
+
+    return after_batch
+
+
+def _fingerprint(network: nn.Module) -> str:
+    """16 hex digits of the weights."""
+    digest = hashlib.sha256()
+    for tensor in network.state_dict().values():
+        digest.update(tensor.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy())
+    return digest.hexdigest()[:16]
+
+
+def _vectors(
+    images: ImageSet, score: ScoreConfig, cache: Path, config: TrialConfig
+) -> ProbeVectors:
+    return probe_vectors(images, score, cache, resolve_device(config.compute))
+
+
+def _scores(
+    extremes: Extremes, tasks: Tasks, space: ProbeVectors, state: Tensor
+) -> tuple[UnitScores, Margins]:
+    # Asked once for the scores and twenty times for their error.
+    margins = Margins(space.vectors, metric=space.metric, n_reads=21 * tasks.plus.numel())
+    return unit_scores(extremes, tasks, margins, slope=space.slope, state=state), margins
+
+
+def _priority(protocol: str, images: ImageSet, draw: torch.Generator) -> Tensor:
+    """int64 [image]: of equal activations the higher ranks as more activating."""
+    # Drawn in any case, so that what is drawn next does not depend on the protocol.
+    random = torch.randperm(len(images), generator=draw)
+    if PROTOCOLS[protocol].ties == "random":
+        return random
+    return images.labels.argsort(stable=True).argsort()  # a folder's files are sorted by class
+
+
+def _states(
+    network: nn.Module,
+    layers: list[UnitLayer],
+    extremes: Extremes,
+    protocol: str,
+    structure: Structure,
+) -> Tensor:
+    """int8 [unit]: which units have a score, and which of these count."""
+    if PROTOCOLS[protocol].left_out == "zero_filters":
+        zero = torch.cat(list(zero_filters(network, layers).values()))
+        return torch.where(zero, _DEAD, _ALIVE).to(torch.int8).cpu()
+    unread = torch.cat(list(unread_units(network, layers, structure).values()))
+    return unit_states(extremes, unread=unread)
+
+
+def _counted(scores: UnitScores, protocol: str) -> Tensor:
+    """bool [unit]: whether the protocol's mean over the network includes the unit's layer."""
+    if PROTOCOLS[protocol].counted == "all":
+        return torch.ones(len(scores.mis), dtype=torch.bool)
+    return (scores.layer_of > 0) & (scores.layer_of < len(scores.layers) - 1)
+
+
+def _first_task(tasks: Tasks) -> Tasks:
+    return Tasks(**{name: images[:, :1].clone() for name, images in vars(tasks).items()})

@@ -1,0 +1,163 @@
+"""What one can understand of a network: its scores as metrics, tables and pictures."""
+
+import dataclasses
+import math
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+import torch
+from PIL import Image
+from torch import Tensor, nn
+
+from mis import (
+    CONSTANT_RANGE,
+    UNIT_STATES,
+    UnitScores,
+    image_error,
+    paired_change,
+    shuffle_control,
+    summarize,
+    unit_error,
+)
+from trainables.config import TrialConfig
+from trainables.datasets.images import Data
+from trainables.randomness import generator
+from trainables.scores.dissection import dissect_network
+from trainables.scores.embeddings import probe_vectors
+from trainables.scores.mis import Measured, measure, measure_dense
+from trainables.scores.pictures import gallery
+from trainables.training.compute import resolve_device
+
+_ALIVE = UNIT_STATES.index("alive")
+
+
+@dataclass(frozen=True)
+class Scored:
+    """metrics by name; units: a row a unit; dissected: likewise, if the trial is dissected;
+    gallery: file name -> picture of what a chosen unit answers to."""
+
+    metrics: dict[str, float]
+    units: pd.DataFrame
+    dissected: pd.DataFrame | None
+    gallery: dict[str, Image.Image]
+
+
+def score_trial(config: TrialConfig, network: nn.Module, data: Data, cache: Path) -> Scored:
+    """Score every unit of the network of a trial, beside its own dense network."""
+    measured = measure(network, config, data, cache)
+    # An untrained network did not start from the dense one.
+    dense = None if config.network.weights == "random" else measure_dense(config, data, cache)
+    metrics = mis_metrics(measured, dense) | _control(config, data, cache)
+    dissected = None
+    if config.dissection is not None:
+        found, dissected = dissect_network(network, config, cache)
+        metrics |= found
+    pictures = gallery(measured, dense, data.probe)
+    return Scored(metrics, _table(measured, dense), dissected, pictures)
+
+
+def mis_metrics(measured: Measured, dense: Measured | None) -> dict[str, float]:
+    """The summary of a network, by metric name; means are over the units that count and are alive.
+
+    mis/error_units and mis/error_images: standard errors of mis/mean over units and over images;
+    mis/error: of both together; mis/<layer>/error: likewise, of the layer's mean.
+    mis/n_constant_scored, mis/constant_mean: of units that are the same on all images and have a
+    score nevertheless, as "von_rad2024_released" wants it.
+    mis/pixels_mean: the same tasks by raw pixels. mis/change: mean difference to the same units of
+    the dense network, over units that have a score in both, with mis/change_error likewise. See
+    `mis.summarize` for the others.
+    """
+    scores, alive = measured.scores, measured.state == _ALIVE
+    # Every layer has its own mean; the network's is over the layers that count.
+    metrics = summarize(scores) | summarize(_only(scores, measured.counted))
+    chosen = measured.counted & alive
+    metrics["mis/error_units"] = unit_error(measured.mis[chosen])
+    metrics["mis/error_images"] = _image_error(measured, chosen)
+    metrics["mis/error"] = math.hypot(metrics["mis/error_units"], metrics["mis/error_images"])
+    for index, layer in enumerate(measured.layers):
+        of_layer = alive & (measured.layer_of == index)
+        metrics[f"mis/{layer}/error"] = math.hypot(
+            unit_error(measured.mis[of_layer]), _image_error(measured, of_layer)
+        )
+    metrics["mis/pixels_mean"] = float(measured.mis_pixels[chosen].double().mean())
+    constant = chosen & (measured.maximum - measured.minimum < CONSTANT_RANGE)
+    if constant.any():  # which other protocols leave out
+        metrics["mis/n_constant_scored"] = float(constant.sum())
+        metrics["mis/constant_mean"] = float(measured.mis[constant].double().mean())
+    if dense is not None:
+        metrics |= _change(measured, dense, chosen)
+    # An error that cannot be known (too few images or units) is left out.
+    return {n: v for n, v in metrics.items() if not (n.endswith(_ERRORS) and math.isnan(v))}
+
+
+_ERRORS = ("error", "error_units", "error_images")
+
+
+def _image_error(measured: Measured, chosen: Tensor) -> float:
+    if measured.replicates is None or not chosen.any():
+        return math.nan
+    return float(image_error(measured.replicates[:, :, chosen].mean(2)))
+
+
+def _change(measured: Measured, dense: Measured, chosen: Tensor) -> dict[str, float]:
+    replicates: tuple[Tensor | None, Tensor | None] = (None, None)
+    if measured.replicates is not None and dense.replicates is not None:
+        replicates = (measured.replicates[:, :, chosen], dense.replicates[:, :, chosen])
+    change = paired_change(measured.mis[chosen], dense.mis[chosen], *replicates)
+    return {
+        "mis/change": change.mean,
+        "mis/change_error": math.hypot(change.unit_error, change.image_error),
+        "mis/n_compared": float(change.n_units),
+    }
+
+
+def _control(config: TrialConfig, data: Data, cache: Path) -> dict[str, float]:
+    """Units whose activations are shuffled: 0.5 but for chance."""
+    space = probe_vectors(data.probe, config.score, cache, resolve_device(config.compute))
+    mean, error = shuffle_control(
+        space.vectors,
+        slope=space.slope,
+        metric=space.metric,
+        n_tasks=config.score.n_tasks,
+        k=config.score.n_explanations,
+        generator=generator(config.seed, "shuffled"),
+    )
+    return {
+        "mis/slope": space.slope,
+        "mis/shuffled_mean": mean,
+        "mis/shuffled_error": error,
+    }
+
+
+def _only(scores: UnitScores, chosen: Tensor) -> UnitScores:
+    return dataclasses.replace(
+        scores,
+        layer_of=scores.layer_of[chosen],
+        mis=scores.mis[chosen],
+        task_accuracy=scores.task_accuracy[chosen],
+        state=scores.state[chosen],
+    )
+
+
+def _table(measured: Measured, dense: Measured | None) -> pd.DataFrame:
+    """Columns: layer, channel, state, mis, task_accuracy and mis_pixels (NaN for dead and
+    constant units), dense_mis (of the same unit in the dense network), minimum, maximum (of the
+    spatial mean over the images), counted, and replicates: the unit's MIS without each group of
+    images, for both deals, from which the errors over images are."""
+    nothing = torch.full_like(measured.mis, math.nan)
+    columns = {
+        "layer": [measured.layers[i] for i in measured.layer_of.tolist()],
+        "channel": measured.channel.numpy(),
+        "state": [UNIT_STATES[i] for i in measured.state.tolist()],
+        "mis": measured.mis.double().numpy(),
+        "task_accuracy": measured.task_accuracy.double().numpy(),
+        "mis_pixels": measured.mis_pixels.double().numpy(),
+        "dense_mis": (nothing if dense is None else dense.mis).double().numpy(),
+        "minimum": measured.minimum.numpy(),
+        "maximum": measured.maximum.numpy(),
+        "counted": measured.counted.numpy(),
+    }
+    if measured.replicates is not None:
+        columns["replicates"] = list(measured.replicates.flatten(0, 1).T.contiguous().numpy())
+    return pd.DataFrame(columns)

@@ -1,0 +1,97 @@
+"""What a network gets right: accuracy, loss and calibration on an image set."""
+
+import math
+from collections.abc import Iterator
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from trainables.datasets.ahead import batches_on
+from trainables.datasets.images import ImageSet, normalise
+from trainables.training.compute import autocast
+
+N_BINS = 15  # of the calibration error, as Guo et al. 2017
+_AT_ONCE = 4096  # images: ImageNet's in float64 would take a gigabyte
+
+
+def network_inputs(
+    images: ImageSet, order: Tensor, batch_size: int, device: torch.device
+) -> Iterator[tuple[Tensor, Tensor]]:
+    """(ids int64 [batch] on the CPU, normalised images float32 [batch, 3, h, w] on the device)."""
+    for ids, pixels, _ in batches_on(device, images, order, batch_size):
+        yield ids, normalise(pixels)
+
+
+@torch.inference_mode()
+def predict(
+    network: nn.Module, images: ImageSet, device: torch.device, precision: str, batch_size: int
+) -> Tensor:
+    """Logits float32 [image, class] on the CPU; the network is left in evaluation mode."""
+    network.eval()
+    everything = torch.arange(len(images))
+    logits = []
+    for _, x in network_inputs(images, everything, batch_size, device):
+        with autocast(precision, device):
+            logits.append(network(x).float())
+    return torch.cat(logits).cpu()
+
+
+def accuracy_metrics(logits: Tensor, labels: Tensor) -> dict[str, float]:
+    """val/top1, val/top5 (fractions), val/loss (mean cross entropy, nats), val/ece.
+
+    val/top1_error is the standard error of val/top1 over images, sqrt(p (1 - p) / n). val/top1_a
+    and val/top1_b are the accuracies on two halves of the images (see `halves`), left out where
+    there is one image: what is chosen on one half is reported on the other.
+    logits float [image, class]; labels int64 [image]. val/ece is the expected calibration error
+    (Guo et al. 2017, eq. 3) over 15 equal bins of confidence. With fewer than six classes
+    val/top5 would always be 1 and is left out.
+    Raises FloatingPointError when a logit is not finite.
+    """
+    if not torch.isfinite(logits).all():
+        bad = int((~torch.isfinite(logits).all(1)).sum())
+        raise FloatingPointError(
+            f"logits must be finite, those of {bad} of {len(logits)} images are not"
+        )
+    parts = zip(logits.split(_AT_ONCE), labels.split(_AT_ONCE), strict=True)
+    columns = zip(*(_of_each(*part) for part in parts), strict=True)
+    confidence, right, loss, in_top5 = (torch.cat(column) for column in columns)
+    top1 = right.double().mean().item()
+    metrics = {
+        "val/top1": top1,
+        "val/top1_error": math.sqrt(top1 * (1 - top1) / len(right)),
+        "val/loss": loss.mean().item(),
+        "val/ece": _calibration_error(confidence, right),
+    }
+    if len(right) > 1:
+        first, second = (right[half].double().mean().item() for half in halves(labels))
+        metrics |= {"val/top1_a": first, "val/top1_b": second}
+    if logits.shape[1] > 5:
+        metrics["val/top5"] = in_top5.double().mean().item()
+    return metrics
+
+
+def halves(labels: Tensor) -> tuple[Tensor, Tensor]:
+    """int64 ids of two halves of the images, each with its share of every class.
+
+    The same for all networks: the images of a class, in their order, go to the halves in turn.
+    labels: int64 [image].
+    """
+    by_class = labels.argsort(stable=True)
+    return by_class[0::2], by_class[1::2]
+
+
+def _of_each(logits: Tensor, labels: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Of each image: confidence, whether it is right, loss, whether the label is in the top 5."""
+    exact = logits.double()
+    confidence, predicted = F.softmax(exact, 1).max(1)
+    loss = F.cross_entropy(exact, labels, reduction="none")
+    in_top5 = (logits.topk(min(5, logits.shape[1])).indices == labels[:, None]).any(1)
+    return confidence, predicted == labels, loss, in_top5
+
+
+def _calibration_error(confidence: Tensor, right: Tensor) -> float:
+    bins = (confidence * N_BINS).ceil().clamp(1, N_BINS).long() - 1
+    gap = torch.zeros(N_BINS, dtype=torch.float64)
+    gap.index_add_(0, bins, confidence - right.double())
+    return gap.abs().sum().item() / len(confidence)

@@ -1,0 +1,249 @@
+"""The one training loop: of the dense network, and of every fine-tuning."""
+
+import math
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Generator, Tensor, nn
+from torch.optim import SGD, Adam, AdamW, Optimizer
+
+from pruning import Held
+from trainables.config import TrainConfig
+from trainables.datasets.ahead import batches_on
+from trainables.datasets.images import ImageSet, Progress, normalise, split_batches
+from trainables.kept import require_state
+from trainables.networks import logits_of
+from trainables.training.compute import autocast, compiled
+from trainables.training.member import Member
+
+
+def build_optimizer(network: nn.Module, recipe: TrainConfig, precision: str) -> Optimizer:
+    """A fresh optimizer: old momentum would push pruned weights away from zero."""
+    # torch's fused SGD keeps the overflow of a step that the loss scaler of fp16 has it skip.
+    fused = precision != "fp16"
+    parameters = [p for p in network.parameters() if p.requires_grad]
+    if recipe.optimizer == "sgd":
+        return SGD(
+            parameters,
+            recipe.lr,
+            momentum=recipe.momentum,
+            weight_decay=recipe.weight_decay,
+            nesterov=recipe.nesterov,
+            fused=fused,
+        )
+    kind = {"adam": Adam, "adamw": AdamW}[recipe.optimizer]
+    return kind(parameters, recipe.lr, weight_decay=recipe.weight_decay, fused=fused)
+
+
+def learning_rate(recipe: TrainConfig, step: int, steps_per_epoch: int) -> float:
+    """The learning rate of optimizer step `step` (from 0) of a round."""
+    total = recipe.epochs * steps_per_epoch
+    warmup_steps = recipe.warmup * total
+    if step < warmup_steps:
+        return recipe.lr * (step + 1) / (warmup_steps + 1)
+    if recipe.lr_schedule == "exponential":
+        return recipe.lr * recipe.lr_gamma ** (step // steps_per_epoch)
+    if recipe.lr_schedule == "step":
+        passed = sum(step // steps_per_epoch >= epoch for epoch in recipe.lr_milestones)
+        return recipe.lr * recipe.lr_gamma**passed
+    if recipe.lr_schedule == "cosine":
+        done = (step - warmup_steps) / max(1, total - warmup_steps)
+        return recipe.lr * (1 + math.cos(math.pi * done)) / 2
+    return recipe.lr
+
+
+class Training:
+    """A network in training: its optimizer, its recipe, and the masks it is held to.
+
+    held: applied after every optimizer step; None trains all weights.
+    first_epoch: of the recipe; what comes before it is left out.
+    compile: "off", "default" or "graphs", as `resolve_compile` gives it.
+    member: one of several processes that each have this training, and do all its epochs together.
+    """
+
+    def __init__(
+        self,
+        network: nn.Module,
+        images: ImageSet,
+        recipe: TrainConfig,
+        *,
+        precision: str,
+        held: Held | None = None,
+        first_epoch: int = 0,
+        compile: str = "off",
+        member: Member | None = None,
+    ) -> None:
+        if len(images) < 2:
+            raise ValueError(
+                f"training needs at least 2 images, over which BatchNorm takes its statistics, "
+                f"got {len(images)}"
+            )
+        self.network, self.images, self.recipe = network, images, recipe
+        self.precision, self.held, self.compile = precision, held, compile
+        self.member = member or Member()
+        self._running = self.member.normalised_together(network)
+        self.device = next(network.parameters()).device
+        # torch cannot look into the BatchNorm that several processes share.
+        self.loss = compiled(self._loss, compile, whole=self.member.n == 1)
+        self.optimizer = build_optimizer(network, recipe, precision)
+        self.scaler = torch.amp.GradScaler(self.device.type, enabled=precision == "fp16")
+        batches = split_batches(torch.arange(len(images)), recipe.batch_size, self.member.n)
+        self._batch_sizes = [len(batch) for batch in batches]
+        self.steps_per_epoch = len(batches)
+        self.step = first_epoch * self.steps_per_epoch
+
+    def epoch(self, generator: Generator, progress: Progress | None = None) -> dict[str, float]:
+        """One pass over the images: train/loss (mean over images) and train/lr (of its start).
+
+        generator: CPU; the data order and the augmentation come from it alone.
+        Raises FloatingPointError when the loss is not finite.
+        """
+        self.network.train()
+        self._running.train()
+        lr_at_start = learning_rate(self.recipe, self.step, self.steps_per_epoch)
+        order = torch.randperm(len(self.images), generator=generator)
+        total = torch.zeros((), device=self.device, dtype=torch.float64)
+        batches = batches_on(
+            self.device,
+            self.images,
+            order,
+            self.recipe.batch_size,
+            augment=generator,
+            share=(self.member.rank, self.member.n),
+        )
+        for size, (_, pixels, labels) in zip(self._batch_sizes, batches, strict=True):
+            loss = self._step(pixels, labels, size)
+            total += loss * len(labels)  # summed on the device: no wait for each step
+            if progress is not None:
+                progress(self.step, self.recipe.epochs * self.steps_per_epoch)
+        self.member.add_up([total])
+        mean = total.item() / len(self.images)
+        if not math.isfinite(mean):
+            raise FloatingPointError(
+                f"the training loss must be finite, it is {mean} after step {self.step} at "
+                f"learning rate {lr_at_start:g}"
+            )
+        return {"train/loss": mean, "train/lr": lr_at_start}
+
+    def _step(self, pixels: Tensor, labels: Tensor, batch_size: int | None = None) -> Tensor:
+        """One optimizer step; the mean loss. batch_size: of all members' images, if not alone."""
+        for group in self.optimizer.param_groups:
+            group["lr"] = learning_rate(self.recipe, self.step, self.steps_per_epoch)
+        # Before the forward pass: a CUDA graph takes the memory of old gradients for its own.
+        self.optimizer.zero_grad()
+        if self.compile == "graphs":
+            torch.compiler.cudagraph_mark_step_begin()
+        loss = self.loss(normalise(pixels), labels)
+        if self.member.n == 1:
+            self.scaler.scale(loss).backward()
+        else:
+            share = len(labels) / (batch_size or len(labels))
+            self.scaler.scale(loss * share).backward()
+            gradients = [p.grad for p in self.network.parameters() if p.grad is not None]
+            self.member.add_up(gradients)
+        if self.recipe.clip_norm is not None:
+            if self.held is not None:  # only a norm can tell: the weights are held after the step
+                self.held.mask_gradients()
+            self.scaler.unscale_(self.optimizer)
+            nn.utils.clip_grad_norm_(self.network.parameters(), self.recipe.clip_norm)
+        self.scaler.step(self.optimizer)
+        self.scaler.update()
+        if self.held is not None:
+            self.held.apply()
+        self.step += 1
+        return loss.detach()
+
+    def _loss(self, inputs: Tensor, labels: Tensor) -> Tensor:
+        """The mean loss of a batch, and of its auxiliary heads: all of the step that is compiled.
+
+        The masks are outside: they are applied to the weights, after the optimizer.
+        """
+        with autocast(self.precision, self.device):
+            logits, heads = logits_of(self._running(inputs))
+        smoothing = self.recipe.label_smoothing
+        loss = F.cross_entropy(logits.float(), labels, label_smoothing=smoothing)
+        for head in heads:
+            loss = loss + self.recipe.aux_weight * F.cross_entropy(
+                head.float(), labels, label_smoothing=smoothing
+            )
+        return loss
+
+    def state_dict(self) -> dict[str, object]:
+        """All that the next epoch depends on, besides the network."""
+        return {
+            "optimizer": self.optimizer.state_dict(),
+            "scaler": self.scaler.state_dict(),
+            "step": self.step,
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on where `state_dict` was taken; ValueError, and nothing is changed, for a state that
+        does not fit the network and its optimizer."""
+        require_state(state, {"optimizer": dict, "scaler": dict, "step": int})
+        require_state(state["optimizer"], {"state": dict, "param_groups": list})
+        moments = state["optimizer"]["state"]
+        _require_moments(moments, self.optimizer)
+        expected = self.scaler.state_dict()
+        if state["scaler"].keys() != expected.keys():
+            raise ValueError("the state of the loss scaler is of another precision")
+        # Hyperparameters are the recipe's; a file has no say in them.
+        groups = self.optimizer.state_dict()["param_groups"]
+        self.optimizer.load_state_dict({"state": moments, "param_groups": groups})
+        self.scaler.load_state_dict(state["scaler"])
+        self.step = state["step"]
+
+
+def _require_moments(moments: dict[Any, Any], optimizer: Optimizer) -> None:
+    """Raise ValueError unless what an optimizer keeps of each parameter has the parameter's shape:
+    fused kernels do not look, and write beyond the end."""
+    parameters = [p for group in optimizer.param_groups for p in group["params"]]
+    names = {"momentum_buffer"} if isinstance(optimizer, SGD) else {"step", "exp_avg", "exp_avg_sq"}
+    for index, found in moments.items():
+        if not isinstance(index, int) or not 0 <= index < len(parameters):
+            raise ValueError(f"the optimizer has {len(parameters)} parameters, none is {index!r}")
+        if not isinstance(found, dict) or found.keys() != names:
+            raise ValueError(f"the optimizer keeps {', '.join(sorted(names))}, the state does not")
+        for name, tensor in found.items():
+            shape = torch.Size() if name == "step" else parameters[index].shape
+            if tensor is None and name == "momentum_buffer":
+                continue
+            if not isinstance(tensor, Tensor) or tensor.shape != shape or not _is_plain(tensor):
+                raise ValueError(
+                    f"{name} of the optimizer's parameter {index} must be a tensor of floats of "
+                    f"shape {tuple(shape)}, it is not"
+                )
+
+
+def _is_plain(tensor: Tensor) -> bool:
+    return tensor.layout == torch.strided and tensor.is_floating_point() and not tensor.is_meta
+
+
+@torch.no_grad()
+def recalibrate(
+    network: nn.Module, images: ImageSet, n_images: int, generator: Generator, batch_size: int = 64
+) -> None:
+    """Re-estimate the BatchNorm statistics of a pruned network on n_images training images.
+
+    Stale statistics, not lost capacity, are most of what pruning without fine-tuning costs. The
+    images are drawn at random (a class-ordered draw ruins the statistics); they are not
+    augmented, and a statistic is the plain mean over batches. Weights are left as they are.
+    Raises ValueError when there are fewer images.
+    """
+    if n_images > len(images):
+        raise ValueError(
+            f"recalibrate_images must be at most the {len(images)} training images, got {n_images}"
+        )
+    device = next(network.parameters()).device
+    norms = [m for m in network.modules() if isinstance(m, nn.BatchNorm2d)]
+    momenta = [norm.momentum for norm in norms]
+    for norm in norms:
+        norm.reset_running_stats()
+        norm.momentum = None  # PyTorch's spelling of the cumulative mean
+    network.train()
+    order = torch.randperm(len(images), generator=generator)[:n_images]
+    for _, pixels, _ in batches_on(device, images, order, batch_size):
+        network(normalise(pixels))
+    for norm, momentum in zip(norms, momenta, strict=True):
+        norm.momentum = momentum
+    network.eval()
