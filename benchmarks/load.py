@@ -132,7 +132,7 @@ def _rss() -> float:
 
 def _sweep(n: int, results: Path) -> dict[str, float]:
     """A whole sweep, its report left out: what a driver and Ray's file grow by."""
-    import sweeps.plan.prepare
+    import sweeps.plan.check
     import sweeps.run
     import sweeps.tune.launch
     from sweeps.tune.events import SweepCallback
@@ -149,7 +149,7 @@ def _sweep(n: int, results: Path) -> dict[str, float]:
     SweepCallback._ended = note  # type: ignore[method-assign]
     sweeps.tune.launch.PruningTrial = stub()  # type: ignore[misc]
     sweeps.run.write_report = lambda *_: results
-    sweeps.plan.prepare.require_space = lambda *_: None  # stubs leave a fiftieth of a trial's files
+    sweeps.plan.check.require_space = lambda *_: None  # stubs leave a fiftieth of a trial's files
     if code := sweeps.run.run_sweep(plan_of(n), results, Console(file=sys.stderr, width=110)):
         raise RuntimeError(f"the sweep must end with 0, it ended with {code}")
     table = np.array(seen)

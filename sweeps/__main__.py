@@ -37,14 +37,14 @@ def _plan(arguments: argparse.Namespace) -> "Plan":
 
 def _show_plan(arguments: argparse.Namespace, console: Terminal) -> int:
     from sweeps.plan.cost import Speed, gpus_here, measured_here
-    from sweeps.plan.planner import (
+    from sweeps.plan.power import power_sentence
+    from sweeps.plan.preview import (
         axes_summary,
         cost_summary,
         plan_summary,
         plan_table,
         stopping_summary,
     )
-    from sweeps.plan.power import power_sentence
     from sweeps.searching.resume import to_come
     from sweeps.tracking.tracker import Tracker, has_store
 

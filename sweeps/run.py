@@ -12,9 +12,10 @@ from mlflow.entities import Run
 from rich.console import Console
 from rich.markup import escape
 
+from sweeps.plan.check import check
 from sweeps.plan.names import Names
 from sweeps.plan.planner import Plan
-from sweeps.plan.prepare import check, prepare
+from sweeps.plan.prepare import prepare
 from sweeps.report import NothingFinished, up_to_date, write_report
 from sweeps.searching.proposals import Proposals
 from sweeps.searching.resume import begin, log_search, open_proposals, trials_to_run

@@ -17,7 +17,7 @@ from trainables.config.effects import has_effect, with_room
 from trainables.fields import digest_of
 
 if TYPE_CHECKING:  # the report knows studies, and a study only what a section is
-    from sweeps.report.section import Section
+    from sweeps.plan.section import Section
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 

@@ -8,6 +8,7 @@ from mlflow.entities import Run
 from rich.console import Console
 from rich.markup import escape
 
+from sweeps.plan.section import TABLES, Section
 from sweeps.report.checks.check import Check
 from sweeps.report.files import PAGE, note_made_of, partial_folder, replaced, report_folder, written
 from sweeps.report.findings import Findings, findings, statistics_table
@@ -18,7 +19,6 @@ from sweeps.report.page.table import summary, terminal_table
 from sweeps.report.page.words import beside_released, trial_sentence
 from sweeps.report.paper.published import published_frames, published_trials
 from sweeps.report.read.frames import SweepFrames, latest_sweep, load_frames, open_tracker
-from sweeps.report.section import TABLES, Section
 from sweeps.report.sections.all import SECTIONS, with_own
 from sweeps.report.sections.style import save_titled
 from sweeps.studies import load_study, study_names

@@ -6,8 +6,8 @@ from pathlib import Path
 import matplotlib.pyplot as plt
 from mlflow.entities import Run
 
+from sweeps.plan.check import refuser
 from sweeps.plan.planner import Plan
-from sweeps.plan.prepare import refuser
 from sweeps.searching.figures import search_figures
 from sweeps.searching.proposals import Proposals
 from sweeps.tracking.tracker import Tracker

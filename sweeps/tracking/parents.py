@@ -6,13 +6,13 @@ import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Protocol
 
 import pandas as pd
 from mlflow import MlflowClient
 from mlflow.entities import Run
 from mlflow.exceptions import MlflowException
 
-from sweeps.plan.planner import Plan
 from trainables.results import UNITS
 
 KIND, SWEEP_KEY, PURPOSE = "kind", "sweep_key", "purpose"
@@ -21,6 +21,22 @@ PLANNED_KEYS = "plan/trial_keys.txt"
 _NOTE = "mlflow.note.content"
 _LAUNCHED = "launched_ms"  # when a sweep was started last; a run's own start does not move
 _TURN = "launched_turn"  # a number that grows from start to start, as a clock need not
+
+
+class Planned(Protocol):
+    """What is told of a plan: the keys of its trials, their digest, what is asked, whether trials
+    may be stopped early."""
+
+    @property
+    def key(self) -> str: ...
+    @property
+    def keys(self) -> tuple[str, ...]: ...
+    @property
+    def purpose(self) -> str: ...
+    @property
+    def primary(self) -> str: ...
+    @property
+    def stops(self) -> bool: ...
 
 
 class SweepRuns:
@@ -39,7 +55,7 @@ class SweepRuns:
         """The runs of sweeps of ours, launched last first; who else uses the word is not meant."""
         return [run for run in self.runs("sweep") if run.data.tags.get(SWEEP_KEY)]
 
-    def sweep_run(self, plan: Plan) -> str:
+    def sweep_run(self, plan: Planned) -> str:
         """The parent run of a sweep, the one there is or a new one, marked as running."""
         sweeps = self.sweeps()
         turn = max((order_of(run)[0] for run in sweeps), default=0) + 1
@@ -51,8 +67,8 @@ class SweepRuns:
                 for name, value in launched.items():
                     self.client.set_tag(run.info.run_id, name, value)
                 return str(run.info.run_id)
-        tags = {KIND: "sweep", **wanted, PURPOSE: plan.sweep.purpose, _NOTE: plan.sweep.purpose}
-        tags[PRIMARY] = str(plan.sweep.primary)
+        tags = {KIND: "sweep", **wanted, PURPOSE: plan.purpose, _NOTE: plan.purpose}
+        tags[PRIMARY] = plan.primary
         name = f"sweep {self.study} {plan.key}"
         new = self.client.create_run(self.experiment_id, None, tags | launched, name)
         self.log_planned(new.info.run_id, plan.keys)
@@ -67,7 +83,7 @@ class SweepRuns:
         with self._artifact(sweep_run, PLANNED_KEYS) as path:
             return path.read_text().split()
 
-    def last_planned(self, plan: Plan) -> list[str] | None:
+    def last_planned(self, plan: Planned) -> list[str] | None:
         """The keys of the sweep launched last; None where it was of this plan, or not said."""
         sweeps = self.sweeps()
         if not sweeps or sweeps[0].data.tags[SWEEP_KEY] == plan.key:

@@ -19,10 +19,9 @@ from mlflow.exceptions import MlflowException
 from sqlalchemy.exc import SQLAlchemyError
 
 from sweeps.addresses import link, take_login
-from sweeps.plan.planner import Plan
 from sweeps.tracking.answering import database_path, no_answer, require_answer, sqlite_address
 from sweeps.tracking.database import opening
-from sweeps.tracking.parents import KIND, SweepRuns, order_of
+from sweeps.tracking.parents import KIND, Planned, SweepRuns, order_of
 
 TRIAL_KEY, HOST, FOLDER = "trial_key", "host", "folder"
 OUTCOME, ERROR = "outcome", "error"
@@ -133,7 +132,7 @@ class Tracker(SweepRuns):
         runs = self.runs("trial", "FINISHED")
         return {run.data.tags[TRIAL_KEY]: run for run in runs if TRIAL_KEY in run.data.tags}
 
-    def done(self, plan: Plan) -> set[str]:
+    def done(self, plan: Planned) -> set[str]:
         """Keys of the trials that need not run: `done` of all that is finished."""
         return done(plan, self.finished())
 
@@ -236,12 +235,11 @@ class Tracker(SweepRuns):
                 self.client.delete_run(other.info.run_id)
 
 
-def done(plan: Plan, finished: Mapping[str, Run]) -> set[str]:
+def done(plan: Planned, finished: Mapping[str, Run]) -> set[str]:
     """Keys of the trials that need not run: one that was stopped early runs to its end in a sweep
     that stops none.
     """
-    stops = plan.sweep.stopping is not None
-    return {key for key, run in finished.items() if stops or not _was_stopped(run)}
+    return {key for key, run in finished.items() if plan.stops or not _was_stopped(run)}
 
 
 def _was_stopped(run: Run) -> bool:

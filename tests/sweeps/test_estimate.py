@@ -9,7 +9,8 @@ from small_studies import small_base, small_sweep
 
 import sweeps.__main__ as cli
 from sweeps.plan.cost import Speed, duration, estimate, gpus_here, measure_speed, slots_here
-from sweeps.plan.planner import cost_summary, make_plan
+from sweeps.plan.planner import make_plan
+from sweeps.plan.preview import cost_summary
 from sweeps.plan.space import Float, Search
 from sweeps.searching.resume import to_come
 from trainables.config import TrainConfig

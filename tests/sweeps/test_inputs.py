@@ -11,9 +11,10 @@ from rich.console import Console
 from small_studies import small_base, small_sweep
 
 import sweeps.__main__ as cli
+from sweeps.plan.check import check
 from sweeps.plan.cost import Speed, estimate
-from sweeps.plan.planner import make_plan, plan_summary
-from sweeps.plan.prepare import check
+from sweeps.plan.planner import make_plan
+from sweeps.plan.preview import plan_summary
 from sweeps.studies import load_study
 from trainables.config import NetworkConfig, TrainConfig
 from trainables.datasets.listing import list_folder

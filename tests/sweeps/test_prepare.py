@@ -5,8 +5,9 @@ from rich.console import Console
 from small_studies import small_base
 from torch import nn
 
-import sweeps.plan.prepare
-from sweeps.plan.prepare import prepare, refuser
+import sweeps.plan.check
+from sweeps.plan.check import refuser
+from sweeps.plan.prepare import prepare
 
 FILTERS = {"prune.granularity": "filter", "prune.scope": "global"}
 RELEVANCE = {**FILTERS, "prune.criterion": "lrp", "prune.samples_per_class": 2}
@@ -53,8 +54,8 @@ def test_a_module_without_a_rule_is_refused_where_relevance_is_asked_for(tmp_pat
         network.inception3a.branch1.add_module("gate", nn.Sigmoid())
         return network
 
-    build = sweeps.plan.prepare.build_network
-    monkeypatch.setattr(sweeps.plan.prepare, "build_network", with_sigmoid)
+    build = sweeps.plan.check.build_network
+    monkeypatch.setattr(sweeps.plan.check, "build_network", with_sigmoid)
     refuse = refuser(small_base(), tmp_path)
     refuse(small_base(**FILTERS))
     with pytest.raises(ValueError, match="there is none for Sigmoid 'inception3a.branch1.gate'"):
@@ -68,13 +69,13 @@ def test_a_check_grows_with_what_differs_and_not_with_the_square_of_the_seeds(
     counts = []
 
     def counted(name):
-        real = getattr(sweeps.plan.prepare, name)
+        real = getattr(sweeps.plan.check, name)
 
         def call(*arguments, **more):
             counts[-1][name] = counts[-1].get(name, 0) + 1
             return real(*arguments, **more)
 
-        monkeypatch.setattr(sweeps.plan.prepare, name, call)
+        monkeypatch.setattr(sweeps.plan.check, name, call)
 
     for name in ("build_network", "structure_of", "_check_pruning", "load_similarity"):
         counted(name)
@@ -83,7 +84,7 @@ def test_a_check_grows_with_what_differs_and_not_with_the_square_of_the_seeds(
     for n in (1, 6):
         counts.append({})
         configs = [small_base(**rate, seed=seed) for seed in range(n) for rate in rates]
-        sweeps.plan.prepare.check(configs, tmp_path, Console(quiet=True))
+        sweeps.plan.check.check(configs, tmp_path, Console(quiet=True))
     assert counts[0] == counts[1]
     assert counts[0]["build_network"] == counts[0]["structure_of"] == 1
     assert counts[0]["require_prunable"] == 6
@@ -94,7 +95,7 @@ def test_what_is_checked_once_is_checked_wherever_it_stands(tmp_path, at):
     configs = [small_base(**FILTERS, seed=seed) for seed in range(18)]
     configs[at] = configs[at].replace({"prune.rate": 0.9999})
     with pytest.raises(ValueError, match="leave at least one filter a layer"):
-        sweeps.plan.prepare.check(configs, tmp_path, Console(quiet=True))
+        sweeps.plan.check.check(configs, tmp_path, Console(quiet=True))
 
 
 def test_graphs_without_a_gpu_are_refused_before_anything_is_trained(tmp_path):

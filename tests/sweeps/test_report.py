@@ -23,6 +23,7 @@ from mlflow.entities import Param, Run, RunData, RunInfo
 from report_frames import LAYERS, log_sweep, log_trial, synthetic, without
 from rich.console import Console
 
+from sweeps.plan.section import Section
 from sweeps.report import load, report_published, report_study
 from sweeps.report.findings import findings
 from sweeps.report.page.render import Shown, render
@@ -32,7 +33,6 @@ from sweeps.report.page.words import purpose_fields, summary_sentences
 from sweeps.report.read.frames import _caption
 from sweeps.report.read.recipe import recipes
 from sweeps.report.read.same_units import against_dense, shares, with_dense
-from sweeps.report.section import Section
 from sweeps.report.sections.all import SECTIONS, with_own
 from sweeps.report.sections.cost import pareto_front
 from sweeps.report.sections.layers import name_blocks

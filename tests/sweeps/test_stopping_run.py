@@ -8,7 +8,8 @@ import ray
 from rich.console import Console
 from small_studies import small_base, small_sweep
 
-from sweeps.plan.planner import make_plan, plan_table, stopping_summary
+from sweeps.plan.planner import make_plan
+from sweeps.plan.preview import plan_table, stopping_summary
 from sweeps.plan.rungs import Stopping, recall, stratum_of
 from sweeps.plan.space import Choice, Float, Search
 from sweeps.plan.sweep import Grid, axis, methods

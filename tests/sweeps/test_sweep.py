@@ -8,7 +8,8 @@ from mis import PROTOCOLS
 from pruning import CRITERIA, GRANULARITIES, SCHEDULES
 from sweeps.plan.controls import DRAWS, setting
 from sweeps.plan.names import Names, unique_labels
-from sweeps.plan.planner import axes_summary, make_plan, plan_summary
+from sweeps.plan.planner import make_plan
+from sweeps.plan.preview import axes_summary, plan_summary
 from sweeps.plan.sweep import Grid, Sweep, axis, methods
 from sweeps.studies import load_study, study_names
 from trainables.config import METHODS, DissectionConfig, NetworkConfig

@@ -6,12 +6,11 @@ from trainables.networks.checkpoints import file_digest, load_checkpoint, requir
 from trainables.networks.compacted import load_compacted, save_compacted
 from trainables.networks.cost import Cost, count_cost, measure_latency
 from trainables.networks.outline import (
-    lost_in,
     n_parameters,
+    outline,
     require_again,
     require_logits,
     require_pixels,
-    require_prunable_outline,
 )
 from trainables.networks.own_code import find_code, hold_code, offer_code
 from trainables.networks.units import (
@@ -38,16 +37,15 @@ __all__ = [
     "load_compacted",
     "logits_of",
     "measure_latency",
-    "lost_in",
     "n_parameters",
     "network_arguments",
     "offer_code",
+    "outline",
     "rebuild",
     "require_again",
     "require_fit",
     "require_logits",
     "require_pixels",
-    "require_prunable_outline",
     "save_compacted",
     "through",
     "unit_layers",

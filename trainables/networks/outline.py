@@ -11,12 +11,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
-from pruning import Structure, left_alone, structure_of, what_is_lost
-from trainables.config import NetworkConfig, PruneConfig
+from trainables.config import NetworkConfig
 from trainables.network_names import is_own
 from trainables.networks.build import build_network, logits_of
 from trainables.networks.checkpoints import first_line
-from trainables.rounds.pruned import PrunedNetwork, require_prunable
 
 _CLASSES = (10, 1_000)  # of networks that are only looked at; one's own may know ImageNet's alone
 _NO_WEIGHTS: dict[str, Any] = {
@@ -60,26 +58,6 @@ def _with_classes(config: NetworkConfig, n_classes: int) -> nn.Module:
     except Exception:  # RegNet reads what it has drawn, and others may
         with torch.random.fork_rng(devices=[]):
             return build_network(config, n_classes).to("meta")
-
-
-@lru_cache(64)
-def _structure(config: NetworkConfig) -> Structure:
-    return structure_of(outline(config)[0])
-
-
-@lru_cache(1024)
-def require_prunable_outline(config: NetworkConfig, prune: PruneConfig) -> None:
-    """Raise ValueError, in one sentence, where the network cannot be pruned so, whatever its
-    weights are; see `require_prunable`."""
-    require_prunable(PrunedNetwork(outline(config)[0], prune, _structure(config)))
-
-
-@lru_cache(64)
-def lost_in(config: NetworkConfig, granularity: str) -> tuple[str, ...]:
-    """What pruning cannot do in this network, a sentence each; none where it can do all."""
-    network = outline(config)[0]
-    lost = [what_is_lost(_structure(config)), *left_alone(network, granularity)]
-    return tuple(f"network.name={config.name!r}: {sentence}" for sentence in lost if sentence)
 
 
 @lru_cache(64)

@@ -6,12 +6,12 @@ from dataclasses import dataclass
 import pandas as pd
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
+from sweeps.plan.section import Section
 from sweeps.report.checks.check import Check
 from sweeps.report.findings import Findings, n_exploratory
 from sweeps.report.page.table import COLUMNS, cell, ordered
 from sweeps.report.page.words import beside_released, purpose_fields, summary_sentences
 from sweeps.report.read.frames import SweepFrames
-from sweeps.report.section import Section
 from sweeps.report.sections.style import GREY, PALETTE
 from sweeps.report.statistics.margin import FRACTION
 from sweeps.report.statistics.questions import Answer

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from sweeps.report.section import Section
+from sweeps.plan.section import Section
 from sweeps.report.sections import (
     controls,
     cost,

@@ -7,9 +7,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
+from sweeps.plan.section import Section
 from sweeps.report.read.frames import SweepFrames
 from sweeps.report.read.values import has
-from sweeps.report.section import Section
 from sweeps.report.sections.criteria import arms
 from sweeps.report.sections.lines import scatter_trials
 from sweeps.report.sections.series import all_series, mean_rows, series_in, tidy

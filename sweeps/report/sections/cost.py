@@ -8,9 +8,9 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
+from sweeps.plan.section import Section
 from sweeps.report.read.frames import SweepFrames
 from sweeps.report.read.values import has
-from sweeps.report.section import Section
 from sweeps.report.sections.lines import hue_handles, scatter_trials
 from sweeps.report.sections.series import all_series, network_rows, series_in, tidy
 from sweeps.report.sections.style import GREY, INK, LABELS, MARKERS, legend, new_figure

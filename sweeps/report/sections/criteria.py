@@ -7,9 +7,9 @@ import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
+from sweeps.plan.section import Section
 from sweeps.report.read.frames import SweepFrames
 from sweeps.report.read.values import flag, has, number, text, within_layers
-from sweeps.report.section import Section
 from sweeps.report.sections.lines import scatter_trials
 from sweeps.report.sections.series import tidy
 from sweeps.report.sections.style import COLOURS, INK, LABELS, in_order, legend, named, new_figure

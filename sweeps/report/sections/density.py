@@ -9,9 +9,9 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
+from sweeps.plan.section import Section
 from sweeps.report.read.frames import SweepFrames
 from sweeps.report.read.values import baseline, has, within_layers
-from sweeps.report.section import Section
 from sweeps.report.sections.lines import scatter_trials
 from sweeps.report.sections.series import tidy
 from sweeps.report.sections.style import (

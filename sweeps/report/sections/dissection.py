@@ -4,9 +4,9 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from sweeps.plan.section import Section
 from sweeps.report.read.frames import SweepFrames
 from sweeps.report.read.values import has
-from sweeps.report.section import Section
 from sweeps.report.sections.lines import (
     draw_levels,
     draw_series,

@@ -8,8 +8,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
+from sweeps.plan.section import Section
 from sweeps.report.read.frames import SweepFrames
-from sweeps.report.section import Section
 from sweeps.report.sections.alive_units import (
     dense_keys,
     has_units,

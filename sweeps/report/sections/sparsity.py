@@ -12,10 +12,10 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
+from sweeps.plan.section import Section
 from sweeps.report.paper.overlay import released_rows
 from sweeps.report.read.frames import SweepFrames
 from sweeps.report.read.values import baseline, has
-from sweeps.report.section import Section
 from sweeps.report.sections.lines import (
     draw_levels,
     draw_released,

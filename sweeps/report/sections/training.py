@@ -8,10 +8,10 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
+from sweeps.plan.section import Section
 from sweeps.report.paper.overlay import released_rows
 from sweeps.report.read.frames import SweepFrames
 from sweeps.report.read.values import baseline
-from sweeps.report.section import Section
 from sweeps.report.sections.lines import (
     draw_released,
     draw_series,

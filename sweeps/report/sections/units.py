@@ -10,9 +10,9 @@ from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
+from sweeps.plan.section import Section
 from sweeps.report.read.frames import SweepFrames
 from sweeps.report.read.same_units import shares
-from sweeps.report.section import Section
 from sweeps.report.sections.alive_units import (
     alive,
     at_highest_rate,

@@ -1,0 +1,28 @@
+"""Whether a network can be pruned as a trial says, and what cannot: by its shapes alone."""
+
+from functools import lru_cache
+
+from pruning import Structure, left_alone, structure_of, what_is_lost
+from trainables.config import NetworkConfig, PruneConfig
+from trainables.networks import outline
+from trainables.rounds.pruned import PrunedNetwork, require_prunable
+
+
+@lru_cache(64)
+def _structure(config: NetworkConfig) -> Structure:
+    return structure_of(outline(config)[0])
+
+
+@lru_cache(1024)
+def require_prunable_outline(config: NetworkConfig, prune: PruneConfig) -> None:
+    """Raise ValueError, in one sentence, where the network cannot be pruned so, whatever its
+    weights are; see `require_prunable`."""
+    require_prunable(PrunedNetwork(outline(config)[0], prune, _structure(config)))
+
+
+@lru_cache(64)
+def lost_in(config: NetworkConfig, granularity: str) -> tuple[str, ...]:
+    """What pruning cannot do in this network, a sentence each; none where it can do all."""
+    network = outline(config)[0]
+    lost = [what_is_lost(_structure(config)), *left_alone(network, granularity)]
+    return tuple(f"network.name={config.name!r}: {sentence}" for sentence in lost if sentence)
