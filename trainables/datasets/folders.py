@@ -11,11 +11,13 @@ from trainables.datasets.remote import is_remote, remote_counts, remote_digest
 
 @dataclass(frozen=True)
 class Folder:
-    """digest: of what it holds. counts: "train", "val" -> images. said: for people."""
+    """digest: of what it holds. counts: "train", "val" -> images. said: for people. classes: their
+    names, by label."""
 
     digest: str
     counts: Mapping[str, int]
     said: str
+    classes: tuple[str, ...]
 
     def available(self, split: str) -> int:
         """How many images "train", "val" or "probe" can have."""
@@ -30,8 +32,8 @@ class Folder:
 def look_at(path: str) -> Folder:
     """Raises ValueError for what is no image folder, OSError for a disk that is away."""
     if is_remote(path):
-        n_classes, counts = remote_counts(path)
-        said = f"{n_classes:,} classes, {counts['train']:,} images in train/ and "
-        return Folder(remote_digest(path), counts, said + f"{counts['val']:,} in val/")
+        classes, counts = remote_counts(path)
+        said = f"{len(classes):,} classes, {counts['train']:,} images in train/ and "
+        return Folder(remote_digest(path), counts, said + f"{counts['val']:,} in val/", classes)
     listing = list_folder(Path(path))
-    return Folder(listing.digest, listing.counts, listing.said())
+    return Folder(listing.digest, listing.counts, listing.said(), listing.classes)

@@ -34,11 +34,11 @@ def remote_digest(uri: str) -> str:
     return _digest(_listed(uri)[2])
 
 
-def remote_counts(uri: str) -> tuple[int, dict[str, int]]:
-    """How many classes there are, and split -> images. Raises ValueError as `fetched`."""
+def remote_counts(uri: str) -> tuple[tuple[str, ...], dict[str, int]]:
+    """The classes, and split -> images. Raises ValueError as `fetched`."""
     names = list(_listed(uri)[2])
-    classes = {PurePosixPath(name).parts[1] for name in names}
-    return len(classes), {s: sum(n.startswith(f"{s}/") for n in names) for s in SPLITS}
+    classes = sorted({PurePosixPath(name).parts[1] for name in names})
+    return tuple(classes), {s: sum(n.startswith(f"{s}/") for n in names) for s in SPLITS}
 
 
 def _digest(found: dict[str, "_Object"]) -> str:
