@@ -14,8 +14,8 @@ ARROWS = {
     "sweeps": {"trainables", "pruning", "mis"},
 }
 # Folder -> its parts, and which parts of the same folder each may import, the lowest first.
-# What knows least stands at the bottom: plan knows nothing outside, tracking is MLflow, searching is
-# Optuna, tune is Ray, report is figures.
+# What knows least stands at the bottom: plan knows nothing outside, tracking is MLflow, searching
+# is Optuna, tune is Ray, report is figures.
 PARTS = {
     "sweeps": {
         "addresses": set(),
