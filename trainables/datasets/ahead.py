@@ -1,33 +1,20 @@
-"""Batches ahead of their use: prepared by threads, and on a GPU before it has done the last."""
+"""Batches on a device; on a GPU before it has done the last."""
 
-from collections import deque
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
-from typing import Protocol, TypeVar, runtime_checkable
+from collections.abc import Callable, Iterator
+from typing import Protocol, runtime_checkable
 
 import torch
 from torch import Generator, Tensor
 
 from trainables.datasets.images import WHOLE, Batch, ImageSet, Share
 
-_AHEAD = 2  # batches a thread
-T = TypeVar("T")
-U = TypeVar("U")
-
 
 @runtime_checkable
 class OnDevice(Protocol):
     """Image sets whose batches a GPU can finish by itself."""
 
-    def raw_batches(
-        self,
-        order: Tensor,
-        batch_size: int,
-        *,
-        augment: Generator | None = None,
-        share: Share = WHOLE,
-    ) -> "Iterator[tuple[Tensor, Raw, Tensor]]":
-        """As `ImageSet.batches`, with pictures that are not finished yet."""
+    def read_raw(self, ids: Tensor, drawn: Tensor | None = None) -> "Raw":
+        """As `ImageSet.read`, pictures that are not finished yet."""
         ...
 
 
@@ -37,25 +24,6 @@ class Raw(Protocol):
     def finished(self, device: torch.device) -> Tensor:
         """uint8 [batch, 3, height, width]; returns before the device is done."""
         ...
-
-
-def prepared(prepare: Callable[[T], U], items: Sequence[T], workers: int) -> Iterator[U]:
-    """`prepare` of each item, in order, by threads that work ahead; 0: when it is asked for."""
-    if workers == 0:
-        yield from map(prepare, items)
-        return
-    with ThreadPoolExecutor(workers) as threads:
-        waiting: deque[Future[U]] = deque()
-        try:
-            for item in items:
-                waiting.append(threads.submit(prepare, item))
-                if len(waiting) > _AHEAD * workers:
-                    yield waiting.popleft().result()
-            while waiting:
-                yield waiting.popleft().result()
-        finally:  # whoever reads may stop early
-            for future in waiting:
-                future.cancel()
 
 
 def batches_on(
@@ -78,8 +46,11 @@ def batches_on(
     copying = torch.cuda.Stream(device)
     computing = torch.cuda.current_stream(device)
     # Cropped and resized by a GPU, images cost a processor a copy instead of a millisecond.
-    read = images.raw_batches if isinstance(images, OnDevice) else images.batches
-    for ids, pictures, labels in read(order, batch_size, augment=augment, share=share):
+    read: Callable[[Tensor, Tensor | None], Tensor | Raw]
+    read = images.read_raw if isinstance(images, OnDevice) else images.read
+    batches: Iterator[tuple[Tensor, Tensor | Raw, Tensor]]
+    batches = images.batches_by(read, order, batch_size, augment, share)
+    for ids, pictures, labels in batches:
         with torch.cuda.stream(copying):
             if isinstance(pictures, Tensor):
                 pixels = to_device(pictures, device)

@@ -1,6 +1,6 @@
 """Image files decoded when they are asked for, by threads."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -8,12 +8,12 @@ from torch import Generator, Tensor
 from torchvision.transforms.v2 import functional as F
 
 from trainables.config import evaluation_side
-from trainables.datasets.ahead import prepared
 from trainables.datasets.crops import random_crops
 from trainables.datasets.decoding import read_picture
 from trainables.datasets.files import Files
-from trainables.datasets.images import WHOLE, Batch, Progress, Share, split_batches
+from trainables.datasets.images import ImageSet, Progress
 from trainables.datasets.regular import UnreadableError
+from trainables.datasets.threads import prepared
 
 
 def find_broken(
@@ -41,7 +41,7 @@ def find_broken(
 
 
 @dataclass(frozen=True)
-class FolderImages:
+class FolderImages(ImageSet):
     """Image files, augmented by random resized crop and flip.
 
     workers: threads that decode; 0 decodes each image when it is asked for. Raises ValueError,
@@ -54,31 +54,13 @@ class FolderImages:
     pixels: int
     workers: int = 0
 
-    def __len__(self) -> int:
-        return len(self.files)
+    def draw(self, batches: Sequence[Tensor], generator: Generator) -> Tensor:
+        """A seed for each image."""
+        return torch.randint(2**62, (sum(map(len, batches)), 1), generator=generator)
 
-    def batches(
-        self,
-        order: Tensor,
-        batch_size: int,
-        *,
-        augment: Generator | None = None,
-        share: Share = WHOLE,
-    ) -> Iterator[Batch]:
-        seeds = None
-        if augment is not None:
-            seeds = torch.randint(2**62, (len(order),), generator=augment).tolist()
-        first, n_shares = share
-        whole = split_batches(torch.arange(len(order)), batch_size, n_shares)
-        batches = [batch[first::n_shares] for batch in whole]
-
-        def prepare(chosen: Tensor) -> Batch:
-            ids = order[chosen]
-            drawn = [None] * len(ids) if seeds is None else [seeds[p] for p in chosen.tolist()]
-            views = [self._view(i, seed) for i, seed in zip(ids.tolist(), drawn, strict=True)]
-            return ids, torch.stack(views), self.labels[ids]
-
-        return prepared(prepare, batches, self.workers)
+    def read(self, ids: Tensor, drawn: Tensor | None = None) -> Tensor:
+        seeds = [None] * len(ids) if drawn is None else drawn[:, 0].tolist()
+        return torch.stack([self._view(i, s) for i, s in zip(ids.tolist(), seeds, strict=True)])
 
     def _view(self, i: int, seed: int | None) -> Tensor:
         """uint8 [3, pixels, pixels]; augmented from a seed of the image's own, else the middle."""

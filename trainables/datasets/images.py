@@ -1,14 +1,19 @@
 """Image sets: what training, evaluation and scores read their images from."""
 
-from collections.abc import Callable, Iterator
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
-from typing import Protocol
+from typing import TypeVar
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Generator, Tensor
+
+from trainables.datasets.threads import prepared
+
+T = TypeVar("T")
 
 # Of ImageNet, as torchvision's weights expect them; used for every data set alike.
 MEAN = (0.485, 0.456, 0.406)
@@ -26,20 +31,27 @@ Progress = Callable[[int, int], None]
 """Called with (done, total) while something long runs."""
 
 
-class ImageSet(Protocol):
-    """Labelled images of one size."""
+class ImageSet(ABC):
+    """Labelled images of one size. A kind of set knows the pixels of its images, and no batches.
 
-    @property
-    def digest(self) -> str:
-        """Changes when any image or label does."""
-        ...
+    digest: changes when any image or label does. labels: int64 [image]. workers: threads that
+    prepare batches; 0 prepares each when it is asked for.
+    """
 
-    @property
-    def labels(self) -> Tensor:
-        """int64 [image]."""
-        ...
+    digest: str
+    labels: Tensor
+    workers: int = 0
 
-    def __len__(self) -> int: ...
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    @abstractmethod
+    def draw(self, batches: Sequence[Tensor], generator: Generator) -> Tensor:
+        """What augmentation does to each image: int64 [image, number], of all batches (ids)."""
+
+    @abstractmethod
+    def read(self, ids: Tensor, drawn: Tensor | None = None) -> Tensor:
+        """uint8 [image, 3, height, width]; as they are where nothing was drawn for them."""
 
     def batches(
         self,
@@ -54,7 +66,30 @@ class ImageSet(Protocol):
         augment: a CPU generator to draw augmentations from; None leaves the images as they are.
         All shares together are what one generator gives for the whole.
         """
-        ...
+        return self.batches_by(self.read, order, batch_size, augment, share)
+
+    def batches_by(
+        self,
+        read: Callable[[Tensor, Tensor | None], T],
+        order: Tensor,
+        batch_size: int,
+        augment: Generator | None = None,
+        share: Share = WHOLE,
+    ) -> Iterator[tuple[Tensor, T, Tensor]]:
+        """As `batches`, with what `read` makes of ids and what was drawn in place of pixels."""
+        first, n_shares = share
+        whole = split_batches(order, batch_size, n_shares)
+        batches = [ids[first::n_shares] for ids in whole]
+        drawn: list[Tensor | None] = [None] * len(batches)
+        if augment is not None:
+            each = self.draw(whole, augment).split([len(ids) for ids in whole])
+            drawn = [numbers[first::n_shares] for numbers in each]
+
+        def prepare(of: tuple[Tensor, Tensor | None]) -> tuple[Tensor, T, Tensor]:
+            ids, numbers = of
+            return ids, read(ids, numbers), self.labels[ids]
+
+        return prepared(prepare, list(zip(batches, drawn, strict=True)), self.workers)
 
 
 @dataclass(frozen=True)
@@ -100,7 +135,7 @@ def _mean_and_std(device: torch.device) -> tuple[Tensor, Tensor]:
 
 
 @dataclass(frozen=True)
-class ArrayImages:
+class ArrayImages(ImageSet):
     """Images in one (memory-mapped) array; augmented by a flip and a shift.
 
     images: uint8 [image, height, width, 3]; labels: int64 [image].
@@ -111,39 +146,33 @@ class ArrayImages:
     digest: str
     shift: int = 4  # pixels, at the most, in each direction
 
-    def __len__(self) -> int:
-        return len(self.labels)
+    def draw(self, batches: Sequence[Tensor], generator: Generator) -> Tensor:
+        return torch.cat([draw_shifts(len(ids), self.shift, generator) for ids in batches])
 
-    def batches(
-        self,
-        order: Tensor,
-        batch_size: int,
-        *,
-        augment: Generator | None = None,
-        share: Share = WHOLE,
-    ) -> Iterator[Batch]:
-        first, n_shares = share
-        for ids in split_batches(order, batch_size, n_shares):
-            images = torch.from_numpy(self.images[ids.numpy()]).permute(0, 3, 1, 2)
-            if augment is not None:
-                images = flip_and_shift(images, self.shift, augment)
-            ids = ids[first::n_shares]
-            yield ids, images[first::n_shares], self.labels[ids]
+    def read(self, ids: Tensor, drawn: Tensor | None = None) -> Tensor:
+        images = torch.from_numpy(self.images[ids.numpy()]).permute(0, 3, 1, 2)
+        return images if drawn is None else flip_and_shift(images, self.shift, drawn)
 
 
-def flip_and_shift(images: Tensor, shift: int, generator: Generator) -> Tensor:
-    """Mirror half of the images and move each by up to `shift` pixels, its border reflected.
+def draw_shifts(n: int, shift: int, generator: Generator) -> Tensor:
+    """For `flip_and_shift`: int64 [n, 3], 0 … 2 shift down and right, and whether to mirror."""
+    moved = torch.randint(0, 2 * shift + 1, (2, n), generator=generator)
+    mirrored = torch.rand(n, generator=generator) < 0.5
+    return torch.stack([*moved, mirrored.long()], 1)
 
-    images: [batch, channel, height, width] of any dtype. One gather, so that an image a row is
-    moved by its own amount without a loop.
+
+def flip_and_shift(images: Tensor, shift: int, drawn: Tensor) -> Tensor:
+    """Mirror some of the images and move each by up to `shift` pixels, its border reflected.
+
+    images: [batch, channel, height, width] of any dtype. drawn: of `draw_shifts`. One gather, so
+    that each image is moved by its own amount without a loop.
     """
     n, _, height, width = images.shape
     padded = F.pad(images.float(), (shift,) * 4, mode="reflect").to(images.dtype)
-    down, right = torch.randint(0, 2 * shift + 1, (2, n, 1), generator=generator)
-    mirrored = torch.rand(n, 1, generator=generator) < 0.5
+    down, right, mirrored = drawn[:, :, None].unbind(1)
     rows = torch.arange(height) + down
     columns = torch.arange(width) + right
-    columns = torch.where(mirrored, columns.flip(1), columns)
+    columns = torch.where(mirrored.bool(), columns.flip(1), columns)
     return padded[torch.arange(n)[:, None, None], :, rows[:, :, None], columns[:, None, :]].permute(
         0, 3, 1, 2
     )

@@ -16,13 +16,13 @@ from pathlib import Path
 import numpy as np
 from torchvision.transforms import v2
 
-from trainables.datasets.ahead import prepared
 from trainables.datasets.decoding import read_picture
 from trainables.datasets.files import Files
 from trainables.datasets.images import Progress
 from trainables.datasets.names import some
 from trainables.datasets.packs import note_pack, packs_folder
 from trainables.datasets.regular import UnreadableError
+from trainables.datasets.threads import prepared
 from trainables.locks import locked
 from trainables.workspace import whole_file
 

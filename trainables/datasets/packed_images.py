@@ -1,21 +1,18 @@
 """The images of a folder from a pack: cropped, resized and mirrored by threads or by a GPU."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TypeVar
 
 import torch
 from torch import Generator, Tensor
 from torchvision.transforms.v2 import functional as F
 
 from trainables.config import evaluation_side
-from trainables.datasets.ahead import prepared, to_device
+from trainables.datasets.ahead import to_device
 from trainables.datasets.crops import middle_crops, random_crops
-from trainables.datasets.images import WHOLE, Batch, Share, split_batches
+from trainables.datasets.images import ImageSet
 from trainables.datasets.pack import Pack
 from trainables.datasets.resampling import resize_crops
-
-T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -42,7 +39,7 @@ class Parts:
 
 
 @dataclass(frozen=True)
-class PackedImages:
+class PackedImages(ImageSet):
     """Images of a pack; augmented by random resized crop and flip.
 
     As they are they equal the files' own, to the bit, where the pack's side is
@@ -57,63 +54,29 @@ class PackedImages:
     pixels: int
     workers: int = 0
 
-    def __len__(self) -> int:
-        return len(self.labels)
+    def draw(self, batches: Sequence[Tensor], generator: Generator) -> Tensor:
+        """top, left, height and width of a crop, and whether it is mirrored."""
+        shapes = self._shapes(torch.cat(list(batches)))
+        crops = random_crops(shapes, generator)
+        mirrored = torch.rand(len(shapes), generator=generator) < 0.5
+        return torch.cat([crops, mirrored[:, None].long()], 1)
 
-    def batches(
-        self,
-        order: Tensor,
-        batch_size: int,
-        *,
-        augment: Generator | None = None,
-        share: Share = WHOLE,
-    ) -> Iterator[Batch]:
-        return self._read(self._views, order, batch_size, augment, share)
+    def _shapes(self, ids: Tensor) -> Tensor:
+        return torch.from_numpy(self.pack.shapes[ids.numpy()]).long()
 
-    def raw_batches(
-        self,
-        order: Tensor,
-        batch_size: int,
-        *,
-        augment: Generator | None = None,
-        share: Share = WHOLE,
-    ) -> Iterator[tuple[Tensor, Parts, Tensor]]:
-        """The same crops as `batches` draws, for a GPU to resize (`Parts.finished`)."""
-        return self._read(self._parts, order, batch_size, augment, share)
+    def _middle(self, ids: Tensor) -> Tensor:
+        """As `draw`: what evaluation sees of each image."""
+        larger = self.pack.side / evaluation_side(self.pixels)
+        crops = middle_crops(self._shapes(ids), round(self.pixels * larger))
+        return torch.cat([crops, torch.zeros(len(ids), 1, dtype=torch.int64)], 1)
 
-    def _read(
-        self,
-        show: Callable[[Tensor, Tensor, Tensor], T],
-        order: Tensor,
-        batch_size: int,
-        augment: Generator | None,
-        share: Share,
-    ) -> Iterator[tuple[Tensor, T, Tensor]]:
-        shapes = torch.from_numpy(self.pack.shapes[order.numpy()]).long()
-        mirrored = torch.zeros(len(order), dtype=torch.bool)
-        if augment is None:
-            larger = self.pack.side / evaluation_side(self.pixels)
-            crops = middle_crops(shapes, round(self.pixels * larger))
-        else:
-            crops = random_crops(shapes, augment)
-            mirrored = torch.rand(len(order), generator=augment) < 0.5
-
-        def prepare(chosen: Tensor) -> tuple[Tensor, T, Tensor]:
-            ids = order[chosen]
-            return ids, show(ids, crops[chosen], mirrored[chosen]), self.labels[ids]
-
-        first, n_shares = share
-        whole = split_batches(torch.arange(len(order)), batch_size, n_shares)
-        return prepared(prepare, [batch[first::n_shares] for batch in whole], self.workers)
-
-    def _views(self, ids: Tensor, crops: Tensor, mirrored: Tensor) -> Tensor:
+    def read(self, ids: Tensor, drawn: Tensor | None = None) -> Tensor:
         """uint8 [image, 3, pixels, pixels], channels last."""
+        drawn = self._middle(ids) if drawn is None else drawn
         size = [self.pixels, self.pixels]
         views = torch.empty(len(ids), *size, 3, dtype=torch.uint8).permute(0, 3, 1, 2)
-        for view, i, crop, flip in zip(
-            views, ids.tolist(), crops.tolist(), mirrored.tolist(), strict=True
-        ):
-            top, left, height, width = crop
+        for view, i, crop in zip(views, ids.tolist(), drawn.tolist(), strict=True):
+            top, left, height, width, flip = crop
             # The part is copied out of the map: torch takes no read-only memory.
             part = self.pack.image(i)[top : top + height, left : left + width].copy()
             image = torch.from_numpy(part).permute(2, 0, 1)
@@ -122,13 +85,15 @@ class PackedImages:
             view.copy_(image.flip(2) if flip else image)
         return views
 
-    def _parts(self, ids: Tensor, crops: Tensor, mirrored: Tensor) -> Parts:
-        sizes = crops[:, 2:]
+    def read_raw(self, ids: Tensor, drawn: Tensor | None = None) -> Parts:
+        """The same crops as `read` gives, for a GPU to resize (`Parts.finished`)."""
+        drawn = self._middle(ids) if drawn is None else drawn
+        sizes = drawn[:, 2:4]
         # Pinned, a batch goes to a GPU while the one before it is worked on.
         room = (len(ids), *sizes.amax(0).tolist(), 3)
         pictures = torch.empty(room, dtype=torch.uint8, pin_memory=torch.cuda.is_available())
-        for picture, i, crop in zip(pictures.numpy(), ids.tolist(), crops.tolist(), strict=True):
-            top, left, height, width = crop
+        for picture, i, crop in zip(pictures.numpy(), ids.tolist(), drawn.tolist(), strict=True):
+            top, left, height, width, _ = crop
             whole = self.pack.image(i)
             picture[:height, :width] = whole[top : top + height, left : left + width]
-        return Parts(pictures, sizes, mirrored, self.pixels)
+        return Parts(pictures, sizes, drawn[:, 4].bool(), self.pixels)

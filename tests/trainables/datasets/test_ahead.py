@@ -6,12 +6,13 @@ from PIL import Image
 from torchvision.transforms.v2 import functional as F
 
 from trainables.datasets import pack as pack_module
-from trainables.datasets.ahead import OnDevice, batches_on, prepared
+from trainables.datasets.ahead import OnDevice, batches_on
 from trainables.datasets.files import files_of
 from trainables.datasets.image_folder import FolderImages
 from trainables.datasets.pack import open_pack
 from trainables.datasets.packed_images import PackedImages
 from trainables.datasets.resampling import _weights, resize_crops
+from trainables.datasets.threads import prepared
 
 CPU = torch.device("cpu")
 PIXELS, SIDE = 28, 32
@@ -88,7 +89,7 @@ def test_a_gpu_sees_the_same_crops(images, augmented, workers):
 
     pairs = zip(
         packed.batches(order, 4, augment=draw()),
-        packed.raw_batches(order, 4, augment=draw()),
+        packed.batches_by(packed.read_raw, order, 4, draw()),
         strict=True,
     )
     for (ids, views, labels), (raw_ids, parts, raw_labels) in pairs:

@@ -9,6 +9,7 @@ from trainables.datasets.images import (
     MEAN,
     STD,
     ArrayImages,
+    draw_shifts,
     flip_and_shift,
     normalise,
     split_batches,
@@ -61,7 +62,7 @@ def slow_flip_and_shift(images, shift, draw):
 @pytest.mark.parametrize("seed", range(2))
 def test_flip_and_shift_is_what_its_loop_does(shift, seed):
     images = pictures(seed=seed)
-    found = flip_and_shift(images, shift, generator(seed))
+    found = flip_and_shift(images, shift, draw_shifts(len(images), shift, generator(seed)))
     expected, mirrored = slow_flip_and_shift(images, shift, generator(seed))
     assert found.dtype == torch.uint8 and torch.equal(found, expected)
     assert True in mirrored and False in mirrored
@@ -69,7 +70,7 @@ def test_flip_and_shift_is_what_its_loop_does(shift, seed):
 
 def test_half_are_mirrored_and_every_shift_happens():
     ramp = (torch.arange(64) * 4).to(torch.uint8).expand(2000, 3, 64, 64)
-    middle = flip_and_shift(ramp, 2, generator())[:, 0, 0, 30:32].int()
+    middle = flip_and_shift(ramp, 2, draw_shifts(2000, 2, generator()))[:, 0, 0, 30:32].int()
     mirrored = middle[:, 0] > middle[:, 1]
     assert 900 < mirrored.sum() < 1100
     assert torch.bincount(middle[~mirrored][:, 0] // 4 - 28).min() > 150  # five shifts
