@@ -23,7 +23,7 @@ ON_TORCH = (
     *("training", "loading", "sharing", "pruning", "relevance", "compaction"),
     *("mis", "dissection"),
 )
-TABLES = (*ON_TORCH, "report")
+TABLES = (*ON_TORCH, "report", "imports")
 PROGRAMS = (
     "sweep",
     "stopping",

@@ -14,7 +14,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))  # where the packages are not
 import pandas as pd
 
 from sweeps.report import load
-from trainables.config import METHODS
+from trainables.methods import METHODS
 
 study = sys.argv[1] if len(sys.argv) > 1 else "demo"
 results = Path(sys.argv[2] if len(sys.argv) > 2 else "results")

@@ -24,9 +24,9 @@ from sweeps.report.page.words import trial_sentence
 from sweeps.report.read.best import best_trials
 from sweeps.report.read.frames import latest_sweep, open_tracker, read_trials
 from sweeps.tracking.tracker import TRIAL_KEY, Tracker, Unavailable
+from trainables.artifacts import CHECKPOINT, COMPACTED, NETWORK
 from trainables.datasets.images import normalise
 from trainables.networks import load_checkpoint, load_compacted, logits_of, offer_code, rebuild
-from trainables.results import CHECKPOINT, COMPACTED, NETWORK
 
 ALIAS = "best"
 _FOLDER = "model"  # of the trial's run

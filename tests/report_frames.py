@@ -9,7 +9,7 @@ import pandas as pd
 
 from sweeps.report.read.frames import MADE_ON, SweepFrames
 from sweeps.tracking.tracker import Tracker
-from trainables.config import METHODS
+from trainables.methods import METHODS
 
 LAYERS = [
     "conv1",

@@ -61,11 +61,13 @@ PARTS = {
     "trainables": {
         "fields": set(),
         "network_names": set(),
+        "methods": set(),
+        "artifacts": set(),
         "locks": set(),
         "workspace": set(),
         "kept": {"workspace"},
         "randomness": {"fields"},
-        "config": {"fields", "network_names"},
+        "config": {"fields", "methods", "network_names"},
         "datasets": {"config", "fields", "locks", "workspace"},
         "networks": {"config", "datasets", "kept", "network_names", "workspace"},
         "contents": {"config", "datasets", "network_names", "networks"},
@@ -99,7 +101,7 @@ PARTS = {
             "training",
             "workspace",
         },
-        "results": {"config", "fields", "networks", "rounds", "scores", "workspace"},
+        "results": {"artifacts", "config", "fields", "networks", "rounds", "scores", "workspace"},
         "trial": {
             "config",
             "contents",

@@ -8,22 +8,23 @@ from typing import Any
 import pandas as pd
 import torch
 
+from trainables.artifacts import (
+    CHECKPOINT,
+    COMPACTED,
+    DISSECTION,
+    EPOCHS,
+    GALLERY,
+    LAYERS,
+    MASKS,
+    NETWORK,
+    UNITS,
+)
 from trainables.config import TrialConfig
 from trainables.fields import flat
 from trainables.networks import save_compacted
 from trainables.rounds.pruned import PrunedNetwork
 from trainables.scores.scoring import Scored
 from trainables.workspace import remove_partials, whole_file
-
-CHECKPOINT = "checkpoint.pt"  # a plain state_dict of the whole network, pruned weights zero
-COMPACTED = "compacted.pt"  # the network without what was removed: networks.load_compacted
-MASKS = "keep.pt"  # parameter name -> bool, True = kept
-UNITS = "units.parquet"  # one row a unit
-EPOCHS = "epochs.parquet"  # one row an epoch
-LAYERS = "layers.parquet"  # one row a layer and round of pruning
-DISSECTION = "dissection.parquet"  # one row a dissected unit
-NETWORK = "network.json"  # what to build before the checkpoint is loaded
-GALLERY = "gallery"  # pictures of what chosen units answer to
 
 
 def save_results(

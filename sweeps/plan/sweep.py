@@ -12,9 +12,10 @@ from sweeps.plan.primary import Primary
 from sweeps.plan.rungs import Stopping
 from sweeps.plan.settings import with_settings
 from sweeps.plan.space import Search
-from trainables.config import METHODS, TrialConfig
+from trainables.config import TrialConfig
 from trainables.config.effects import has_effect, with_room
 from trainables.fields import digest_of
+from trainables.methods import METHODS
 
 if TYPE_CHECKING:  # the report knows studies, and a study only what a section is
     from sweeps.plan.section import Section

@@ -13,7 +13,7 @@ from mlflow import MlflowClient
 from mlflow.entities import Run
 from mlflow.exceptions import MlflowException
 
-from trainables.results import UNITS
+from trainables.artifacts import UNITS
 
 KIND, SWEEP_KEY, PURPOSE = "kind", "sweep_key", "purpose"
 PRIMARY = "primary"  # the question that the study asked before the sweep ran

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from trainables.results import EPOCHS, UNITS
+from trainables.artifacts import EPOCHS, UNITS
 from trainables.workspace import whole_file
 
 CURVE, LAYERS = "learning_curve.png", "mis_by_layer.png"

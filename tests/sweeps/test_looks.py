@@ -7,7 +7,7 @@ import pytest
 from pruning import CRITERIA
 from sweeps.report.page.render import _DARK
 from sweeps.report.sections.style import COLOURS, MARKERS, PALETTE, named
-from trainables.config import METHODS
+from trainables.methods import METHODS
 
 
 @pytest.mark.parametrize("names", [METHODS, CRITERIA], ids=["methods", "criteria"])

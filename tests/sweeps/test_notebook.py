@@ -41,6 +41,26 @@ def test_a_notebook_keeps_its_looks_and_mlflows_retries(line):
     assert said.splitlines()[-2:] == ["changed: []", "looks: []"]
 
 
+@pytest.mark.parametrize(
+    ("line", "heavy"),
+    [
+        ("from sweeps.report import load", {"torch", "ray", "optuna", "matplotlib"}),
+        ("import sweeps.tracking.outbox, sweeps.tracking.lease", {"torch", "ray", "optuna"}),
+        (
+            "import sweeps.arguments, sweeps.__main__",
+            {"torch", "ray", "optuna", "mlflow", "pandas"},
+        ),
+        ("import sweeps.plan.planner", {"ray", "mlflow"}),
+    ],
+)
+def test_what_is_imported_brings_nothing_that_it_does_not_need(line, heavy):
+    script = f"import sys; {line}; print(*set(sys.modules) & {heavy})"
+    said = subprocess.run(
+        [sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    assert said.stdout.split() == []
+
+
 def test_a_driver_leaves_the_environment_as_it_was(monkeypatch):
     monkeypatch.delenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", raising=False)
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", "300")

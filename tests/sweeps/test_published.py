@@ -9,7 +9,7 @@ from sweeps.report.statistics.correlation import correlations
 from sweeps.report.statistics.population import choose
 from sweeps.report.statistics.questions import answers
 from sweeps.report.statistics.sentences import sentence
-from trainables.config import METHODS
+from trainables.methods import METHODS
 
 
 @pytest.fixture(scope="module")

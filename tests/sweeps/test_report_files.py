@@ -21,7 +21,7 @@ from sweeps.report.read.absurd import sound
 from sweeps.report.read.artifacts import Source, read_tables
 from sweeps.tracking.notes import NOTE, note_tags
 from sweeps.tracking.parents import order_of
-from trainables.results import EPOCHS, UNITS
+from trainables.artifacts import EPOCHS, UNITS
 
 
 def write(folder, *names):

@@ -12,7 +12,8 @@ from sweeps.plan.planner import make_plan
 from sweeps.plan.preview import axes_summary, plan_summary
 from sweeps.plan.sweep import Grid, Sweep, axis, methods
 from sweeps.studies import load_study, study_names
-from trainables.config import METHODS, DissectionConfig, NetworkConfig
+from trainables.config import DissectionConfig, NetworkConfig
+from trainables.methods import METHODS
 from trainables.networks import build_network
 from trainables.rounds.pruned import PrunedNetwork
 

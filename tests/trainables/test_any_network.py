@@ -9,11 +9,11 @@ import pytest
 import torch
 from small_studies import small_base
 
+from trainables.artifacts import CHECKPOINT, COMPACTED, DISSECTION
 from trainables.config import DissectionConfig, NetworkConfig, TrainConfig
 from trainables.contents import with_contents
 from trainables.datasets.loading import load_data
 from trainables.networks import load_compacted, rebuild, require_pixels
-from trainables.results import CHECKPOINT, COMPACTED, DISSECTION
 from trainables.training.dense import train_dense
 from trainables.trial import run_trial
 from trainables.workspace import Workspace

@@ -19,7 +19,6 @@ from pruning import (
     LrpRules,
 )
 from trainables.config import (
-    METHODS,
     ComputeConfig,
     DataConfig,
     DissectionConfig,
@@ -32,6 +31,7 @@ from trainables.config import (
 )
 from trainables.config.effects import has_effect, with_room
 from trainables.fields import UNSAID, Checked, identity
+from trainables.methods import METHODS
 
 BASE = TrialConfig(prune=PruneConfig(schedule="iterative", rounds=3), finetune=TrainConfig())
 FOLDER = DataConfig(name="image_folder", pixels=224, train_images=None, val_images=None)

@@ -8,7 +8,8 @@ import torch
 from small_studies import small_base
 
 from pruning import CRITERIA, GRANULARITIES, prunable_weights
-from trainables.config import METHODS, PruneConfig
+from trainables.config import PruneConfig
+from trainables.methods import METHODS
 from trainables.trial import Trial
 
 README = (Path(__file__).parents[2] / "README.md").read_text()

@@ -11,10 +11,10 @@ from small_studies import small_base
 from torch import nn
 
 from mis import UNIT_STATES, build_tasks
+from trainables.artifacts import DISSECTION, UNITS
 from trainables.config import DissectionConfig
 from trainables.datasets.loading import load_data
 from trainables.randomness import generator
-from trainables.results import DISSECTION, UNITS
 from trainables.scores import mis as interpretability
 from trainables.scores.dissection import (
     check_dissection,

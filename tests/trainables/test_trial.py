@@ -7,10 +7,7 @@ from small_studies import small_base
 from torchvision.models import googlenet
 
 from pruning import n_pruned, prunable_weights
-from trainables.config import DissectionConfig
-from trainables.datasets.loading import load_data
-from trainables.networks import load_compacted
-from trainables.results import (
+from trainables.artifacts import (
     CHECKPOINT,
     COMPACTED,
     EPOCHS,
@@ -20,6 +17,9 @@ from trainables.results import (
     NETWORK,
     UNITS,
 )
+from trainables.config import DissectionConfig
+from trainables.datasets.loading import load_data
+from trainables.networks import load_compacted
 from trainables.training.dense import load_dense
 from trainables.trial import Trial, run_trial
 

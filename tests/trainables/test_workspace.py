@@ -14,10 +14,11 @@ import torch.nn.functional as F
 import torchvision
 
 from mis import Similarity, calibrate_slope
+from trainables.artifacts import CHECKPOINT, EPOCHS, MASKS, NETWORK, UNITS
 from trainables.config import NetworkConfig, PruneConfig, ScoreConfig, TrialConfig
 from trainables.datasets.images import ArrayImages
 from trainables.networks import build_network, network_arguments
-from trainables.results import CHECKPOINT, EPOCHS, MASKS, NETWORK, UNITS, save_results
+from trainables.results import save_results
 from trainables.rounds.pruned import PrunedNetwork
 from trainables.scores.embeddings import probe_vectors
 from trainables.scores.scoring import Scored

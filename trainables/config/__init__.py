@@ -1,7 +1,6 @@
 """What a trial is, as frozen dataclasses: its stages, its key, and which settings do something."""
 
 from trainables.config.stages import (
-    METHODS,
     ComputeConfig,
     DataConfig,
     DissectionConfig,
@@ -15,7 +14,6 @@ from trainables.config.trial import KEY_VERSION, TrialConfig, flat_params
 
 __all__ = [
     "KEY_VERSION",
-    "METHODS",
     "ComputeConfig",
     "DataConfig",
     "DissectionConfig",

@@ -12,6 +12,7 @@ from pruning import (
     granularity_of,
 )
 from trainables.fields import PLACE, UNSAID, Checked, said_as
+from trainables.methods import METHODS
 from trainables.network_names import is_own, require_name
 
 
@@ -114,18 +115,6 @@ class NetworkConfig(Checked):
         if is_own(self.name):
             rule = "be 'train', 'random' or 'file': ImageNet weights are torchvision's and timm's"
             self._require(self.weights != "imagenet", "weights", rule)
-
-
-METHODS: dict[str, dict[str, str]] = {
-    "unstructured": {"granularity": "weight", "scope": "global"},
-    "unstructured_layerwise": {"granularity": "weight", "scope": "layer"},
-    "structured": {"granularity": "filter", "scope": "layer"},
-    "structured_global": {"granularity": "filter", "scope": "global"},
-    "connection": {"granularity": "input_channel", "scope": "layer"},
-    "connection_global": {"granularity": "input_channel", "scope": "global"},
-    "nm_2_4": {"granularity": "2:4", "scope": "layer"},
-}
-"""A method is a choice of granularity and scope, and these are their names."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -9,7 +9,7 @@ import pandas as pd
 from pruning.selection import n_pruned
 from sweeps.report.checks.check import Check, listed
 from sweeps.report.read.values import flag, is_pruned, is_retrained, number, text, within_layers
-from trainables.config import METHODS
+from trainables.methods import METHODS
 
 SMALLEST_LAYER = 16  # filters, and input channels, of GoogLeNet's; other networks have more
 _LAYERWISE = tuple(name for name, method in METHODS.items() if method["scope"] == "layer")

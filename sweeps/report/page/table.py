@@ -7,7 +7,7 @@ import pandas as pd
 from rich.box import SIMPLE
 from rich.table import Table
 
-from trainables.config import METHODS
+from trainables.methods import METHODS
 
 
 @dataclass(frozen=True)

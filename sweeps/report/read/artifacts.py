@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 
 from sweeps.report.read.unit_tables import FileTables
 from sweeps.tracking.tracker import Tracker, Unavailable
-from trainables.results import DISSECTION, EPOCHS, UNITS
+from trainables.artifacts import DISSECTION, EPOCHS, UNITS
 
 _LEFT_OUT = {"replicates"}  # no figure needs it, and it is most of the bytes
 _AT_A_TIME = 8  # downloads

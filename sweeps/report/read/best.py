@@ -3,7 +3,7 @@
 import pandas as pd
 
 from sweeps.report.read.values import HALVES, flag, is_pruned, number, text, within_layers
-from trainables.config import METHODS
+from trainables.methods import METHODS
 
 
 def best_trials(trials: pd.DataFrame) -> pd.DataFrame:

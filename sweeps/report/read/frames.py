@@ -16,7 +16,7 @@ from sweeps.report.read.same_units import against_dense, complete, with_dense
 from sweeps.report.read.unit_tables import FrameTables, Tables
 from sweeps.tracking.parents import PRIMARY, SWEEP_KEY
 from sweeps.tracking.tracker import OUTCOME, TRIAL_KEY, Tracker, Unavailable, experiments, has_store
-from trainables.results import DISSECTION, EPOCHS, LAYERS, UNITS
+from trainables.artifacts import DISSECTION, EPOCHS, LAYERS, UNITS
 
 AXES = ("method", "rate", "schedule", "criterion", "retraining", "seed")
 _NOTE, _PURPOSE = "mlflow.note.content", "purpose"

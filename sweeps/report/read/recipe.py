@@ -3,8 +3,6 @@
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 
-from trainables.config.replicates import differing, value_of
-
 Params = Mapping[str, str]
 """A trial's fields under their dotted names, as text."""
 
@@ -23,6 +21,8 @@ def recipes(trials: Sequence[Params]) -> list[str]:
     Pruned trials of one method, schedule, criterion and retraining with one recipe are replicates:
     they differ in rate and draws alone.
     """
+    from trainables.config.replicates import differing  # brings torch: not for an import of `load`
+
     groups: dict[tuple[str, ...], list[Params]] = defaultdict(list)
     for params in trials:
         if "prune.rate" in params:
@@ -33,6 +33,8 @@ def recipes(trials: Sequence[Params]) -> list[str]:
 
 
 def _recipe(params: Params, names: Sequence[str]) -> str:
+    from trainables.config.replicates import value_of
+
     words = []
     if "finetune.epochs" in params:
         rounds, epochs = params.get("prune.rounds", "1"), params["finetune.epochs"]

@@ -3,7 +3,7 @@
 import numpy as np
 import pandas as pd
 
-from trainables.config import METHODS
+from trainables.methods import METHODS
 
 HALVES = ("val/top1_a", "val/top1_b")
 """Accuracy on two halves of the validation images."""

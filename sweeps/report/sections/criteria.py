@@ -13,7 +13,7 @@ from sweeps.report.read.values import flag, has, number, text, within_layers
 from sweeps.report.sections.lines import scatter_trials
 from sweeps.report.sections.series import tidy
 from sweeps.report.sections.style import COLOURS, INK, LABELS, in_order, legend, named, new_figure
-from trainables.config import METHODS
+from trainables.methods import METHODS
 
 _ROWS = 24
 _TOP1 = "val/top1"

@@ -27,7 +27,7 @@ from sweeps.report.sections.style import (
     new_figure,
 )
 from sweeps.report.statistics.population import compared
-from trainables.config import METHODS
+from trainables.methods import METHODS
 
 _UNITS, _CONCEPTS = "dissection/interpretable", "dissection/unique"
 _DENSITY = "density"

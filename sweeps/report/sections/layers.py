@@ -41,7 +41,7 @@ from sweeps.report.sections.units import (
     shade,
 )
 from sweeps.report.statistics.population import compared
-from trainables.config import METHODS
+from trainables.methods import METHODS
 
 # GoogLeNet's branches by what they end with; branch3 is the paper's "5x5", of 3x3 in torchvision.
 _BRANCHES = {
