@@ -95,7 +95,8 @@ def _pair(text: str) -> tuple[str, str]:
 def _number(least: float, most: float) -> Callable[[str], float]:
     def number(text: str) -> float:
         try:
-            value = float(text)
+            # Python's own would also take other scripts' digits, and 1_0 for 10.
+            value = math.nan if "_" in text or not text.isascii() else float(text)
         except ValueError:
             value = math.nan
         if not least <= value <= most:

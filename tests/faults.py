@@ -143,7 +143,8 @@ def drive(results, study, worker=None):
     if worker:
         import faulty_workers
 
-        sweeps.tune.launch.PruningTrial = getattr(faulty_workers, worker)
+        sweeps.tune.fit.PruningTrial = getattr(faulty_workers, worker)
+        faulty_workers.fail_around(worker)
     sweeps.run.write_report = lambda *_: None
     try:
         return sweeps.run.run_sweep(fault_plan(study), results, Console(width=110))

@@ -167,5 +167,13 @@ def require_space(folder: Path, n_bytes: int) -> None:
     free = shutil.disk_usage(folder).free
     if free < n_bytes:
         raise OSError(
-            f"{folder} needs {n_bytes / 1e9:.1f} GB of free disk, it has {free / 1e9:.1f} GB"
+            f"{folder} needs {size_shown(n_bytes)} of free disk, it has {size_shown(free)}"
         )
+
+
+def size_shown(n_bytes: float) -> str:
+    """For people: "1.5 GB", in the unit that shows a number."""
+    for unit, size in (("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
+        if n_bytes >= size:
+            return f"{n_bytes / size:,.1f} {unit}"
+    return f"{n_bytes:.0f} bytes"

@@ -28,7 +28,7 @@ from trainables.rounds.pruned import PrunedNetwork, require_prunable
 from trainables.scores.dissection import check_dissection
 from trainables.scores.mis import depth_of
 from trainables.training.dense import load_dense
-from trainables.workspace import Workspace, node_cache, require_space
+from trainables.workspace import Workspace, node_cache, require_space, size_shown
 
 _SLOTS = 4  # trials under way, as far as free disk is concerned: Ray is not up yet
 
@@ -63,7 +63,7 @@ def check(configs: Sequence[TrialConfig], results: Path, console: Console) -> No
         console.print(escape(f"images: {images}"), soft_wrap=True)
     if n_bytes := sum(unused(node_cache(cache)).values()):
         console.print(
-            f"{n_bytes / 1e9:,.2f} GB of decoded images are of pictures that have changed or are "
+            f"{size_shown(n_bytes)} of decoded images are of pictures that have changed or are "
             "no longer asked for: make tidy removes them",
             soft_wrap=True,
         )

@@ -11,6 +11,7 @@ from sweeps.plan.forecast import stopping_sentence
 from sweeps.plan.planner import Plan
 from sweeps.plan.sweep import Sweep
 from trainables.config import TrialConfig
+from trainables.workspace import size_shown
 
 
 def plan_table(plan: Plan, done: Collection[str]) -> Table:
@@ -89,5 +90,5 @@ def cost_summary(
     return (
         f"at {speed.train:,.0f} images/s in training and {speed.evaluate:,.0f} in evaluation a "
         f"trial: {cost.seconds * share / 3600:,.1f} {unit}, {duration(cost.finish)} with "
-        f"{slots} trials at a time on {where}, {cost.bytes / 1e9:,.1f} GB"
+        f"{slots} trials at a time on {where}, {size_shown(cost.bytes)}"
     )

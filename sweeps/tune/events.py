@@ -24,6 +24,7 @@ class SweepCallback(Callback):
     """Tells the outbox and the terminal what happens; never raises, which would end the sweep.
 
     searched: names of the metrics that the search asks Ray for at a trial's end.
+    n_news: how many reports came from trials so far.
     stopping: the scheduler of the trials that run; each launch has its own.
     unwritten: trials that have ended and are to end once more, since the disk was full, say.
     dropped: trials that Ray gave up although their worker may die once more.
@@ -39,6 +40,7 @@ class SweepCallback(Callback):
         self.outbox, self.progress, self.workspace = outbox, progress, workspace
         self.searched = searched
         self.stopping: StratifiedStopping | None = None
+        self.n_news = 0
         self.ended: set[str] = set()
         self.dropped: list[TrialConfig] = []
         self._n_dropped: Counter[str] = Counter()
@@ -101,6 +103,7 @@ class SweepCallback(Callback):
 
     def _reported(self, trial: RayTrial, result: dict[str, Any]) -> None:
         config: TrialConfig = trial.config["trial"]
+        self.n_news += 1
         if result.get("outcome") is not None:
             self.unwritten.add(config.key)
         # Ray gives a trial up after so many workers that died: in a row, without an epoch between.

@@ -6,7 +6,7 @@ import os
 import shutil
 import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -26,7 +26,6 @@ elif "ray" not in sys.modules:
     own_token()
 
 import ray
-from ray import tune
 from ray.exceptions import AuthenticationError
 from rich.console import Console
 
@@ -41,12 +40,12 @@ from sweeps.searching.proposals import Proposals
 from sweeps.terminal import word_after
 from sweeps.tracking.outbox import Outbox
 from sweeps.tune.events import DEATHS, SweepCallback
+from sweeps.tune.fit import fit
 from sweeps.tune.progress import SweepProgress
 from sweeps.tune.scheduler import StratifiedStopping
 from sweeps.tune.searcher import PlannedSearch
-from sweeps.tune.worker import PruningTrial
 from trainables.config import TrialConfig
-from trainables.workspace import Workspace, open_own, own_path
+from trainables.workspace import Workspace, open_own, own_path, size_shown
 
 _TRIAL_BYTES = 1_500_000_000  # of memory: torch, a GoogLeNet in training, a batch of 224 px
 _OBJECT_STORE_BYTES = 300_000_000  # images are memory-mapped files and do not travel through Ray
@@ -162,7 +161,7 @@ def trial_resources(
         raise ValueError(f"a trial needs {share:g} GPUs, the cluster has {there:g}")
     memory = cluster.get("memory", 0.0)
     if memory < _TRIAL_BYTES:
-        raise ValueError(f"a trial needs 1.5 GB of memory, Ray has {memory / 1e9:.1f} GB to give")
+        raise ValueError(f"a trial needs 1.5 GB of memory, Ray has {size_shown(memory)} to give")
     return resources
 
 
@@ -206,26 +205,36 @@ def launch(
     progress = SweepProgress(console, n_done + n_wanted, n_done, names)
     searched = (*sweep.search.objectives, *sweep.search.constraints) if sweep.search else ()
     callback = SweepCallback(outbox, progress, Workspace(results, sweep.name), searched)
-    there = connect()
-    resources = trial_resources(sweep, there, may_grow=bool(os.environ.get("RAY_ADDRESS")))
-    forget_ray(results, sweep.name)  # what trials printed the last time
-    _log_to(results / "ray" / "tune.log")
     search = PlannedSearch(configs, proposals) if proposals else None
     problems: list[str] = []
-    left, interrupted = list(configs), False
+    left, interrupted, n_broken = list(configs), False, 0
+    resources = trial_resources(sweep, connect(), may_grow=bool(os.environ.get("RAY_ADDRESS")))
+    forget_ray(results, sweep.name)  # what trials printed the last time
+    _log_to(results / "ray" / "tune.log")
     with progress:
         while left or search:
             callback.stopping = _stopping(sweep, results, names)
-            n_before = len(callback.ended)
-            _fit(sweep, left, search, resources, callback, results)
-            n_trials = search.n_trials if search else len(left)
+            n_news = callback.n_news
+            gave_up = fit(sweep, left, search, resources, callback, results)
             parts = [part for part in (callback.stopping, search) if part is not None]
             problems += [problem for part in parts for problem in part.problems]
-            left, search = callback.take_dropped(), None
-            n_ended = len(callback.ended) - n_before + len(callback.unwritten)
-            interrupted = n_ended + len(left) < n_trials
-            if interrupted:
+            dropped = callback.take_dropped()
+            unended = _unended(search.started.values() if search else left, callback, dropped)
+            if not gave_up:
+                interrupted = bool(unended or (search and search.n_to_come))
+                if interrupted:
+                    break
+                left, search = dropped, None
+                continue
+            n_broken = 1 if callback.n_news > n_news else n_broken + 1
+            if n_broken > DEATHS:
+                problems.append(f"Ray Tune gave up ({gave_up}): make sweep goes on")
                 break
+            progress.note(f"Ray Tune gave up ({gave_up}): what has not ended is launched again")
+            left = [*dropped, *unended]
+            if search is not None:
+                search.again(left)
+            connect()
     if callback.unwritten:
         n = len(callback.unwritten)
         problems.append(f"{n} trials ended and could not be written down: make sweep ends them")
@@ -235,43 +244,9 @@ def launch(
     return Launched(failures, (*callback.problems, *problems), interrupted)
 
 
-def _fit(
-    sweep: Sweep,
-    configs: Sequence[TrialConfig],
-    search: PlannedSearch | None,
-    resources: dict[str, float],
-    callback: SweepCallback,
-    results: Path,
-) -> None:
-    """Have Ray Tune run the trials, or those of the search; returns when it has no more."""
-    space = {
-        "results": str(results),
-        "study": sweep.name,
-        "retry_smaller_batch": sweep.retry_smaller_batch,
-        "processes": max(1, int(resources["gpu"])),
-    }
-    if search is None:
-        space["trial"] = tune.grid_search(list(configs))
-    tuner = tune.Tuner(
-        tune.with_resources(PruningTrial, resources),
-        param_space=space,
-        tune_config=tune.TuneConfig(
-            reuse_actors=True,
-            num_samples=search.n_trials if search else 1,
-            search_alg=search,
-            scheduler=callback.stopping,
-        ),
-        run_config=tune.RunConfig(
-            name=sweep.name,
-            storage_path=str(results / "ray"),
-            verbose=0,
-            callbacks=[callback],
-            # Trials keep their own state, which a new driver finds as well.
-            checkpoint_config=tune.CheckpointConfig(
-                checkpoint_frequency=0, checkpoint_at_end=False
-            ),
-            failure_config=tune.FailureConfig(max_failures=DEATHS),
-            log_to_file=True,
-        ),
-    )
-    tuner.fit()
+def _unended(
+    begun: Iterable[TrialConfig], callback: SweepCallback, dropped: Sequence[TrialConfig]
+) -> list[TrialConfig]:
+    """The trials that a run of Tune has left where they were."""
+    over = callback.ended | callback.unwritten | {config.key for config in dropped}
+    return [config for config in begun if config.key not in over]

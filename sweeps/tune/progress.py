@@ -93,6 +93,10 @@ class SweepProgress:
         text = f"{self.names.of(config)} ({config.key}): {sentence}"
         self.console.print(escape(text), style="yellow", soft_wrap=True)
 
+    def note(self, sentence: str) -> None:
+        """What is to be said of no one trial."""
+        self.console.print(escape(sentence), style="yellow", soft_wrap=True)
+
     def _best_note(self) -> str:
         pruned = [f"{rate:g}: {top1:.3f}" for rate, (top1, _) in sorted(self.best.items()) if rate]
         return f"best top-1 at {', '.join(pruned)}" if pruned else ""

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from sweeps.addresses import host_shown, without_secrets
 from sweeps.terminal import word_after
+from trainables.workspace import size_shown
 
 _LONGEST_SOCKET = 107  # bytes: what Linux takes as the path of a socket
 _BYTES = 400_000_000  # of Ray's own files, its object store among them
@@ -80,8 +81,8 @@ def _require_here() -> None:
         ) from error
     if free < _BYTES:
         raise ValueError(
-            f"Ray needs {_BYTES / 1e9:.1f} GB of free disk for its files in {folder}, there are "
-            f"{free / 1e9:.1f} GB: set RAY_TMPDIR to a folder with more"
+            f"Ray needs {size_shown(_BYTES)} of free disk for its files in {folder}, there are "
+            f"{size_shown(free)}: set RAY_TMPDIR to a folder with more"
         )
 
 
@@ -130,7 +131,7 @@ def _why_not_joined(said: str, shown: str) -> str:
 def _require_grpc(address: str, shown: str) -> None:
     """In a moment: most other programs answer a greeting of HTTP/2 by something else."""
     host, _, port = address.rpartition(":")
-    if not (host and port.isdecimal()):
+    if not (host and port.isascii() and port.isdecimal()):
         raise ValueError(
             f"RAY_ADDRESS must be HOST:PORT of a cluster's head, got {host_shown(address)}"
         )

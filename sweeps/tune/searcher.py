@@ -22,10 +22,15 @@ class PlannedSearch(Searcher):
         self._waiting = deque(configs)
 
     @property
-    def n_trials(self) -> int:
-        """How many there are when none is broken off: begun, waiting and still to be proposed."""
-        to_come = 0 if self.problems else self.proposals.wanted
-        return len(self.started) + len(self._waiting) + to_come
+    def n_to_come(self) -> int:
+        """How many are still to be begun: that wait, or are to be proposed."""
+        return len(self._waiting) + (0 if self.problems else self.proposals.wanted)
+
+    def again(self, configs: Sequence[TrialConfig]) -> None:
+        """Have another run of Tune begin with trials that one has not brought to their end."""
+        keys = {config.key for config in configs}
+        self.started = {n: c for n, c in self.started.items() if c.key not in keys}
+        self._waiting.extendleft(reversed(configs))
 
     def set_search_properties(self, *_: Any, **__: Any) -> bool:
         """Ray's hook: metric and mode, which are ours."""

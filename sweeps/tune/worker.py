@@ -14,7 +14,7 @@ from ray import tune
 from sweeps.tune.pictures import draw_trial
 from trainables.config import TrialConfig
 from trainables.trial import Trial
-from trainables.workspace import SetAside, Workspace, files_of
+from trainables.workspace import SetAside, Workspace, files_of, size_shown
 
 
 class PruningTrial(tune.Trainable):
@@ -189,5 +189,5 @@ def _sentence(error: Exception, workspace: Workspace) -> str:
     if "inline_container" in str(error):
         root, states = workspace.root, workspace.state("").parent
         free = min(shutil.disk_usage(f).free for f in (root, states) if f.exists())
-        return f"OSError: a file in {root} could not be written, {free / 1e9:.1f} GB are free"
+        return f"OSError: a file in {root} could not be written, {size_shown(free)} are free"
     return f"{type(error).__name__}: {error}"

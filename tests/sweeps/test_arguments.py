@@ -55,6 +55,9 @@ def loop(tmp_path):
         (["plan", "--gpus", "1e308"], "got '1e308'"),
         (["plan", "--gpus", "0"], "got '0'"),
         (["plan", "--gpus", "-inf"], "gpus"),
+        (["plan", "--gpus", "１"], "must be a number from 0.01 to 100,000, got '１'"),
+        (["plan", "--gpus", "1_0"], "got '1_0'"),
+        (["plan", "--speed", "٣٠,30"], "got '٣٠'"),
         (["plan", "--results", ""], "must name a folder, got ''"),
         (["plan", "--results", "a\0b"], "must name a folder"),
         (

@@ -178,7 +178,7 @@ def test_a_full_disk_fails_trials_in_a_sentence_and_killed_workers_go_on(quiet, 
     failed = [run for run in tracker.runs("trial") if run.info.status == "FAILED"]
     assert len(failed) == 3  # those that train
     for run in failed:
-        assert "could not be written, 0.0 GB are free" in run.data.tags["error"]
+        assert "could not be written, " in run.data.tags["error"]
         assert run.data.params["prune.rate" if "0.5" in run.info.run_name else "seed"]
     assert len(tracker.finished()) == 2
 
@@ -230,6 +230,19 @@ def test_a_worker_that_dies_while_it_takes_on_a_trial_costs_nothing(quiet, resul
     finally:
         end(driver)
     assert (results / "died").exists()
+    assert logged(results) == quiet[1]
+    assert not list((results / "outbox").glob("*.jsonl"))
+
+
+def test_deaths_in_setting_up_of_memory_and_errors_of_tunes_own_cost_nothing(quiet, results):
+    """A worker dies before it has its trial, Ray's memory monitor kills one, Tune gives up."""
+    driver = start(results, worker="DiesOfAll")
+    try:
+        assert code_of(driver) == 0, log(results)
+    finally:
+        end(driver)
+    assert (results / "died setting up").exists() and (results / "died of memory").exists()
+    assert "Ray Tune gave up (RuntimeError: Caught unexpected exception)" in log(results)
     assert logged(results) == quiet[1]
     assert not list((results / "outbox").glob("*.jsonl"))
 

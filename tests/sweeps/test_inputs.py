@@ -182,10 +182,10 @@ def test_old_decoded_images_are_told_of_and_removed(folder, tmp_path, capsys):
     plan = make_plan(of_folder(folder), settings=data)
     output = io.StringIO()
     check(plan.configs[:1], results, Console(file=output, width=1_000))
-    assert "GB of decoded images are of pictures that have changed" in output.getvalue()
+    assert "B of decoded images are of pictures that have changed" in output.getvalue()
     n_files = len(list((results / "cache" / "packs").iterdir()))
     assert cli.main(["tidy", "--results", str(results)]) == 0
-    assert "GB of decoded images removed in" in capsys.readouterr().out
+    assert "B of decoded images removed in" in capsys.readouterr().out
     assert len(list((results / "cache" / "packs").iterdir())) < n_files
 
 

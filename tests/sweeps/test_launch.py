@@ -8,6 +8,7 @@ import sys
 import threading
 import time
 from pathlib import Path
+from unittest.mock import Mock
 
 import pytest
 from small_studies import small_sweep
@@ -81,7 +82,7 @@ def test_a_folder_that_ray_cannot_use_is_refused_before_it_starts(alone, monkeyp
     monkeypatch.setenv("RAY_TMPDIR", "/tmp")
     monkeypatch.setattr("sweeps.tune.ready._BYTES", 1e18)
     with pytest.raises(
-        ValueError, match="needs 1000000000.0 GB of free disk for its files in /tmp"
+        ValueError, match="needs 1,000,000,000.0 GB of free disk for its files in /tmp"
     ):
         require_ray()
 
@@ -142,6 +143,7 @@ def test_a_port_that_is_not_rays_is_refused_in_seconds(monkeypatch, other_progra
         ("127.0.0.1:9", "must answer at RAY_ADDRESS=127.0.0.1:9, none does .*refused"),
         ("127.0.0.1:99999", "must answer at"),
         ("nohost.invalid:6379", "must answer at"),
+        ("127.0.0.1:６３７９", "must be HOST:PORT of a cluster's head"),
         ("127.0.0.1", "must be HOST:PORT of a cluster's head, got 127.0.0.1"),
         (":6379", "must be HOST:PORT"),
         ("head:port", "must be HOST:PORT"),
@@ -237,3 +239,22 @@ def test_sigterm_while_ray_starts_is_broken_off_and_no_failure(monkeypatch):
     monkeypatch.setattr("ray.init", ends)
     with pytest.raises(KeyboardInterrupt):
         connect()
+
+
+@pytest.mark.parametrize("what", ["_actor_start_failed", "_actor_task_failed"])
+def test_a_worker_that_the_memory_monitor_kills_has_died_and_ends_no_sweep(what):
+    """Of Ray's own (2.60) the error comes through Tune."""
+    from ray.air.execution._internal import TrackedActor
+    from ray.air.execution._internal.tracked_actor_task import TrackedActorTask
+    from ray.exceptions import GetTimeoutError, OutOfMemoryError, RayActorError
+    from ray.tune.execution import tune_controller as controller
+
+    killed = OutOfMemoryError("1 worker(s) were killed due to the node running low on memory.\n…")
+    for error, word in [(killed, "the memory of its machine was used up"), (GetTimeoutError(), "")]:
+        manager, told = controller.RayActorManager(resource_manager=Mock()), []
+        actor = TrackedActor(1, on_error=lambda _, error, told=told: told.append(error))
+        manager._live_actors_to_ray_actors_resources[actor] = (Mock(), Mock())
+        task = TrackedActorTask(actor, on_error=lambda _, error, told=told: told.append(error))
+        getattr(manager, what)(actor if "start" in what else task, error)
+        assert told and all(isinstance(e, RayActorError) and word in str(e) for e in told)
+        assert "\n" not in str(told[0])

@@ -235,7 +235,7 @@ def test_what_cannot_work_is_refused_before_anything_is_launched(swept, tmp_path
         "shutil.disk_usage",
         lambda folder: SimpleNamespace(free=10**6 if str(folder).startswith(full) else 10**12),
     )
-    with pytest.raises(OSError, match=r"needs \d.\d GB of free disk, it has 0.0 GB"):
+    with pytest.raises(OSError, match=r"needs \d.\d GB of free disk, it has 1.0 MB"):
         run(make_plan(small_sweep("refused")), results)
     assert Tracker("refused", results).runs("sweep") == []
 

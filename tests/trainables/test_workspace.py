@@ -22,7 +22,7 @@ from trainables.results import save_results
 from trainables.rounds.pruned import PrunedNetwork
 from trainables.scores.embeddings import probe_vectors
 from trainables.scores.scoring import Scored
-from trainables.workspace import Workspace, remove_partials, require_space, whole_file
+from trainables.workspace import Workspace, remove_partials, require_space, size_shown, whole_file
 
 
 def test_whole_file_appears_when_all_went_well(tmp_path):
@@ -85,6 +85,12 @@ def test_require_space_says_how_much_is_missing(tmp_path, monkeypatch):
     assert folder.is_dir()
     with pytest.raises(OSError, match=r"cache needs 2.0 GB of free disk, it has 1.5 GB$"):
         require_space(folder, 2_000_000_000)
+
+
+def test_a_tiny_disk_is_told_in_a_unit_that_shows_a_number():
+    sizes = [0, 700, 12_345, 3_000_000, 4e9, 1.2e13]
+    shown = ["0 bytes", "700 bytes", "12.3 kB", "3.0 MB", "4.0 GB", "12,000.0 GB"]
+    assert [size_shown(size) for size in sizes] == shown
 
 
 def test_a_trial_has_a_folder_of_its_own(tmp_path):

@@ -24,7 +24,7 @@ from trainables.datasets.packs import note_pack, packs_folder
 from trainables.datasets.regular import UnreadableError
 from trainables.datasets.threads import prepared
 from trainables.locks import locked
-from trainables.workspace import whole_file
+from trainables.workspace import size_shown, whole_file
 
 VERSION = 2  # of the files; raised when they change
 SHARD = 512  # images a file, on the average
@@ -130,7 +130,7 @@ def _require_room(folder: Path, n_images: int, side: int) -> None:
     free = shutil.disk_usage(folder).free
     if free < needed:
         raise OSError(
-            f"the decoded images need {needed / 1e9:,.1f} GB of disk, but {free / 1e9:,.1f} GB are "
+            f"the decoded images need {size_shown(needed)} of disk, but {size_shown(free)} are "
             f"free in {folder}; RESULTS=/a/larger/disk, or SET=data.packed=None, which decodes "
             "them in every epoch"
         )

@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from trainables.datasets.concepts.draw import ConceptImages, check, draw_chunks
+from trainables.workspace import size_shown
 
 VERSION = 1  # of the pictures and the files; raised when either changes
 
@@ -111,8 +112,8 @@ def _require_space(root: Path, expected: _Expected) -> None:
     free = shutil.disk_usage(root).free
     if free < needed:
         raise OSError(
-            f"the generated images need {needed / 1e6:,.1f} MB of disk, "
-            f"but {free / 1e6:,.1f} MB are free in {root}"
+            f"the generated images need {size_shown(needed)} of disk, "
+            f"but {size_shown(free)} are free in {root}"
         )
 
 
