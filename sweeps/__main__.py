@@ -12,6 +12,7 @@ from rich.markup import escape
 # What takes seconds to import is imported where it is needed: a wrong word is answered at once.
 from sweeps.addresses import without_secrets
 from sweeps.arguments import parser, unique, value_of, values_of
+from sweeps.results_folder import require_folder, require_study_folder
 from sweeps.terminal import Terminal, plain_warnings, printable, refuse, terminal
 from sweeps.tracking.quiet import settled
 
@@ -46,11 +47,12 @@ def _show_plan(arguments: argparse.Namespace, console: Terminal) -> int:
         stopping_summary,
     )
     from sweeps.searching.resume import to_come
-    from sweeps.tracking.tracker import Tracker, has_store
+    from sweeps.tracking.tracker import Tracker, has_study
 
     plan, results = _plan(arguments), arguments.results
+    require_study_folder(results, plan.sweep.name, written=True)
     tracker, done = None, set()
-    if has_store(results):  # a plan starts nothing, not even a database
+    if has_study(plan.sweep.name, results):  # a plan makes nothing, not even a database
         tracker = Tracker(plan.sweep.name, results)
         done = tracker.done(plan)
     for sentence in plan.inputs.sentences:
@@ -90,6 +92,7 @@ def _ui(arguments: argparse.Namespace) -> int:
 
 
 def _run(arguments: argparse.Namespace, console: Terminal) -> int:
+    require_folder(arguments.results, written=arguments.verb in ("plan", "sweep"))
     if arguments.verb == "plan":
         return _show_plan(arguments, console)
     if arguments.verb == "ui":

@@ -17,6 +17,7 @@ from sweeps.plan.names import Names
 from sweeps.plan.planner import Plan
 from sweeps.plan.prepare import prepare
 from sweeps.report import NothingFinished, up_to_date, write_report
+from sweeps.results_folder import require_study_folder
 from sweeps.searching.proposals import Proposals
 from sweeps.searching.resume import begin, log_search, open_proposals, trials_to_run
 from sweeps.tracking.lease import only_sweep
@@ -38,6 +39,7 @@ def run_sweep(plan: Plan, results: Path, console: Console) -> int:
     130 when broken off. Raises ValueError or OSError, in one sentence, for what is refused before
     anything runs.
     """
+    require_study_folder(results, plan.sweep.name, written=True)
     with settled(), only_driver(results, plan.sweep.name), _sigterm_like_ctrl_c():
         return _run(plan, results, console)
 

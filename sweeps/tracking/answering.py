@@ -10,7 +10,8 @@ from contextlib import closing
 from pathlib import Path
 from urllib.parse import quote, urlsplit
 
-from sqlalchemy import create_engine
+from sqlalchemy import create_engine, inspect
+from sqlalchemy import text as sql
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError, NoSuchModuleError
 from sqlalchemy.pool import NullPool
@@ -26,6 +27,9 @@ _PACKAGES = {
     "psycopg2": "psycopg2-binary",
     "MySQLdb": "mysqlclient",
 }
+# Tables of MLflow's: those that it makes first, one by one, and those that it has had ever since.
+_FIRST_TABLES = {"experiments", "runs", "tags", "metrics", "params", "alembic_version"}
+_ALL_VERSIONS = {"experiments", "runs", "alembic_version"}
 _SECONDS, _PATIENCE = 10.0, 30.0
 _UNSET = "unset MLFLOW_TRACKING_URI to log to a database in the results folder"
 
@@ -63,6 +67,17 @@ def database_path(address: str) -> Path | None:
         return None
     name = make_url(address).database
     return Path(name) if name else None
+
+
+def names_in_database(address: str) -> set[str] | None:
+    """The experiments in a database, which MLflow's client would make tables in; None where the
+    address is a server's."""
+    if _scheme(address) not in _DATABASES:
+        return None
+    with create_engine(make_url(address), poolclass=NullPool).connect() as database:
+        if not inspect(database).has_table("experiments"):
+            return set()
+        return {name for (name,) in database.execute(sql("SELECT name FROM experiments"))}
 
 
 def sqlite_address(path: Path) -> str:
@@ -206,6 +221,8 @@ def _connect_once(url: URL) -> None:
 
 
 def _require_sqlite(path: Path) -> None:
+    from mlflow.store.db.utils import _get_latest_schema_revision as newest_schema
+
     if not path.exists() and not path.is_symlink():
         return
     if not path.is_file():
@@ -213,9 +230,26 @@ def _require_sqlite(path: Path) -> None:
     try:
         address = f"file:{quote(os.fsencode(path))}?mode=rw"
         with closing(sqlite3.connect(address, uri=True, timeout=_SECONDS)) as database:
-            database.execute("SELECT count(*) FROM sqlite_master").fetchone()
+            found = database.execute("SELECT name FROM sqlite_master WHERE type = 'table'")
+            tables = {name for (name,) in found}
+            version = _schema(database) if tables >= _ALL_VERSIONS else ""
     except sqlite3.Error as error:
         raise ValueError(_sqlite_sentence(path, str(error))) from error
+    if not (tables <= _FIRST_TABLES or tables >= {"experiments", "runs"}):
+        raise ValueError(
+            f"the database {path} must be MLflow's, it is another program's, with the tables "
+            f"{', '.join(sorted(tables)[:4])}: take other RESULTS"
+        )
+    if version and version != newest_schema():
+        # MLflow would bring one that lacks tables up to date, in place and untold.
+        raise ValueError(_other_schema(sqlite_address(path), f"found version {version}"))
+
+
+def _schema(database: sqlite3.Connection) -> str:
+    """The version of the tables; "" where they hold no run, as where their making was killed."""
+    if database.execute("SELECT 1 FROM runs LIMIT 1").fetchone() is None:
+        return ""
+    return str((database.execute("SELECT version_num FROM alembic_version").fetchone() or [""])[0])
 
 
 def _sqlite_sentence(path: Path, problem: str) -> str:

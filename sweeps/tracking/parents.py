@@ -10,7 +10,7 @@ from typing import Protocol
 
 import pandas as pd
 from mlflow import MlflowClient
-from mlflow.entities import Run
+from mlflow.entities import Run, ViewType
 from mlflow.exceptions import MlflowException
 
 from trainables.artifacts import UNITS
@@ -54,6 +54,13 @@ class SweepRuns:
     def sweeps(self) -> list[Run]:
         """The runs of sweeps of ours, launched last first; who else uses the word is not meant."""
         return [run for run in self.runs("sweep") if run.data.tags.get(SWEEP_KEY)]
+
+    def deleted_sweeps(self) -> list[dict[str, str]]:
+        """Tags of the runs of sweeps of ours that somebody has deleted in MLflow's pages."""
+        found = self.client.search_runs(
+            [self.experiment_id], f"tags.{KIND} = 'sweep'", ViewType.DELETED_ONLY
+        )
+        return [run.data.tags for run in found if run.data.tags.get(SWEEP_KEY)]
 
     def sweep_run(self, plan: Planned) -> str:
         """The parent run of a sweep, the one there is or a new one, marked as running."""

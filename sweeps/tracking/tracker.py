@@ -19,7 +19,13 @@ from mlflow.exceptions import MlflowException
 from sqlalchemy.exc import SQLAlchemyError
 
 from sweeps.addresses import link, take_login
-from sweeps.tracking.answering import database_path, no_answer, require_answer, sqlite_address
+from sweeps.tracking.answering import (
+    database_path,
+    names_in_database,
+    no_answer,
+    require_answer,
+    sqlite_address,
+)
 from sweeps.tracking.database import opening
 from sweeps.tracking.parents import KIND, Planned, SweepRuns, order_of
 
@@ -251,6 +257,24 @@ def has_store(results: Path) -> bool:
     """Whether there is anything that could hold finished runs."""
     path = database_path(tracking_uri(results))
     return path is None or path.exists()
+
+
+def has_study(study: str, results: Path) -> bool:
+    """Whether MLflow has an experiment of that name, active or deleted; nothing is made to see it.
+
+    Raises ValueError as `Tracker` does.
+    """
+    if not has_store(results):
+        return False
+    address = tracking_uri(results)
+    require_answer(address)
+    try:
+        names = names_in_database(address)
+        if names is not None:
+            return study in names
+        return MlflowClient(address).get_experiment_by_name(study) is not None
+    except (*Unavailable, SQLAlchemyError, ImportError) as error:
+        raise ValueError(no_answer(address, error)) from error
 
 
 def experiments(results: Path) -> dict[str, str]:

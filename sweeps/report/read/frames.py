@@ -235,5 +235,10 @@ def latest_sweep(tracker: Tracker, key: str | None) -> Run:
     sweeps = [run for run in tracker.sweeps() if key in (None, run.data.tags[SWEEP_KEY])]
     if not sweeps:
         which = f"sweep {key}" if key else "sweep"
+        if any(key in (None, tags.get(SWEEP_KEY)) for tags in tracker.deleted_sweeps()):
+            raise ValueError(
+                f"the {which} of the study {tracker.study} was deleted in MLflow's pages: make "
+                "sweep makes its run anew, of the trials that are there"
+            )
         raise ValueError(f"MLflow at {tracker.uri} holds no {which} of the study {tracker.study}")
     return sweeps[0]
