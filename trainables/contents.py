@@ -19,7 +19,7 @@ def with_contents(config: TrialConfig, results: Path | None = None) -> TrialConf
     data, network, dissection = config.data, config.network, config.dissection
     found: dict[str, str] = {}
     if data.name == "image_folder" and data.path and not data.digest:
-        found["data.digest"] = look_at(data.path).digest
+        found["data.digest"] = look_at(data.path, data).digest
     if is_own(network.name) and not network.code:
         found["network.code"] = find_code(network.name).digest
     if network.checkpoint and not network.digest:

@@ -7,7 +7,7 @@ from typing import Any
 
 from trainables.config import TrialConfig
 from trainables.datasets.broden import broden_digest
-from trainables.datasets.folders import Folder, look_at
+from trainables.datasets.folders import Folder, Source, look_at_all, source_of
 from trainables.datasets.names import shown
 from trainables.network_names import is_own
 from trainables.networks import file_digest, find_code
@@ -17,19 +17,19 @@ _SPLITS = ("train", "val", "probe")
 
 @dataclass(frozen=True)
 class Inputs:
-    """folders: path or URI of an image folder -> what it holds.
+    """folders: what a split depends on -> the images that there are.
 
     adapted: sentences on the study's own numbers that were larger than what there is. lost: on what
     pruning cannot do in networks whose channels cannot be followed.
     """
 
-    folders: Mapping[str, Folder] = field(default_factory=dict)
+    folders: Mapping[Source, Folder] = field(default_factory=dict)
     adapted: tuple[str, ...] = ()
     lost: tuple[str, ...] = ()
 
     def counted(self, config: TrialConfig) -> TrialConfig:
         """The config with numbers where it takes all that a folder holds."""
-        folder = self.folders.get(config.data.path or "")
+        folder = self.folders.get(source_of(config.data))
         if folder is None:
             return config
         return config.replace({f"data.{n}": v for n, v in folder.counted(config.data).items()})
@@ -37,7 +37,8 @@ class Inputs:
     @property
     def sentences(self) -> list[str]:
         """For people, before anything runs: the images of each folder, and what was adapted."""
-        images = [f"images: {folder.said} ({shown(path)})" for path, folder in self.folders.items()]
+        images = [f"images: {folder.said} ({shown(s[1])})" for s, folder in self.folders.items()]
+        images = list(dict.fromkeys(images))
         return [*images, *self.notes]
 
     @property
@@ -56,14 +57,13 @@ def look_at_inputs(
     take all there are.
     Raises ValueError for what is not there or not as it must be.
     """
-    paths = {c.data.path for c in configs if c.data.name == "image_folder" and c.data.path}
-    folders = {path: look_at(path) for path in sorted(paths)}
+    folders = look_at_all(config.data for config in configs)
     adapted: dict[str, None] = {}
     digests: dict[tuple[object, ...], str] = {}
     named = {}
     for config in configs:
         changes = _digests(config, folders, digests)
-        for name, (number, want) in _too_many(config, folders.get(config.data.path or "")).items():
+        for name, (number, want) in _too_many(config, folders.get(source_of(config.data))).items():
             if name not in given and (config.prune is None or name not in varied):
                 changes[name] = number
                 text = "all" if number is None else f"{number:,}"
@@ -74,11 +74,11 @@ def look_at_inputs(
 
 
 def _digests(
-    config: TrialConfig, folders: Mapping[str, Folder], known: dict[tuple[object, ...], str]
+    config: TrialConfig, folders: Mapping[Source, Folder], known: dict[tuple[object, ...], str]
 ) -> dict[str, Any]:
     """Field -> digest of what it stands for. known: of files that other trials read, too."""
     changes: dict[str, Any] = {}
-    if folder := folders.get(config.data.path or ""):
+    if folder := folders.get(source_of(config.data)):
         changes["data.digest"] = folder.digest
     if is_own(name := config.network.name):
         if ("code", name) not in known:

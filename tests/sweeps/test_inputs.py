@@ -2,6 +2,8 @@
 
 import dataclasses
 import io
+import re
+import shutil
 
 import numpy as np
 import pytest
@@ -226,3 +228,42 @@ def test_layers_without_input_channels_of_their_own_are_said_where_these_go():
 def test_a_plan_refuses_what_the_network_itself_refuses(settings, message):
     with pytest.raises(ValueError, match=message):
         make_plan(small_sweep(), settings=settings)
+
+
+def spoil_empty_file(folder):
+    (folder / "train" / "owl" / "0.png").write_bytes(b"")
+
+
+def spoil_class(folder):
+    shutil.rmtree(folder / "val" / "owl")
+
+
+def spoil_all_but_one(folder):
+    for path in [*folder.rglob("*.png")][1:]:
+        path.unlink()
+
+
+@pytest.mark.parametrize("command", ["plan", "sweep"])
+@pytest.mark.parametrize(
+    ("spoil", "says"),
+    [
+        (spoil_empty_file, "1 of 36 are not: .*owl/0.png .an empty file.; data.broken_images='ski"),
+        (spoil_class, "both splits must hold the same classes, .*/val lacks owl"),
+        (spoil_all_but_one, "every class must have images, "),
+    ],
+)
+def test_a_plan_refuses_what_a_sweep_would(folder, tmp_path, capsys, command, spoil, says):
+    spoil(folder)
+    arguments = [command, "--study", "paper", "--data", str(folder)]
+    code = cli.main([*arguments, "--results", str(tmp_path / "r")])
+    said = capsys.readouterr().err
+    assert code == 2 and re.search(says, said.replace("\n", " ")), said
+    assert len(said.strip().splitlines()) == 1 and not (tmp_path / "r" / "cache").exists()
+
+
+def test_each_seed_of_a_split_that_is_drawn_is_said(folder):
+    study = of_folder(folder / "train", **{"data.val_share": 0.25})
+    plan = make_plan(study, grid={}, settings={"data.seed": 3})
+    (images,) = [s for s in plan.inputs.sentences if s.startswith("images:")]
+    assert "18 images in train and 6 in val, 25% of each class, drawn by data.seed=3" in images
+    assert {plan.inputs.counted(c).data.val_images for c in plan.configs} == {6}

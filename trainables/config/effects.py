@@ -125,7 +125,7 @@ EFFECTS: tuple[Effect, ...] = (
             lambda v: v["data.name"] == "image_folder",
             "it is of data.name='image_folder'",
         )
-        for name in ("digest", "broken_images")
+        for name in ("digest", "broken_images", "val_share")
     ),
     *_of_criteria(),
     _effect(

@@ -35,6 +35,7 @@ class DataConfig(Checked):
     probe_images: int | None = 1_500  # what MIS looks at; from the training distribution
     broken_images: Literal["refuse", "skip"] = "refuse"
     seed: int = 0  # of the generated images, or of the subsets of a folder
+    val_share: float = 0.2  # of each class, drawn to validate where a folder has no split
     # Side in pixels to which a folder's images are decoded once and kept; None: decoded each time.
     packed: int | None = None
     workers: int = field(default=0, metadata=PLACE)  # decoding processes; of packed images: threads
@@ -44,6 +45,7 @@ class DataConfig(Checked):
         self._require_positive("pixels", "train_images", "val_images", "probe_images", "packed")
         enough = self.train_images is None or self.train_images > 1
         self._require(enough, "train_images", "be at least 2: BatchNorm needs more than one image")
+        self._require(0 < self.val_share < 1, "val_share", "lie in (0, 1)")
         self._require(self.workers >= 0, "workers", "be at least 0")
         if self.name == "concepts":
             for name in ("train_images", "val_images", "probe_images"):

@@ -12,11 +12,12 @@ from trainables.datasets.files import Files
 from trainables.datasets.image_folder import FolderImages, find_broken
 from trainables.datasets.images import Data, ImageSet, Progress
 from trainables.datasets.known import known_broken, known_listing, note_broken
-from trainables.datasets.listing import Listing, list_folder
-from trainables.datasets.names import shown, some
+from trainables.datasets.listing import Listing, list_folder, refuse_broken, some_broken
+from trainables.datasets.names import shown
 from trainables.datasets.pack import BrokenImagesError, open_pack
 from trainables.datasets.packed_images import PackedImages
 from trainables.datasets.remote import fetched, is_remote, remote_digest
+from trainables.datasets.splitting import drawn_digest, with_split
 from trainables.fields import digest_of
 
 
@@ -40,21 +41,23 @@ def folder_data(config: DataConfig, cache: Path, progress: Progress | None = Non
     else:
         listing = _listed(root, config.digest, cache)
         config = replace(config, digest=config.digest or listing.digest)
+    config = replace(config, digest=drawn_digest(listing, config.digest, config))
+    listing = with_split(listing, config)
     n_listed = sum(len(split) for split in listing.splits.values())
-    if listing.faults and config.broken_images == "refuse":
-        _refuse(root, listing.faults, n_listed)
+    if config.broken_images == "refuse":
+        listing.require_pictures(root)
     looks = [_Look(config, split, root, listing, cache) for split in ("train", "val", "probe")]
     sets = [look.images(progress) for look in looks]
     broken = listing.faults | {name: why for look in looks for name, why in look.broken.items()}
     if broken and config.broken_images == "refuse":
-        _refuse(root, broken, n_listed)
+        refuse_broken(root, broken, n_listed)
     train, val, probe = (images for images in sets if images is not None)
     said = (
         f"{listing.said()}; taken are {len(train):,} to train, {len(val):,} to validate and "
         f"{len(probe):,} to score"
     )
     if broken:
-        said += f"; skipped, since they cannot be read: {_some_broken(root, broken)}"
+        said += f"; skipped, since they cannot be read: {some_broken(root, broken)}"
     return Data(train, val, probe, listing.classes, said)
 
 
@@ -152,14 +155,3 @@ class _Look:
                 f"{shown(self.config.path)} holds for it, got {self.count}; "
                 f"SET=data.{self.split}_images=None takes all"
             )
-
-
-def _refuse(root: Path, broken: Mapping[str, str], n_images: int) -> None:
-    raise ValueError(
-        f"every image must be readable to its end, {len(broken)} of {n_images} are not: "
-        f"{_some_broken(root, broken)}; data.broken_images='skip' leaves them out"
-    )
-
-
-def _some_broken(root: Path, broken: Mapping[str, str]) -> str:
-    return some([f"{root}/{name} ({why})" for name, why in broken.items()])

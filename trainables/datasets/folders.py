@@ -1,23 +1,30 @@
-"""What is known of an image folder before anything of a study runs."""
+"""What is known of the images of a study before anything of it runs."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from trainables.config import DataConfig
-from trainables.datasets.listing import list_folder
+from trainables.datasets.listing import Listing, list_folder
 from trainables.datasets.remote import is_remote, remote_counts, remote_digest
+from trainables.datasets.splitting import with_split
+
+Source = tuple[str, str | None, int, float]
+"""What a split depends on: data.name, data.path, data.seed, data.val_share."""
 
 
 @dataclass(frozen=True)
 class Folder:
     """digest: of what it holds. counts: "train", "val" -> images. said: for people. classes: their
-    names, by label."""
+    names, by label. per_class: "train", "val" -> images of each class. faults: name -> why a file
+    that ends as a picture is none."""
 
     digest: str
     counts: Mapping[str, int]
     said: str
     classes: tuple[str, ...]
+    per_class: Mapping[str, tuple[int, ...]]
+    faults: Mapping[str, str] = field(default_factory=dict)
 
     def available(self, split: str) -> int:
         """How many images "train", "val" or "probe" can have."""
@@ -29,11 +36,50 @@ class Folder:
         return {n: self.available(s) for n, s in names.items() if getattr(data, n) is None}
 
 
-def look_at(path: str) -> Folder:
-    """Raises ValueError for what is no image folder, OSError for a disk that is away."""
+def source_of(data: DataConfig) -> Source:
+    return data.name, data.path, data.seed, data.val_share
+
+
+def look_at(path: str, data: DataConfig | None = None) -> Folder:
+    """data: says how a folder without a split is split, and whether what is no picture is skipped.
+
+    Raises ValueError for what is no image folder, OSError for a disk that is away.
+    """
+    data = DataConfig(name="image_folder", path=path) if data is None else data
     if is_remote(path):
-        classes, counts = remote_counts(path)
-        said = f"{len(classes):,} classes, {counts['train']:,} images in train/ and "
-        return Folder(remote_digest(path), counts, said + f"{counts['val']:,} in val/", classes)
-    listing = list_folder(Path(path))
-    return Folder(listing.digest, listing.counts, listing.said(), listing.classes)
+        return _remote(path)
+    return _folder(list_folder(Path(path)), path, data)
+
+
+def look_at_all(datas: Iterable[DataConfig]) -> dict[Source, Folder]:
+    """Each folder that is named, looked through once. Raises as `look_at`."""
+    found: dict[Source, Folder] = {}
+    listings: dict[str, Listing] = {}
+    for data in datas:
+        source, path = source_of(data), data.path
+        if data.name != "image_folder" or not path:
+            continue
+        if is_remote(path):
+            found[source] = found.get(source) or _remote(path)
+            continue
+        if path not in listings:
+            listings[path] = list_folder(Path(path))
+        if source not in found:
+            found[source] = _folder(listings[path], path, data)
+        if found[source].faults and data.broken_images == "refuse":
+            listings[path].require_pictures(path)
+    return found
+
+
+def _folder(listing: Listing, path: str, data: DataConfig) -> Folder:
+    split = with_split(listing, data)
+    counts = (split.counts, split.said(), split.classes, split.counts_per_class)
+    return Folder(listing.digest, *counts, split.faults)
+
+
+def _remote(uri: str) -> Folder:
+    classes, per_class = remote_counts(uri)
+    counts = {split: sum(its) for split, its in per_class.items()}
+    said = f"{len(classes):,} classes, {counts['train']:,} images in train/ and "
+    said += f"{counts['val']:,} in val/"
+    return Folder(remote_digest(uri), counts, said, classes, per_class)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from trainables.datasets.listing import Listing, Split
+from trainables.datasets.listing import SPLITS, Listing, Split
 from trainables.workspace import whole_file
 
 
@@ -22,7 +22,14 @@ def known_listing(path: Path, make: Callable[[], Listing]) -> Listing:
 
 
 def _write(path: Path, listing: Listing) -> None:
-    about = {"classes": listing.classes, "faults": listing.faults, "left_out": listing.left_out}
+    about = {
+        "classes": listing.classes,
+        "splits": list(listing.splits),
+        "faults": listing.faults,
+        "left_out": listing.left_out,
+        "called": listing.called,
+        "notes": listing.notes,
+    }
     arrays = {"about": _text(json.dumps(about))}
     for name, split in listing.splits.items():
         arrays |= {
@@ -38,13 +45,14 @@ def _read(path: Path) -> Listing:
     with np.load(path, allow_pickle=False) as told:
         about = json.loads(_untext(told["about"]))
         splits = {}
-        for name in ("train", "val"):
+        for name in about.get("splits", SPLITS):
             names = tuple(_untext(told[f"{name}_names"]).split("\0"))
             split = Split(names, told[f"{name}_labels"], told[f"{name}_marks"])
             if not len(names) == len(split.labels) == len(split.marks):
                 raise ValueError(f"{path} must hold as many labels as names")
             splits[name] = split
-    return Listing(tuple(about["classes"]), splits, about["faults"], about["left_out"])
+    said = tuple(about.get("called", Listing.called)), tuple(about.get("notes", ()))
+    return Listing(tuple(about["classes"]), splits, about["faults"], about["left_out"], *said)
 
 
 def _text(text: str) -> np.ndarray:

@@ -1,40 +1,26 @@
-"""What a folder in ImageNet's layout holds: train/ and val/, in each a folder a class.
-
-Read are the files that torchvision's ImageFolder reads, in its order, sub folders of a class
-included. Hidden and system folders are no classes, hidden files no pictures; what is left out is
-counted, so that it can be said.
-"""
+"""What a folder of pictures holds: classes and files, each known by what is in it."""
 
 import os
-from collections import Counter
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from torchvision.datasets.folder import IMG_EXTENSIONS
 
 from trainables.datasets.images import Progress
-from trainables.datasets.names import shown, some
-from trainables.datasets.regular import UnreadableError, mark_of
+from trainables.datasets.layouts import lay_out, listed
+from trainables.datasets.names import some
+from trainables.datasets.regular import EMPTY, UnreadableError, mark_of
 from trainables.fields import digest_of
 
 SPLITS = ("train", "val")
-# What systems and storage boxes put beside people's files; all that begin with a dot as well.
-_SYSTEM = {
-    "$recycle.bin", "recycler", "system volume information", "lost+found", "__macosx",
-    "@eadir", "#recycle", "@recycle", "@recently-snapshot", "#snapshot", "~snapshot",
-    "__pycache__", "thumbs.db", "desktop.ini",
-}  # fmt: skip
-_HIDDEN, _OUTSIDE, _LINKS = "hidden or of the system", "outside a class", "links to what was read"
-_KINDS = 6  # that are named of what is left out
 _AT_ONCE = 16  # files that are read side by side
 
 
 @dataclass(frozen=True)
 class Split:
-    """The pictures of train/ or val/, in order of class and name.
+    """The pictures of one split, in order of class and name.
 
     names: "train/n01/a.JPEG", relative to the folder. labels: int64 [picture].
     marks: int64 [picture], of what each file holds (`mark_of`); -1 where it cannot be read.
@@ -47,15 +33,26 @@ class Split:
     def __len__(self) -> int:
         return len(self.names)
 
+    def at(self, places: np.ndarray) -> "Split":
+        """The pictures at these places."""
+        names = tuple(self.names[i] for i in places)
+        return Split(names, self.labels[places], self.marks[places])
+
 
 @dataclass(frozen=True)
 class Listing:
-    """faults: by name, why a file with a picture's ending is none. left_out: kind -> how many."""
+    """splits: "train" and "val", or `layouts.POOL` alone where a split must be drawn first.
+
+    faults: by name, why a file with a picture's ending is none. left_out: kind -> how many.
+    called: "train", "val" -> how people know it. notes: for people, what else there is to say.
+    """
 
     classes: tuple[str, ...]
     splits: dict[str, Split]
     faults: dict[str, str]
     left_out: dict[str, int]
+    called: tuple[str, str] = ("train/", "val/")
+    notes: tuple[str, ...] = ()
 
     @property
     def digest(self) -> str:
@@ -70,29 +67,40 @@ class Listing:
         """Split -> how many pictures it has, those that cannot be read left out."""
         return {name: int((split.marks >= 0).sum()) for name, split in self.splits.items()}
 
+    @property
+    def counts_per_class(self) -> dict[str, tuple[int, ...]]:
+        """Split -> the same of each class."""
+        n = len(self.classes)
+        return {
+            name: tuple(np.bincount(split.labels[split.marks >= 0], minlength=n).tolist())
+            for name, split in self.splits.items()
+        }
+
     def said(self) -> str:
         """For people: classes, pictures, and what was left out."""
         train, val = (self.counts[name] for name in SPLITS)
-        text = f"{len(self.classes):,} classes, {train:,} images in train/ and {val:,} in val/"
+        text = f"{len(self.classes):,} classes, {train:,} images in {self.called[0]}"
+        text = "; ".join([f"{text} and {val:,} in {self.called[1]}", *self.notes])
         if self.faults:
             text += f"; {len(self.faults):,} files that are no pictures"
-        return text + (f"; left out: {_listed(self.left_out)}" if self.left_out else "")
+        return text + (f"; left out: {listed(self.left_out)}" if self.left_out else "")
+
+    def require_pictures(self, where: object) -> None:
+        """Raise ValueError where a file that ends as a picture is none."""
+        if self.faults:
+            refuse_broken(where, self.faults, sum(len(split) for split in self.splits.values()))
 
 
-def is_ours(name: str) -> bool:
-    """Whether a file or folder is one that somebody put there, and no system's."""
-    return not name.startswith(".") and name.lower() not in _SYSTEM
+def refuse_broken(where: object, broken: Mapping[str, str], n_images: int) -> None:
+    raise ValueError(
+        f"every image must be readable to its end, {len(broken)} of {n_images} are not: "
+        f"{some_broken(where, broken)}; data.broken_images='skip' leaves them out"
+    )
 
 
-def is_picture(name: str) -> bool:
-    """Whether it ends as torchvision's pictures do."""
-    return name.lower().endswith(IMG_EXTENSIONS)
-
-
-def kind_of(name: str) -> str:
-    """How a file is counted that is no picture: by its ending."""
-    ending = os.path.splitext(name)[1].lower()
-    return shown(ending) if ending else "without an ending"
+def some_broken(where: object, broken: Mapping[str, str]) -> str:
+    """The first names, each with the reason."""
+    return some([f"{where}/{name} ({why})" for name, why in broken.items()])
 
 
 def list_folder(root: Path, progress: Progress | None = None) -> Listing:
@@ -100,138 +108,21 @@ def list_folder(root: Path, progress: Progress | None = None) -> Listing:
 
     Raises ValueError for a folder that is not as it must be, OSError for a disk that is away.
     """
-    if not root.is_dir():
-        raise ValueError(f"the data folder must exist, {shown(root)} does not")
-    found = {split: _classes(root, split) for split in SPLITS}
-    require_same_classes(root, {split: list(f.files) for split, f in found.items()})
-    classes = tuple(found["train"].files)
-    left_out: Counter[str] = Counter()
-    faults: dict[str, str] = {}
-    names: dict[str, list[str]] = {}
-    for split, its in found.items():
-        left_out += its.left_out
-        faults |= its.faults
-        names[split] = [name for files in its.files.values() for name in files]
-    marks = _marks(root, [n for split in SPLITS for n in names[split]], faults, progress)
+    layout = lay_out(root)
+    classes, faults = layout.classes, dict(layout.faults)
+    names = {
+        split: [name for files in its.values() for name in files]
+        for split, its in layout.splits.items()
+    }
+    marks = _marks(root, [name for its in names.values() for name in its], faults, progress)
     splits = {}
-    for split in SPLITS:
-        lengths = [len(found[split].files[name]) for name in classes]
+    for split, its in layout.splits.items():
+        lengths = [len(its[name]) for name in classes]
         labels = np.repeat(np.arange(len(classes), dtype=np.int64), lengths)
         ours, marks = marks[: len(labels)], marks[len(labels) :]
         splits[split] = Split(tuple(names[split]), labels, ours)
-    return Listing(classes, splits, dict(sorted(faults.items())), dict(left_out))
-
-
-def _require_classes(root: Path, split: str, files: dict[str, list[str]], others: str) -> None:
-    where = f"{shown(root)}/{split}"
-    if not files:
-        raise ValueError(f"{where} must hold one folder a class, it holds none{others}")
-    empty = [name for name, its in files.items() if not its]
-    if empty:
-        raise ValueError(
-            f"every class must have images, {some(empty)} of {where} have none{others}"
-        )
-
-
-def require_same_classes(root: object, classes: dict[str, list[str]]) -> None:
-    """Raise ValueError unless both splits have the same classes."""
-    for here, there in (SPLITS, SPLITS[::-1]):
-        known = set(classes[there])
-        missing = [name for name in classes[here] if name not in known]
-        if missing:
-            raise ValueError(
-                f"both splits must hold the same classes, {shown(root)}/{there} lacks "
-                f"{some(missing)}"
-            )
-
-
-@dataclass
-class _Found:
-    """Class -> names of its pictures; what is no picture, and what is not read."""
-
-    files: dict[str, list[str]] = field(default_factory=dict)
-    faults: dict[str, str] = field(default_factory=dict)
-    left_out: Counter[str] = field(default_factory=Counter)
-
-
-def _classes(root: Path, split: str) -> _Found:
-    folder = root / split
-    if not folder.is_dir():
-        raise ValueError(
-            "an image folder must hold train/ and val/, a folder a class in each: no "
-            f"{shown(folder)}"
-        )
-    found = _Found()
-    above = {_identity(root), _identity(folder)}
-    for entry in sorted(_entries(folder), key=lambda entry: entry.name):
-        if not is_ours(entry.name):
-            found.left_out[_HIDDEN] += 1
-        elif not _is_folder(entry):
-            found.left_out[_OUTSIDE] += 1
-        elif _identity(entry.path) in above:
-            found.left_out[_LINKS] += 1
-        else:
-            seen = {*above, _identity(entry.path)}
-            pictures = _pictures(entry.path, f"{split}/{entry.name}", seen, found)
-            # torchvision's order: by folder, then by file.
-            found.files[entry.name] = [f"{at}/{name}" for at, name in sorted(pictures)]
-    some_left = f"; left out there: {_listed(found.left_out)}" if found.left_out else ""
-    _require_classes(root, split, found.files, some_left)
-    return found
-
-
-def _pictures(
-    top: str, name: str, seen: set[tuple[int, int]], found: _Found
-) -> list[tuple[str, str]]:
-    """(folder, file) of each picture under a class; a folder is read once, however it is linked."""
-    pictures: list[tuple[str, str]] = []
-    like_pictures: list[str] = []  # folders that are named so
-    waiting = [(top, name)]
-    while waiting:
-        folder, at = waiting.pop()
-        for entry in sorted(_entries(folder), key=lambda entry: entry.name):
-            inside = f"{at}/{entry.name}"
-            if not is_ours(entry.name):
-                found.left_out[_HIDDEN] += 1
-            elif _is_folder(entry):
-                identity = _identity(entry.path)
-                if identity in seen:
-                    found.left_out[_LINKS] += 1
-                    continue
-                seen.add(identity)
-                waiting.append((entry.path, inside))
-                if is_picture(entry.name):
-                    like_pictures.append(inside)
-            elif is_picture(entry.name):
-                pictures.append((at, entry.name))
-            else:
-                found.left_out[kind_of(entry.name)] += 1
-    for folder in like_pictures:
-        if not any(f"{at}/".startswith(f"{folder}/") for at, _ in pictures):
-            found.faults[folder] = "a folder"
-    return pictures
-
-
-def _entries(folder: Path | str) -> list[os.DirEntry[str]]:
-    try:
-        with os.scandir(folder) as entries:
-            return list(entries)
-    except OSError as error:
-        raise OSError(
-            f"the folder {shown(folder)} must be readable, it is not: {error.strerror}"
-        ) from error
-
-
-def _is_folder(entry: os.DirEntry[str]) -> bool:
-    try:
-        return entry.is_dir()
-    except OSError:  # a loop of links
-        return False
-
-
-def _identity(folder: Path | str) -> tuple[int, int]:
-    found = os.stat(folder)
-    return found.st_dev, found.st_ino
+    left_out, faults = dict(layout.left_out), dict(sorted(faults.items()))
+    return Listing(classes, splits, faults, left_out, layout.called, layout.notes)
 
 
 def _marks(
@@ -243,7 +134,10 @@ def _marks(
     def look(start: int) -> None:
         for i in range(start, min(start + 256, len(names))):
             try:
-                marks[i] = mark_of(os.path.join(root, names[i]))
+                mark = mark_of(os.path.join(root, names[i]))
+                if mark == EMPTY:
+                    raise UnreadableError("an empty file")
+                marks[i] = mark
             except UnreadableError as error:
                 faults[names[i]] = str(error)
 
@@ -253,11 +147,3 @@ def _marks(
             if progress is not None:
                 progress(min(start + 256, len(names)), len(names))
     return marks
-
-
-def _listed(left_out: Mapping[str, int]) -> str:
-    """The most frequent kinds."""
-    most = Counter(left_out).most_common(_KINDS)
-    rest = sum(left_out.values()) - sum(n for _, n in most)
-    shown_ = [f"{n:,} {kind}" for kind, n in most]
-    return ", ".join([*shown_, f"{rest:,} others"] if rest else shown_)

@@ -29,6 +29,9 @@ _LASTING = {
     errno.EPERM: "it may not be read",
 }
 
+# `mark_of` a file without a byte.
+EMPTY = int.from_bytes(hashlib.blake2b(b"0", digest_size=8).digest(), "big") >> 1
+
 
 class UnreadableError(ValueError):
     """A file that is no picture, or not a whole one. why: without the file's name."""

@@ -1,6 +1,7 @@
 """An image folder in an object store: listed to plan a sweep, copied once to each machine."""
 
 import os
+from collections import Counter
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -10,9 +11,11 @@ from pyarrow import ArrowException
 from pyarrow.fs import FileSelector, FileSystem, FileType
 
 from trainables.datasets.images import Progress
-from trainables.datasets.listing import SPLITS, is_ours, is_picture, require_same_classes
+from trainables.datasets.layouts import require_same_classes
+from trainables.datasets.listing import SPLITS
 from trainables.datasets.names import shown
 from trainables.datasets.packs import copy_note, note_copy
+from trainables.datasets.walking import is_ours, is_picture
 from trainables.fields import digest_of
 from trainables.locks import locked
 from trainables.workspace import require_space, whole_file
@@ -34,11 +37,11 @@ def remote_digest(uri: str) -> str:
     return _digest(_listed(uri)[2])
 
 
-def remote_counts(uri: str) -> tuple[tuple[str, ...], dict[str, int]]:
-    """The classes, and split -> images. Raises ValueError as `fetched`."""
-    names = list(_listed(uri)[2])
-    classes = sorted({PurePosixPath(name).parts[1] for name in names})
-    return tuple(classes), {s: sum(n.startswith(f"{s}/") for n in names) for s in SPLITS}
+def remote_counts(uri: str) -> tuple[tuple[str, ...], dict[str, tuple[int, ...]]]:
+    """The classes, and split -> images of each. Raises ValueError as `fetched`."""
+    found = Counter(PurePosixPath(name).parts[:2] for name in _listed(uri)[2])
+    classes = tuple(sorted({name for _, name in found}))
+    return classes, {split: tuple(found[split, name] for name in classes) for split in SPLITS}
 
 
 def _digest(found: dict[str, "_Object"]) -> str:
@@ -129,5 +132,8 @@ def _listed(uri: str) -> tuple[FileSystem, str, dict[str, _Object]]:
 def _require_both(uri: str, names: Iterable[str]) -> None:
     classes = {split: {n.split("/")[1] for n in names if n.startswith(split)} for split in SPLITS}
     if not all(classes.values()):
-        raise ValueError(f"{uri} must hold train/ and val/, a folder a class in each, it does not")
-    require_same_classes(uri, {split: sorted(its) for split, its in classes.items()})
+        raise ValueError(
+            f"{uri} must hold train/ and val/, one folder per class in each, it does not"
+        )
+    found = {split: sorted(its) for split, its in classes.items()}
+    require_same_classes((f"{uri}/train", f"{uri}/val"), found)
