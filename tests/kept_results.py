@@ -7,7 +7,9 @@ import sqlite3
 import tarfile
 from pathlib import Path
 
-from sweeps.plan.space import Choice, Float, Search
+from optuna.distributions import FloatDistribution
+
+from sweeps.plan.space import Choice, Search
 from sweeps.plan.sweep import Grid, Sweep, axis, methods
 from trainables.config import (
     ComputeConfig,
@@ -78,7 +80,10 @@ def interrupted():
 def searched(n_trials=2):
     """Three trials, and two that Optuna proposed."""
     search = Search(
-        {"method": Choice(methods("structured", "connection")), "prune.rate": Float(0.3, 0.8)},
+        {
+            "method": Choice(methods("structured", "connection")),
+            "prune.rate": FloatDistribution(0.3, 0.8),
+        },
         {"val/top1": "max", "prune/sparsity": "max"},
         n_trials,
         constraints={"prune/n_collapsed": (None, 0)},

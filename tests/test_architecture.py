@@ -22,7 +22,7 @@ PARTS = {
         "terminal": {"addresses"},
         "plan": {"addresses"},
         "studies": {"plan"},
-        "tracking": {"addresses", "terminal"},
+        "tracking": {"addresses", "terminal", "plan"},
         "searching": {"plan", "tracking"},
         "tune": {"addresses", "terminal", "plan", "tracking", "searching"},
         "report": {"plan", "studies", "tracking"},
@@ -184,6 +184,11 @@ def test_arrows_point_one_way_and_the_rim_stays_a_rim(path):
     for library, places in RIM.items():
         if library in found:
             assert name.startswith(places), f"{name} imports {library}"
+
+
+def test_a_study_takes_distributions_from_optuna_and_nothing_else():
+    modules = [n.module for n in statements(ROOT / "sweeps/plan/space.py") if hasattr(n, "module")]
+    assert [m for m in modules if m.startswith("optuna")] == ["optuna.distributions"]
 
 
 @pytest.mark.parametrize("folder", PARTS)

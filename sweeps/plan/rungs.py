@@ -10,11 +10,12 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from sweeps.plan.metrics import METRICS
 from trainables.config import TrialConfig
 from trainables.fields import digest_of, identity
 from trainables.workspace import add_line
 
-METRICS: Mapping[str, int] = {"val/top1": 1, "val/top5": 1, "val/loss": -1}
+_METRICS: Mapping[str, int] = {each.name: each.better for each in METRICS if each.stops}
 """What every epoch reports and rungs may compare -> 1 where more is better, -1 where less is."""
 
 _BINS_AN_OCTAVE = 4  # of density, where the rate is searched and hardly any two are equal
@@ -36,8 +37,8 @@ class Stopping:
     min_peers: int = 3
 
     def __post_init__(self) -> None:
-        if self.metric not in METRICS:
-            known = ", ".join(METRICS)
+        if self.metric not in _METRICS:
+            known = ", ".join(_METRICS)
             raise ValueError(f"Stopping.metric must be one of {known}, got {self.metric!r}")
         for name, least in {"reduction": 2, "warmup": 1, "min_peers": 2}.items():
             value = getattr(self, name)
@@ -99,7 +100,7 @@ class Rungs:
         if rung is None or epoch <= self.epochs.get(key, 0):
             return Decision(True, epoch)
         self.epochs[key] = epoch
-        sign = METRICS[self.stopping.metric]
+        sign = _METRICS[self.stopping.metric]
         results = self._results.setdefault((stratum, rung), {})
         results.setdefault(key, -math.inf if math.isnan(value) else sign * value)
         ranked = sorted(results, key=lambda each: -results[each])

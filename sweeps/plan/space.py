@@ -2,24 +2,19 @@
 
 import dataclasses
 import itertools
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from optuna.distributions import FloatDistribution, IntDistribution
+
+from sweeps.plan.metrics import find
 from trainables.config import TrialConfig, flat_params
 from trainables.fields import digest_of, flat
 
 Point = Mapping[str, Any]
 """Name of a dimension -> a value: of a choice among labelled ones, its label."""
 
-_METRICS = re.compile(
-    r"val/(top1|top1_[ab]|top5|loss|ece)|train/loss"
-    r"|prune/(sparsity|sparsity_network|n_zero|n_collapsed)"
-    r"|cost/(params|macs|latency)(_masked)?"
-    r"|mis/(mean|median|task_accuracy|change|mean_dead_as_half|n_units|n_unread|n_constant|n_dead)"
-    r"|mis/.+/mean|dissection/.+"
-)
 _PLAIN = (type(None), bool, int, float, str)
 # What is made ready before the first trial starts is the same for all.
 _FIXED = ("network.", "data.", "score.", "dissection.", "compute.", "seed.", "rewind")
@@ -45,43 +40,7 @@ class Choice:
         return {name: option}
 
 
-@dataclass(frozen=True)
-class Float:
-    """A number in [low, high]; log: drawn by its logarithm; step: low, low + step, …"""
-
-    low: float
-    high: float
-    log: bool = False
-    step: float | None = None
-
-    def __post_init__(self) -> None:
-        _require_range(self, self.step)
-
-
-@dataclass(frozen=True)
-class Int:
-    """A whole number in low … high, both in reach."""
-
-    low: int
-    high: int
-    log: bool = False
-    step: int = 1
-
-    def __post_init__(self) -> None:
-        _require_range(self, None if self.step == 1 else self.step)
-
-
-Dimension = Choice | Float | Int
-
-
-def _require_range(dimension: Float | Int, step: float | None) -> None:
-    name = type(dimension).__name__
-    if not dimension.low < dimension.high:
-        raise ValueError(f"{name} needs low < high, got {dimension.low} and {dimension.high}")
-    if dimension.log and (step is not None or dimension.low <= 0):
-        raise ValueError(f"{name} with log needs low > 0 and no step, got {dimension}")
-    if step is not None and step <= 0:
-        raise ValueError(f"{name}.step must be positive, got {step}")
+Dimension = Choice | FloatDistribution | IntDistribution
 
 
 @dataclass(frozen=True)
@@ -92,9 +51,10 @@ class Search:
     study, of this and of earlier sweeps, that is the base but for the fields of the space.
 
     space: dotted field of a TrialConfig, or a name of its own for a choice among labelled points
-    -> what may be proposed. objectives: metric -> "max" or "min"; several give a Pareto front.
-    n_trials: how many are proposed in all. constraints: metric -> its legal interval, None where
-    it has no end; trials outside are run and known, and are never called the best.
+    -> what may be proposed: a Choice, or Optuna's FloatDistribution or IntDistribution.
+    objectives: metric -> "max" or "min"; several give a Pareto front. n_trials: how many are
+    proposed in all. constraints: metric -> its legal interval, None where it has no end; trials
+    outside are run and known, and are never called the best.
     """
 
     space: Mapping[str, Dimension]
@@ -118,7 +78,7 @@ class Search:
             if not bounds or bounds != sorted(bounds):
                 raise ValueError(f"the interval of {metric} must hold something, got {low, high}")
         for metric in (*self.objectives, *self.constraints):
-            if not _METRICS.fullmatch(metric):
+            if not ((known := find(metric)) and known.searched):
                 raise ValueError(
                     f"a search needs metrics that trials end with, such as val/top1, "
                     f"prune/sparsity, mis/mean or cost/macs; got {metric!r}"
@@ -127,7 +87,8 @@ class Search:
     @property
     def key(self) -> str:
         """8 hex digits: all but the number of trials, which may grow."""
-        said = dataclasses.asdict(dataclasses.replace(self, n_trials=1))
+        said = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
+        said |= {"n_trials": 1, "space": {n: _said(d) for n, d in self.space.items()}}
         return digest_of(repr(said))[:8]
 
     @property
@@ -146,7 +107,7 @@ class Search:
     def rate_is_searched(self) -> bool:
         """Whether rates come from a range, so that hardly two trials have the same."""
         rate = self.space.get("prune.rate")
-        return isinstance(rate, Float) and rate.step is None
+        return isinstance(rate, FloatDistribution) and rate.step is None
 
     def config(self, base: TrialConfig, point: Point) -> TrialConfig:
         """The trial of a point. Raises ValueError for a combination that is refused."""
@@ -184,7 +145,8 @@ class Search:
                     yield option
             return
         try:
-            value = float(params[name]) if isinstance(dimension, Float) else int(params[name])
+            as_type = float if isinstance(dimension, FloatDistribution) else int
+            value = as_type(params[name])
         except (KeyError, ValueError):
             return
         if dimension.low <= value <= dimension.high:
@@ -207,6 +169,13 @@ class Search:
         of_concepts = [m for m in (*self.objectives, *self.constraints) if "dissection/" in m]
         if of_concepts and base.dissection is None:
             raise ValueError(f"{of_concepts[0]} needs a study that dissects, its base does not")
+
+
+def _said(dimension: Dimension) -> dict[str, Any]:
+    """What a digest says of a dimension; keys are older than the use of Optuna's own classes."""
+    if isinstance(dimension, Choice):
+        return {"options": dimension.options}
+    return {name: getattr(dimension, name) for name in ("low", "high", "log", "step")}
 
 
 def point_of_config(search: Search, base: TrialConfig, config: TrialConfig) -> Point | None:

@@ -7,16 +7,11 @@ from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 
 import optuna
-from optuna.distributions import (
-    BaseDistribution,
-    CategoricalDistribution,
-    FloatDistribution,
-    IntDistribution,
-)
+from optuna.distributions import BaseDistribution, CategoricalDistribution
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
-from sweeps.plan.space import Choice, Dimension, Float, Point, Search, point_of_config
+from sweeps.plan.space import Choice, Dimension, Point, Search, point_of_config
 from trainables.config import TrialConfig
 from trainables.workspace import add_line
 
@@ -194,6 +189,4 @@ class Proposals:
 def _distribution(dimension: Dimension) -> BaseDistribution:
     if isinstance(dimension, Choice):
         return CategoricalDistribution(tuple(dimension.options))
-    if isinstance(dimension, Float):
-        return FloatDistribution(dimension.low, dimension.high, dimension.log, dimension.step)
-    return IntDistribution(dimension.low, dimension.high, dimension.log, dimension.step)
+    return dimension

@@ -10,6 +10,7 @@ from collections.abc import Collection, Iterable
 from typing import Any
 from urllib.parse import quote
 
+from sweeps.plan.metrics import METRICS
 from sweeps.tracking.notes import note_tags
 from sweeps.tracking.tracker import KIND, Tracker, Unavailable
 
@@ -22,32 +23,13 @@ _FIRST = "The sweep"
 _PARAMS = ("method", "rate", "schedule", "criterion", "retraining")
 _METRICS = ("prune/sparsity", "val/top1", "mis/mean", "mis/change")
 
-NAMES = {
+_PARAMS_MEAN = {
     "method, rate, schedule, criterion": "what was pruned, how much was asked for, in which "
-    "rounds, by which score of a weight",
+    "rounds, by which importance of weights",
     "retraining": "`none` as pruned, `recalibrate` BatchNorm's statistics only, `finetune`, or "
     "a rewinding",
-    "prune/sparsity": "fraction of the prunable weights that are zero, 0 to 1, counted",
-    "prune/sparsity_network": "the same of all weights of the network",
-    "val/top1, val/top5": "accuracy on the validation images, 0 to 1; `_error`: its standard error",
-    "val/top1_a, val/top1_b": "the same on two halves of the images: what is chosen on one is told "
-    "on the other",
-    "val/loss, val/ece": "cross-entropy in nats; expected calibration error, 0 to 1",
-    "train/loss": "mean over an epoch, nats",
-    "mis/mean": "Machine Interpretability Score, mean over alive units; chance is 0.5, the most 1",
-    "mis/change": "the same, minus what *the same units* had in the dense network",
-    "mis/task_accuracy": "fraction of two-alternative tasks solved, 0 to 1",
-    "mis/n_units, n_dead, n_constant, n_unread": "numbers of units by state",
-    "mis/n_constant_scored, constant_mean": "units that are the same on all images and are scored "
-    "nevertheless (protocol von_rad2024_released), and their mean",
-    "mis/<layer>/mean": "mean of one layer",
-    "dissection/interpretable, unique": "units that detect a labelled concept, and how many "
-    "different concepts",
-    "cost/macs, cost/params, cost/latency": "multiply-adds an image, parameters, ms an image, "
-    "of the network without what was removed",
-    "step": "epoch",
 }
-"""Names of params and metrics as MLflow has them -> meaning and unit."""
+_STEP_MEANS = {"step": "epoch"}
 
 
 _LINE = {
@@ -160,7 +142,9 @@ def _packed(state: dict[str, Any]) -> str:
 
 
 def _experiment_note() -> str:
-    rows = "\n".join(f"| `{name}` | {meaning} |" for name, meaning in NAMES.items())
+    metrics = {metric.name: metric.meaning for metric in METRICS if metric.meaning}
+    names = _PARAMS_MEAN | metrics | _STEP_MEANS
+    rows = "\n".join(f"| `{name}` | {meaning} |" for name, meaning in names.items())
     return (
         f"{_NOTE_BEGINS}: its description is the summary, "
         f"its artifact `report` the report.\n\n| name | meaning, unit |\n|---|---|\n{rows}"

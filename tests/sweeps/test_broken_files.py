@@ -3,11 +3,12 @@
 import json
 
 import pytest
+from optuna.distributions import FloatDistribution
 from report_frames import log_sweep, synthetic
 from small_studies import small_base
 
 from sweeps.plan.rungs import Rungs, Stopping, recall
-from sweeps.plan.space import Float, Search
+from sweeps.plan.space import Search
 from sweeps.report.read.runs import read_runs
 from sweeps.searching.proposals import Proposals
 
@@ -24,7 +25,7 @@ ODD = [
 
 @pytest.mark.parametrize("odd", ODD, ids=lambda odd: odd[:30])
 def test_a_line_of_proposals_that_makes_no_sense_is_passed_over(odd, tmp_path):
-    search = Search({"prune.rate": Float(0.1, 0.9)}, {"val/top1": "max"}, n_trials=5)
+    search = Search({"prune.rate": FloatDistribution(0.1, 0.9)}, {"val/top1": "max"}, n_trials=5)
     path = tmp_path / "s.jsonl"
     first = Proposals(search, small_base(), path)
     wanted = [first.next(), first.next()]

@@ -5,13 +5,14 @@ import io
 from contextlib import redirect_stdout
 
 import pytest
+from optuna.distributions import FloatDistribution
 from small_studies import small_base, small_sweep
 
 import sweeps.__main__ as cli
 from sweeps.plan.cost import Speed, duration, estimate, gpus_here, measure_speed, slots_here
 from sweeps.plan.planner import make_plan
 from sweeps.plan.preview import cost_summary
-from sweeps.plan.space import Float, Search
+from sweeps.plan.space import Search
 from sweeps.searching.resume import to_come
 from trainables.config import TrainConfig
 
@@ -87,7 +88,7 @@ def test_the_sentence_and_its_gpu_hours():
 
 
 def test_the_plan_of_a_search_counts_what_it_may_propose(tmp_path):
-    search = Search({"prune.rate": Float(0.3, 0.8)}, {"val/top1": "max"}, 5)
+    search = Search({"prune.rate": FloatDistribution(0.3, 0.8)}, {"val/top1": "max"}, 5)
     plan = make_plan(dataclasses.replace(small_sweep(), search=search))
     assert len(to_come(plan, tmp_path, None, set())) == len(plan.configs) + 5
     assert to_come(make_plan(small_sweep()), tmp_path, None, set(plan.keys)) == []

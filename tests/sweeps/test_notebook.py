@@ -45,7 +45,7 @@ def test_a_notebook_keeps_its_looks_and_mlflows_retries(line):
     ("line", "heavy"),
     [
         ("from sweeps.report import load", {"torch", "ray", "optuna", "matplotlib"}),
-        ("import sweeps.tracking.outbox, sweeps.tracking.lease", {"torch", "ray", "optuna"}),
+        ("import sweeps.tracking.outbox, sweeps.tracking.server", {"torch", "ray", "optuna"}),
         (
             "import sweeps.arguments, sweeps.__main__",
             {"torch", "ray", "optuna", "mlflow", "pandas"},

@@ -148,7 +148,7 @@ def test_every_number_of_the_table_is_a_metric_of_its_run(logged):
     results, tracker, _ = logged
     page = (results / "report" / "synthetic" / PAGE).read_text()
     table = Rows(page)
-    metrics = {column.heading: column.metric for column in COLUMNS}
+    metrics = {column.heading: column.name for column in COLUMNS}
     runs = tracker.finished()
     assert set(table.rows) == set(runs)
     shown = table.headings[1:]

@@ -14,6 +14,7 @@ from small_studies import small_sweep
 from torchvision.models import googlenet
 
 from pruning import measure_sparsity, prunable_weights
+from sweeps.plan.metrics import find
 from sweeps.plan.planner import Plan, make_plan
 from sweeps.plan.settings import with_settings
 from sweeps.plan.sweep import Grid
@@ -79,6 +80,7 @@ def test_one_finished_run_a_grid_point_with_all_its_metrics(swept, tracker):
     assert len(tracker.runs("trial")) == len(plan.configs)
     for run_ in runs.values():
         assert set(run_.data.metrics) >= FINAL_METRICS
+        assert [name for name in run_.data.metrics if find(name) is None] == []
         assert run_.data.tags["outcome"] in ("completed", "collapsed")
     labels = {run_.info.run_name for run_ in runs.values()}
     assert {"dense", "dense retrained", "untrained"} <= labels

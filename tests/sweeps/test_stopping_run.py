@@ -5,13 +5,14 @@ import io
 
 import pytest
 import ray
+from optuna.distributions import FloatDistribution
 from rich.console import Console
 from small_studies import small_base, small_sweep
 
 from sweeps.plan.planner import make_plan
 from sweeps.plan.preview import plan_table, stopping_summary
 from sweeps.plan.rungs import Stopping, recall, stratum_of
-from sweeps.plan.space import Choice, Float, Search
+from sweeps.plan.space import Choice, Search
 from sweeps.plan.sweep import Grid, axis, methods
 from sweeps.run import run_sweep
 from sweeps.tracking.tracker import Tracker
@@ -135,7 +136,10 @@ def test_what_was_stopped_is_not_done_for_a_sweep_that_stops_none(stopped):
 def searching_plan(n_trials):
     base = small_base(finetune=None, recalibrate_images=64)
     search = Search(
-        {"method": Choice(methods("structured", "unstructured")), "prune.rate": Float(0.3, 0.8)},
+        {
+            "method": Choice(methods("structured", "unstructured")),
+            "prune.rate": FloatDistribution(0.3, 0.8),
+        },
         {"val/top1": "max", "prune/sparsity": "max"},
         n_trials,
         constraints={"prune/n_collapsed": (None, 0)},
@@ -183,8 +187,8 @@ def test_a_plan_tells_of_both(tmp_path):
     assert saved.startswith("early stopping by val/loss saves 0 to 4 of 21 epochs")
     sweep = stopping_plan().sweep
     with pytest.raises(ValueError, match="finetune.lr is searched by this study"):
-        search = Search({"finetune.lr": Float(1e-4, 1e-2)}, {"val/top1": "max"}, 3)
+        search = Search({"finetune.lr": FloatDistribution(1e-4, 1e-2)}, {"val/top1": "max"}, 3)
         make_plan(dataclasses.replace(sweep, search=search), settings={"finetune.lr": 0.1})
     with pytest.raises(ValueError, match="has no 'finetune.speed'"):
-        search = Search({"finetune.speed": Float(1e-4, 1e-2)}, {"val/top1": "max"}, 3)
+        search = Search({"finetune.speed": FloatDistribution(1e-4, 1e-2)}, {"val/top1": "max"}, 3)
         dataclasses.replace(sweep, search=search)

@@ -29,11 +29,11 @@ def description(
         f"[the trials as charts](#{charts_path(experiment_id)})",
         f"[side by side]({_compared(frames, experiment_id)})",
     ]
-    columns = [c for c in COLUMNS if c.metric in _SHOWN and c.metric in trials]
+    columns = [c for c in COLUMNS if c.name in _SHOWN and c.name in trials]
     heads = ["best of its method and rate", *(c.heading for c in columns)]
     lines = [f"| {' | '.join(heads)} |", f"|---{'|--:' * len(columns)}|"]
     for row in best_trials(trials).head(_MOST_ROWS).to_dict("records"):
-        cells = [cell(column, row.get(column.metric)) for column in columns]
+        cells = [cell(column, row.get(column.name)) for column in columns]
         lines.append(f"| [{row['label']}]({runs}/{row['run_id']}) | {' | '.join(cells)} |")
     parts = [
         " · ".join(links),  # first: MLflow folds all but the first lines

@@ -166,7 +166,7 @@ def _stopped(trials: pd.DataFrame) -> list[tuple[str, str, str]]:
 
 
 def _columns(trials: pd.DataFrame) -> list[str]:
-    return [c.heading for c in COLUMNS if c.metric in trials and trials[c.metric].notna().any()]
+    return [c.heading for c in COLUMNS if c.name in trials and trials[c.name].notna().any()]
 
 
 def _rows(frames: SweepFrames) -> list[dict[str, object]]:
@@ -176,7 +176,7 @@ def _rows(frames: SweepFrames) -> list[dict[str, object]]:
     for row in ordered(frames.trials).to_dict("records"):
         cells = []
         for column in columns:
-            value, error = row.get(column.metric), row.get(column.error)
+            value, error = row.get(column.name), row.get(column.error)
             known = isinstance(error, float) and error == error and value == value
             sort = value if isinstance(value, float) and value == value else ""
             cells.append((cell(column, value), f"{error:.3f}" if known else "", sort))

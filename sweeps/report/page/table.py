@@ -1,49 +1,15 @@
 """The trials of a sweep as a table: the same numbers for the terminal, the page and files."""
 
 import math
-from dataclasses import dataclass
 
 import pandas as pd
 from rich.box import SIMPLE
 from rich.table import Table
 
+from sweeps.plan.metrics import METRICS, Metric
 from trainables.methods import METHODS
 
-
-@dataclass(frozen=True)
-class Column:
-    """heading: for people. error: the metric with its standard error within one trial."""
-
-    heading: str
-    metric: str
-    error: str = ""
-    kind: str = "number"  # number, change, count or amount
-    terminal: bool = False  # has room in 100 columns
-
-
-COLUMNS = (
-    Column("sparsity", "prune/sparsity", terminal=True),
-    Column("top-1", "val/top1", "val/top1_error", terminal=True),
-    Column("MIS", "mis/mean", "mis/error", terminal=True),
-    Column("change", "mis/change", "mis/change_error", "change", terminal=True),
-    Column("units", "mis/n_units", kind="count", terminal=True),
-    Column("dead", "mis/n_dead", kind="count", terminal=True),
-    Column("constant", "mis/n_constant", kind="count"),
-    Column("unread", "mis/n_unread", kind="count"),
-    Column("MIS, dead as 0.5", "mis/mean_dead_as_half"),
-    Column("tasks solved", "mis/task_accuracy"),
-    Column("by pixels", "mis/pixels_mean"),
-    Column("detectors", "dissection/interpretable", kind="count"),
-    Column("concepts", "dissection/unique", kind="count"),
-    Column("top-5", "val/top5"),
-    Column("loss", "val/loss"),
-    Column("calibration error", "val/ece"),
-    Column("multiply-adds", "cost/macs", kind="amount"),
-    Column("parameters", "cost/params", kind="amount"),
-    Column("latency, ms", "cost/latency"),
-    Column("sparsity of network", "prune/sparsity_network"),
-    Column("collapsed layers", "prune/n_collapsed", kind="count"),
-)
+COLUMNS = tuple(metric for metric in METRICS if metric.heading)
 _KINDS = ["dense", "untrained", *METHODS]
 _RETRAINED = ["none", "recalibrate", "finetune", "rewind_weights", "rewind_learning_rate"]
 _BY = ["kind", "most_important_first", "chance", "how", "schedule", "rate", "seed"]
@@ -67,7 +33,7 @@ def summary(trials: pd.DataFrame) -> pd.DataFrame:
 
     `change` of MIS: to the same units of the dense network. trials: as in `SweepFrames`.
     """
-    metrics = {column.metric: column.heading for column in COLUMNS}
+    metrics = {column.name: column.heading for column in COLUMNS}
     errors = {c.error: f"{c.heading} error" for c in COLUMNS if c.error}
     chosen = ["label", *metrics, *errors, "outcome", "key", "run_id"]
     return ordered(trials).reindex(columns=chosen).rename(columns=metrics | errors)
@@ -93,7 +59,7 @@ def terminal_table(table: pd.DataFrame, title: str) -> Table:
     return shown
 
 
-def cell(column: Column, value: object) -> str:
+def cell(column: Metric, value: object) -> str:
     """A number as it is written; a dash where there is none."""
     number = float(value) if isinstance(value, (int, float)) else math.nan
     if not math.isfinite(number):

@@ -7,6 +7,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
+from sweeps.plan.metrics import label
 from sweeps.plan.section import Section
 from sweeps.report.read.frames import SweepFrames
 from sweeps.report.read.values import has
@@ -17,7 +18,6 @@ from sweeps.report.sections.style import (
     COLOURS,
     GREY,
     INK,
-    LABELS,
     MARKERS,
     in_order,
     legend,
@@ -86,7 +86,7 @@ def _draw_criterion_controls(table: pd.DataFrame) -> Figure:
         if place < len(methods):
             axes.set_title(named(method), color=COLOURS[method], loc="left")
         if place % len(methods) == 0:
-            axes.set_ylabel(LABELS[value].partition(",")[0])
+            axes.set_ylabel(label(value).partition(",")[0])
         if place < len(panels) - len(methods):
             axes.set_xlabel("")
     handles = [

@@ -8,12 +8,13 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
+from sweeps.plan.metrics import label
 from sweeps.plan.section import Section
 from sweeps.report.read.frames import SweepFrames
 from sweeps.report.read.values import has
 from sweeps.report.sections.lines import hue_handles, scatter_trials
 from sweeps.report.sections.series import all_series, network_rows, series_in, tidy
-from sweeps.report.sections.style import GREY, INK, LABELS, MARKERS, legend, new_figure
+from sweeps.report.sections.style import GREY, INK, MARKERS, legend, new_figure
 from sweeps.report.statistics.population import compared
 
 _COSTS, _TOP1 = ("cost/macs", "cost/params", "cost/latency"), "val/top1"
@@ -66,12 +67,12 @@ def _draw_cost(table: pd.DataFrame) -> Figure:
         axes.plot(front["cost"], front["value"], color=INK, lw=1, drawstyle="steps-post", zorder=1)
         relative = (here["whole"] != 1).all()
         axes.set_xlabel(
-            LABELS[name].partition(",")[0] + ("\n÷ the dense network's" if relative else "")
+            label(name).partition(",")[0] + ("\n÷ the dense network's" if relative else "")
         )
         axes.set_ylim(0, 1)
         axes.set_xlim(left=0)
         axes.xaxis.set_major_locator(MaxNLocator(3))  # else the panels' numbers touch
-    panels[0].set_ylabel(LABELS[_TOP1])
+    panels[0].set_ylabel(label(_TOP1))
     hollow = Line2D([], [], ls="", marker="o", mfc="none", mec=GREY, label="hollow: not retrained")
     front_handle = Line2D([], [], color=INK, lw=1, label="nothing is better and cheaper")
     legend(figure, [*hue_handles(series_in(table), joined=False), hollow, front_handle])

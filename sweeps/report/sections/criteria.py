@@ -7,12 +7,13 @@ import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
+from sweeps.plan.metrics import label
 from sweeps.plan.section import Section
 from sweeps.report.read.frames import SweepFrames
 from sweeps.report.read.values import flag, has, number, text, within_layers
 from sweeps.report.sections.lines import scatter_trials
 from sweeps.report.sections.series import tidy
-from sweeps.report.sections.style import COLOURS, INK, LABELS, in_order, legend, named, new_figure
+from sweeps.report.sections.style import COLOURS, INK, in_order, legend, named, new_figure
 from trainables.methods import METHODS
 
 _ROWS = 24
@@ -83,7 +84,7 @@ def _draw_beside_controls(table: pd.DataFrame) -> Figure:
     axes.set_yticks([-i for i in range(len(names))], list(names.values()))
     axes.set_ylim(-len(names) + 0.4, 0.6)
     axes.grid(axis="y", visible=False)
-    axes.set_xlabel(LABELS[_TOP1])
+    axes.set_xlabel(label(_TOP1))
     look: dict[str, Any] = {"color": INK, "ls": "none"}
     handles = [
         Line2D(

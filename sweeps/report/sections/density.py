@@ -9,6 +9,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
+from sweeps.plan.metrics import label
 from sweeps.plan.section import Section
 from sweeps.report.read.frames import SweepFrames
 from sweeps.report.read.values import baseline, has, within_layers
@@ -18,7 +19,6 @@ from sweeps.report.sections.style import (
     COLOURS,
     GREY,
     INK,
-    LABELS,
     MARKERS,
     in_order,
     label_ends,
@@ -137,7 +137,7 @@ def _draw_over_density(table: pd.DataFrame) -> Figure:
         of_value = rounds[rounds["metric"] == value]
         for name in _names(rounds):
             _draw_lines(axes, of_value[of_value["name"] == name], *_look(name))
-        axes.set_title(LABELS[value].partition(",")[0], fontsize=8.5, loc="left")
+        axes.set_title(label(value).partition(",")[0], fontsize=8.5, loc="left")
         if value != "mis/mean":
             axes.set_ylim(bottom=0)
     for axes in panels:

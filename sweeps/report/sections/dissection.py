@@ -4,6 +4,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from sweeps.plan.metrics import label
 from sweeps.plan.section import Section
 from sweeps.report.read.frames import SweepFrames
 from sweeps.report.read.values import has
@@ -24,7 +25,6 @@ from sweeps.report.sections.series import (
 )
 from sweeps.report.sections.style import (
     INK,
-    LABELS,
     MARKERS,
     label_ends,
     legend,
@@ -58,7 +58,7 @@ def _draw_dissection(table: pd.DataFrame) -> Figure:
             draw_series(axes, each, black=True)
         draw_levels(axes, here)
         sparsity_axis(axes, small=True)
-        axes.set_title(LABELS[value], fontsize=8.5, loc="left")
+        axes.set_title(label(value), fontsize=8.5, loc="left")
         axes.set_ylim(bottom=0)
     _beside_mis(panels[2], table[table["kind"] == "network"])
     series = series_in(table)
@@ -71,7 +71,7 @@ def _beside_mis(axes: Axes, table: pd.DataFrame) -> None:
         ink, rows = each.colour if each.retrained else INK, each.rows
         x, y, keys = rows[_COUNTS[0]], rows["value"], rows["keys"]
         scatter_trials(axes, x, y, keys, ink, MARKERS[each.hue])
-    axes.set_xlabel(LABELS[_COUNTS[0]])
+    axes.set_xlabel(label(_COUNTS[0]))
     axes.set_title("MIS", fontsize=8.5, loc="left")
 
 

@@ -7,8 +7,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from sweeps.plan.metrics import error_of
 from sweeps.report.read.values import baseline, has
-from sweeps.report.sections.style import COLOURS, ERRORS, WITHOUT, in_order
+from sweeps.report.sections.style import COLOURS, WITHOUT, in_order
 
 _ALIKE = ["method", "schedule", "criterion", "retraining", "recipe"]
 _LINE = ["hue", *_ALIKE, "main"]
@@ -120,7 +121,7 @@ def mean_rows(trials: pd.DataFrame, value: str) -> list[dict[str, Any]]:
         return []
     rows: list[dict[str, Any]] = []
     for rate, seeds in trials.dropna(subset=[value, "prune/sparsity"]).groupby("rate"):
-        y, n, inner = seeds[value], len(seeds), ERRORS.get(value, "")
+        y, n, inner = seeds[value], len(seeds), error_of(value)
         alone = seeds[inner].iloc[0] if inner in seeds else np.nan
         row = {"rate": rate, "prune/sparsity": seeds["prune/sparsity"].mean()}
         row |= {"metric": value, "value": y.mean()}

@@ -12,6 +12,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
+from sweeps.plan.metrics import label
 from sweeps.plan.section import Section
 from sweeps.report.paper.overlay import released_rows
 from sweeps.report.read.frames import SweepFrames
@@ -35,7 +36,6 @@ from sweeps.report.sections.series import (
 )
 from sweeps.report.sections.style import (
     INK,
-    LABELS,
     MARKERS,
     WITHOUT,
     label_ends,
@@ -110,7 +110,7 @@ def _draw_over_sparsity(table: pd.DataFrame, *, black: bool = True) -> Figure:
     levels = draw_levels(axes, table)
     value = table["metric"].iloc[0]
     sparsity_axis(axes)
-    axes.set_ylabel(LABELS[value])
+    axes.set_ylabel(label(value))
     if value == _TOP1:
         axes.set_ylim(0, 1)
     label_ends(axes, [*ends.values(), *levels])
@@ -141,8 +141,8 @@ def _draw_accuracy_and_mis(table: pd.DataFrame) -> Figure:
         _scatter(axes, each, each.colour if each.retrained else INK)
     theirs = draw_released(axes, table, x=_TOP1)
     _draw_stars(axes, table[table["kind"] == "level"].sort_values(["value", _TOP1]))
-    axes.set_xlabel(LABELS[_TOP1])
-    axes.set_ylabel(LABELS[_MIS])
+    axes.set_xlabel(label(_TOP1))
+    axes.set_ylabel(label(_MIS))
     axes.set_xlim(-0.02, 1)
     axes.text(1, 1.01, "larger: sparser", transform=axes.transAxes, ha="right", fontsize=8)
     ink = Line2D([], [], ls="", marker="o", color=INK, ms=5, label="no colour: not retrained")

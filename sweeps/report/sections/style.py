@@ -12,6 +12,8 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.transforms import Bbox
 
+from sweeps.plan.metrics import label
+
 matplotlib.rcParams.update(
     {
         "axes.facecolor": "none",
@@ -101,25 +103,6 @@ RETRAINING = {
     "rewind_weights": "weights rewound",
     "rewind_learning_rate": "learning rate rewound",
 }
-LABELS = {
-    "prune/sparsity": "sparsity (fraction of prunable weights that are zero)",
-    "val/top1": "top-1 accuracy",
-    "mis/mean": "MIS, mean over alive units",
-    "mis/change": "change of MIS of the same units",
-    "mis/pixels_mean": "MIS with pixels as similarity",
-    "dissection/interpretable": "units that detect a concept",
-    "dissection/unique": "different concepts detected",
-    "cost/macs": "multiply-adds an image",
-    "cost/params": "parameters",
-    "cost/latency": "latency, ms an image",
-}
-ERRORS = {
-    "val/top1": "val/top1_error",
-    "mis/mean": "mis/error",
-    "mis/change": "mis/change_error",
-}
-"""Metric -> the metric that holds its standard error within one trial."""
-
 # Black and white as they are written are what the page replaces by its own ink and paper.
 INK, PAPER, GREY = "#000000", "#ffffff", "#808080"
 RELEASED = "released"
@@ -149,7 +132,7 @@ def new_figure(
 def sparsity_axis(axes: Axes, *, small: bool = False) -> None:
     """From 0 to 1; small: of a panel beside others."""
     axes.set_xlim(-0.015, 1)
-    axes.set_xlabel("sparsity" if small else LABELS["prune/sparsity"])
+    axes.set_xlabel("sparsity" if small else label("prune/sparsity"))
     if small:
         axes.set_xticks([0, 0.25, 0.5, 0.75, 1], ["0", "", "0.5", "", "1"])
 

@@ -8,6 +8,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
+from sweeps.plan.metrics import label
 from sweeps.plan.section import Section
 from sweeps.report.paper.overlay import released_rows
 from sweeps.report.read.frames import SweepFrames
@@ -22,7 +23,6 @@ from sweeps.report.sections.series import Series, all_series, line_rows, series_
 from sweeps.report.sections.style import (
     COLOURS,
     GREY,
-    LABELS,
     label_ends,
     legend,
     named,
@@ -72,7 +72,7 @@ def _draw_over_epochs(table: pd.DataFrame) -> Figure:
         axes.set_xlabel("epoch after pruning")
         axes.set_ylim(0, 1)
         axes.xaxis.set_major_locator(MaxNLocator(5, integer=True))
-    panels[0].set_ylabel(LABELS[_TOP1])
+    panels[0].set_ylabel(label(_TOP1))
     for level in table.loc[table["kind"] == "level", "value"]:
         panels[0].annotate(
             "dense", (0, level), (3, 2), xycoords=("axes fraction", "data"),
@@ -135,7 +135,7 @@ def _draw_rounds_against_once(table: pd.DataFrame) -> Figure:
         sparsity_axis(axes, small=True)
         axes.set_ylim(0, 1)
         axes.set_title(named(hue), color=COLOURS[hue], loc="left")
-    panels[0].set_ylabel(LABELS[_TOP1])
+    panels[0].set_ylabel(label(_TOP1))
     legend(figure, [*kind_handles(trained), *theirs])
     return figure
 
@@ -170,7 +170,7 @@ def _draw_stopped(table: pd.DataFrame) -> Figure:
             last = curve.iloc[-1]
             scatter_trials(axes, [last["epoch"]], [last["value"]], [str(key)], ink, "x", size=40)
     axes.set_xlabel("epoch after pruning")
-    axes.set_ylabel(LABELS[_TOP1])
+    axes.set_ylabel(label(_TOP1))
     axes.set_ylim(0, 1)
     axes.xaxis.set_major_locator(MaxNLocator(10, integer=True))
     legend(

@@ -1,0 +1,226 @@
+"""The metrics of a trial: what each is called, means, and is good for, in one place.
+
+What may be searched and stopped by, MLflow's glossary, axes, tables: all read from here.
+"""
+
+import re
+from dataclasses import dataclass
+from functools import cache
+from typing import Literal
+
+
+@dataclass(frozen=True)
+class Metric:
+    """One metric, or all of one form: `<…>` stands for the name of a layer or a category.
+
+    meaning: with unit and range; "" where the meaning of another row says it. label: of an axis.
+    heading: of a column, "" where it is in no table. kind: how a number is written. error: the
+    metric with its standard error within one trial. better: 1 where more is better, -1 where less
+    is, 0 where neither. searched: whether a search may aim at it. stops: whether trials may be
+    stopped by it, which needs it after every epoch. terminal: whether it has room in 100 columns.
+    """
+
+    name: str
+    meaning: str = ""
+    label: str = ""
+    heading: str = ""
+    kind: Literal["number", "change", "count", "amount"] = "number"
+    error: str = ""
+    better: Literal[1, 0, -1] = 0
+    searched: bool = True
+    stops: bool = False
+    terminal: bool = False
+
+    def is_called(self, name: str) -> bool:
+        """Whether a metric of a trial is this one."""
+        return bool(_pattern(self.name).fullmatch(name))
+
+
+@cache
+def _pattern(form: str) -> re.Pattern[str]:
+    return re.compile("".join(".+" if p[0] == "<" else re.escape(p) for p in _parts(form)))
+
+
+def _parts(form: str) -> list[str]:
+    return [part for part in re.split(r"(<[a-z]+>)", form) if part]
+
+
+METRICS = (
+    Metric(
+        "prune/sparsity",
+        "fraction of the prunable weights that are zero, 0 to 1, counted",
+        "sparsity (fraction of prunable weights that are zero)",
+        "sparsity",
+        terminal=True,
+    ),
+    Metric(
+        "val/top1",
+        "accuracy on the validation images, 0 to 1; `_error`: its standard error",
+        "top-1 accuracy",
+        "top-1",
+        error="val/top1_error",
+        better=1,
+        stops=True,
+        terminal=True,
+    ),
+    Metric(
+        "mis/mean",
+        "Machine Interpretability Score, mean over alive units; chance is 0.5, the most 1",
+        "MIS, mean over alive units",
+        "MIS",
+        error="mis/error",
+        better=1,
+        terminal=True,
+    ),
+    Metric(
+        "mis/change",
+        "MIS minus what *the same units* had in the dense network",
+        "change of MIS of the same units",
+        "change",
+        kind="change",
+        error="mis/change_error",
+        better=1,
+        terminal=True,
+    ),
+    Metric("mis/n_units", "units that are scored", heading="units", kind="count", terminal=True),
+    Metric(
+        "mis/n_dead",
+        "units that answer to no image",
+        heading="dead",
+        kind="count",
+        better=-1,
+        terminal=True,
+    ),
+    Metric(
+        "mis/n_constant",
+        "units that are the same on all images",
+        heading="constant",
+        kind="count",
+        better=-1,
+    ),
+    Metric(
+        "mis/n_unread",
+        "units that no later layer reads any more",
+        heading="unread",
+        kind="count",
+        better=-1,
+    ),
+    Metric("mis/mean_dead_as_half", heading="MIS, dead as 0.5", better=1),
+    Metric(
+        "mis/task_accuracy",
+        "fraction of two-alternative tasks solved, 0 to 1",
+        heading="tasks solved",
+        better=1,
+    ),
+    Metric(
+        "mis/pixels_mean",
+        "MIS with pixels in place of a perceptual space: a control",
+        "MIS with pixels as similarity",
+        "by pixels",
+        searched=False,
+    ),
+    Metric(
+        "dissection/interpretable",
+        "units that detect a labelled concept",
+        "units that detect a concept",
+        "detectors",
+        kind="count",
+        better=1,
+    ),
+    Metric(
+        "dissection/unique",
+        "how many different concepts they detect",
+        "different concepts detected",
+        "concepts",
+        kind="count",
+        better=1,
+    ),
+    Metric("val/top5", heading="top-5", better=1, stops=True),
+    Metric("val/loss", "cross-entropy, nats", heading="loss", better=-1, stops=True),
+    Metric("val/ece", "expected calibration error, 0 to 1", heading="calibration error", better=-1),
+    Metric(
+        "cost/macs",
+        "multiply-adds per image of the network without what was removed; `_masked`: those with "
+        "weights that are not zero; `_dense`: before pruning",
+        "multiply-adds per image",
+        "multiply-adds",
+        kind="amount",
+        better=-1,
+    ),
+    Metric(
+        "cost/params", "parameters, likewise", "parameters", "parameters", kind="amount", better=-1
+    ),
+    Metric(
+        "cost/latency",
+        "ms per image, likewise: compare within a trial",
+        "latency, ms per image",
+        "latency, ms",
+        better=-1,
+    ),
+    Metric(
+        "prune/sparsity_network",
+        "sparsity of all weights of the network",
+        heading="sparsity of network",
+    ),
+    Metric(
+        "prune/n_collapsed",
+        "layers without any weight left",
+        heading="collapsed layers",
+        kind="count",
+        better=-1,
+    ),
+    Metric("prune/n_zero", "weights that are zero", kind="count"),
+    Metric("prune/n_prunable", "weights that may be pruned", kind="count", searched=False),
+    Metric("val/top1_a", "top-1 on one half of the images: what is chosen there …", better=1),
+    Metric("val/top1_b", "… is told on the other half", better=1),
+    Metric("val/top1_error", searched=False),
+    Metric("epoch", "epochs done, of all rounds", kind="count", searched=False),
+    Metric("round", "rounds of pruning begun", kind="count", searched=False),
+    Metric("train/lr", "learning rate at the start of an epoch", searched=False),
+    Metric("train/loss", "mean over an epoch, nats", better=-1),
+    Metric("mis/median", better=1),
+    Metric("mis/error", searched=False),
+    Metric("mis/error_units", "standard error of `mis/mean`: other units …", searched=False),
+    Metric("mis/error_images", "… and other images", searched=False),
+    Metric("mis/change_error", searched=False),
+    Metric("mis/n_compared", "units of which `mis/change` is", kind="count", searched=False),
+    Metric("mis/slope", "how fast a difference of similarity becomes certainty", searched=False),
+    Metric("mis/shuffled_mean", "MIS of shuffled images: chance", searched=False),
+    Metric("mis/shuffled_error", searched=False),
+    Metric(
+        "mis/n_constant_scored",
+        "constant units that are scored nevertheless (protocol von_rad2024_released)",
+        kind="count",
+        searched=False,
+    ),
+    Metric("mis/constant_mean", "their mean", searched=False),
+    Metric("mis/<layer>/mean", "mean of one layer", better=1),
+    Metric("mis/<layer>/<number>", searched=False),
+    Metric("dissection/<number>"),
+    Metric("cost/macs_masked", kind="amount", better=-1),
+    Metric("cost/params_masked", kind="amount", better=-1),
+    Metric("cost/latency_masked", better=-1),
+    Metric("cost/macs_dense", kind="amount", searched=False),
+    Metric("cost/params_dense", kind="amount", searched=False),
+    Metric("cost/latency_dense", searched=False),
+)
+"""All metrics; those of tables first, as their columns stand. The first that a name fits is it."""
+
+
+def find(name: str) -> Metric | None:
+    """The metric of this name; None where trials have none that is called so."""
+    return next((metric for metric in METRICS if metric.is_called(name)), None)
+
+
+def label(name: str) -> str:
+    """Of an axis. Raises KeyError for a metric that has none."""
+    return _LABELS[name]
+
+
+def error_of(name: str) -> str:
+    """The metric with the standard error of another; "" where there is none."""
+    metric = find(name)
+    return metric.error if metric else ""
+
+
+_LABELS = {metric.name: metric.label for metric in METRICS if metric.label}
