@@ -22,6 +22,7 @@ from trainables.networks import (
     require_again,
     require_logits,
     require_pixels,
+    require_trainable,
 )
 from trainables.rounds.importance import samples
 from trainables.rounds.pruned import PrunedNetwork, require_prunable
@@ -58,6 +59,9 @@ def check(configs: Sequence[TrialConfig], results: Path, console: Console) -> No
         if config.network.code:  # one's own function may do as it likes with the number of classes
             require_logits(network, config.network.name, data.n_classes, config.data.pixels)
             require_again(network, config.network, data.n_classes)
+            if any(c.retrain is not None or c.network.weights == "train" for c in alike):
+                pixels = config.data.pixels
+                require_trainable(network, config.network.name, data.n_classes, pixels)
         _check_alike(alike, network, data, cache)
     for images in said:
         console.print(escape(f"images: {images}"), soft_wrap=True)

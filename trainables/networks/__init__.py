@@ -8,10 +8,10 @@ from trainables.networks.cost import Cost, count_cost, measure_latency
 from trainables.networks.outline import (
     n_parameters,
     outline,
-    require_again,
     require_logits,
     require_pixels,
 )
+from trainables.networks.own_checks import require_again, require_trainable
 from trainables.networks.own_code import find_code, hold_code, offer_code
 from trainables.networks.units import (
     ReadAt,
@@ -46,6 +46,7 @@ __all__ = [
     "require_fit",
     "require_logits",
     "require_pixels",
+    "require_trainable",
     "save_compacted",
     "through",
     "unit_layers",

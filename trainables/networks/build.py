@@ -12,6 +12,7 @@ from trainables.network_names import HEADS, TIMM, is_own
 from trainables.networks.checkpoints import file_digest, load_checkpoint
 from trainables.networks.imagenet import imagenet_network
 from trainables.networks.own_code import own_function
+from trainables.networks.own_settings import SettingChanged, root_of, settings_kept, told
 
 
 def build_network(config: NetworkConfig, n_classes: int) -> nn.Module:
@@ -75,15 +76,17 @@ def rebuild(arguments: dict[str, Any]) -> nn.Module:
 def _own(name: str, function: Callable[..., Any], num_classes: int) -> nn.Module:
     """What a user's own function gives."""
     try:
-        network = function(num_classes=num_classes)
+        with settings_kept(name):
+            network = function(num_classes=num_classes)
     except KeyboardInterrupt:
         raise
     except BaseException as error:  # whatever a function does, sys.exit() included
-        first = (str(error).strip() or "no more is said").splitlines()[0]
+        if isinstance(error, SettingChanged):
+            raise
         raise ValueError(
             f"network.name={name!r} must be called as "
             f"{name.partition(':')[2]}(num_classes={num_classes}) and give a network, it raises "
-            f"{type(error).__name__}: {first}"
+            f"{told(error, root_of(name))}"
         ) from error
     if not isinstance(network, nn.Module):
         raise ValueError(

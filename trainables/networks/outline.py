@@ -14,10 +14,10 @@ from torch.nn.parameter import is_lazy
 from trainables.config import NetworkConfig
 from trainables.network_names import is_own
 from trainables.networks.build import build_network, logits_of
-from trainables.networks.checkpoints import first_line
+from trainables.networks.own_settings import SettingChanged, root_of, settings_kept, told
 
 _CLASSES = (10, 1_000)  # of networks that are only looked at; one's own may know ImageNet's alone
-_NO_WEIGHTS: dict[str, Any] = {
+NO_WEIGHTS: dict[str, Any] = {
     "weights": "random",
     "checkpoint": None,
     "digest": "",
@@ -36,7 +36,7 @@ def outline(config: NetworkConfig) -> tuple[nn.Module, int]:
 
     Raises ValueError for what `build_network` refuses.
     """
-    return _outline(dataclasses.replace(config, **_NO_WEIGHTS))
+    return _outline(dataclasses.replace(config, **NO_WEIGHTS))
 
 
 @lru_cache(8)
@@ -44,6 +44,8 @@ def _outline(config: NetworkConfig) -> tuple[nn.Module, int]:
     few, others = _CLASSES[0], _CLASSES[1:]
     try:
         return _with_classes(config, few), few
+    except SettingChanged:
+        raise
     except Exception:
         for n_classes in others if is_own(config.name) else ():
             with suppress(Exception):
@@ -82,8 +84,9 @@ def require_logits(
         )
     for mode in (False, True):
         try:
-            output = _forward(network, pixels, mode)
-        except KeyboardInterrupt:
+            with settings_kept(name):
+                output = _forward(network, pixels, mode)
+        except (KeyboardInterrupt, SettingChanged):
             raise
         except BaseException as error:  # whatever a forward pass does, sys.exit() included
             raise ValueError(_too_small(network, name, pixels, mode, error)) from error
@@ -99,28 +102,6 @@ def require_logits(
                 f"network.name={name!r} must give {n_classes} logits per image, of 2 images "
                 f"{(2, n_classes)}, {kind} it gives {found}"
             )
-
-
-def require_again(network: nn.Module, config: NetworkConfig, n_classes: int) -> None:
-    """Raise ValueError unless a user's function gives such a network whenever it is called, and
-    none that it gave before: each trial begins with one of its own."""
-    again = build_network(dataclasses.replace(config, **_NO_WEIGHTS), n_classes)
-    parts = [{id(t) for t in (*n.parameters(), *n.buffers())} for n in (network, again)]
-    if parts[0] & parts[1]:
-        raise ValueError(
-            f"network.name={config.name!r} must give a new network whenever it is called, it gives "
-            "weights that it gave before"
-        )
-    shapes = [
-        {name: tuple(t.shape) for name, t in n.state_dict().items()} for n in (network, again)
-    ]
-    if shapes[0] != shapes[1]:
-        name = min({name for name, _ in shapes[0].items() ^ shapes[1].items()})
-        first, second = (each.get(name, "not there") for each in shapes)
-        raise ValueError(
-            f"network.name={config.name!r} must give the same network whenever it is called: "
-            f"{name} is {first}, and then {second}"
-        )
 
 
 def _forward(network: nn.Module, pixels: int, training: bool) -> Any:
@@ -165,5 +146,5 @@ def _too_small(
         return f"data.pixels must be at least {least} for {what}, got {pixels}"
     return (
         f"images of {pixels} pixels must go through network.name={name!r}, its forward pass raises "
-        f"{type(error).__name__}: {first_line(error)[:200]}"
+        f"{told(error, root_of(name) if is_own(name) else None)}"
     )

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from trainables.config import NetworkConfig
+from trainables.networks.own_settings import SettingChanged, settings_kept, told
 from trainables.workspace import own_path
 
 _OURS = ("mis", "pruning", "sweeps", "trainables")
@@ -90,10 +91,22 @@ def _sources(root: Path, top: str) -> Iterator[Path]:
     if (root / f"{top}.py").is_file() and not (root / top / "__init__.py").is_file():
         yield root / f"{top}.py"
         return
-    for folder, inner, names in os.walk(root / top):
-        inner[:] = [n for n in inner if n.isidentifier() and n != "__pycache__"]
+    for folder, inner, names in os.walk(root / top, followlinks=True):
+        inner[:] = [n for n in inner if _is_part(Path(folder, n))]
         paths = (Path(folder) / n for n in names if n.endswith(".py") and not n.startswith("."))
         yield from (path for path in paths if path.is_file())  # else reading may never end
+
+
+def _is_part(folder: Path) -> bool:
+    """Whether a folder in a package is one of it. One that is linked is where it holds code, and
+    does not lead back: what is linked as data may hold anything."""
+    if not folder.name.isidentifier() or folder.name == "__pycache__":
+        return False
+    if not folder.is_symlink():
+        return True
+    leads_to = os.path.realpath(folder)
+    back = any(os.path.realpath(parent) == leads_to for parent in folder.parents)
+    return not back and any(folder.glob("*.py"))
 
 
 def _imports(path: Path) -> Iterator[str]:
@@ -203,8 +216,14 @@ def own_function(name: str, digest: str) -> Callable[..., Any]:
     if digest:
         _require_same(name, digest, code)
     try:
-        imported = _imported(module, code)
+        with settings_kept(name):
+            imported = _imported(module, code)
     except KeyboardInterrupt:
+        raise
+    except SettingChanged:
+        for known, loaded in list(sys.modules.items()):
+            if _is_of(loaded, code.root):  # else the next import would find it, and change nothing
+                del sys.modules[known]
         raise
     except BaseException as error:  # whatever a module does, sys.exit() included
         if isinstance(error, ValueError) and "run time" in str(error):
@@ -212,7 +231,7 @@ def own_function(name: str, digest: str) -> Callable[..., Any]:
         if isinstance(error, ModuleNotFoundError) and error.name:
             what = f"it imports {error.name}, which is not there"
         else:
-            what = f"{type(error).__name__}: {(str(error).splitlines() or [''])[0]}"
+            what = told(error, code.root)
         raise ValueError(
             f"the module of network.name={name!r} cannot be imported: {what}"
         ) from error
