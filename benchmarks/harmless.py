@@ -23,8 +23,7 @@ from rich.console import Console
 from torch import nn
 
 from sweeps.studies import load_study
-from trainables.config import ComputeConfig, DataConfig, TrainConfig
-from trainables.config.stages import NetworkConfig, evaluation_side
+from trainables.config import ComputeConfig, DataConfig, NetworkConfig, TrainConfig, evaluation_side
 from trainables.datasets import concepts
 from trainables.datasets.images import Data, normalise
 from trainables.datasets.loading import load_data
@@ -37,7 +36,8 @@ from trainables.training.compute import (
     resolve_precision,
 )
 from trainables.training.evaluate import accuracy_metrics, predict
-from trainables.training.finetune import Training, learning_rate
+from trainables.training.finetune import Training
+from trainables.training.optimizer import learning_rate
 
 FAST = ComputeConfig(compile="auto", threads=1)
 

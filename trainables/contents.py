@@ -4,9 +4,9 @@ from pathlib import Path
 
 from trainables.config import TrialConfig
 from trainables.datasets.broden import broden_digest
-from trainables.datasets.folders import look_at
+from trainables.datasets.folders import classes_of, look_at
 from trainables.network_names import is_own
-from trainables.networks import file_digest, find_code, hold_code
+from trainables.networks import file_digest, find_code, for_classes, hold_code
 
 
 def with_contents(config: TrialConfig, results: Path | None = None) -> TrialConfig:
@@ -18,8 +18,10 @@ def with_contents(config: TrialConfig, results: Path | None = None) -> TrialConf
     """
     data, network, dissection = config.data, config.network, config.dissection
     found: dict[str, str] = {}
+    folder = None
     if data.name == "image_folder" and data.path and not data.digest:
-        found["data.digest"] = look_at(data.path, data).digest
+        folder = look_at(data.path, data)
+        found["data.digest"] = folder.digest
     if is_own(network.name) and not network.code:
         found["network.code"] = find_code(network.name).digest
     if network.checkpoint and not network.digest:
@@ -27,6 +29,8 @@ def with_contents(config: TrialConfig, results: Path | None = None) -> TrialConf
     if dissection is not None and dissection.path and not dissection.digest:
         found["dissection.digest"] = broden_digest(Path(dissection.path), dissection.n_images)
     config = config.replace(found)
+    if folder is not None or (data.name == "concepts" and not network.digest):
+        config = config.replace({"network": for_classes(config.network, classes_of(folder))})
     if results is not None:
         hold_code(config.network, results)
     return config

@@ -28,7 +28,7 @@ from trainables.rounds.importance import samples
 from trainables.rounds.pruned import PrunedNetwork, require_prunable
 from trainables.scores.dissection import check_dissection
 from trainables.scores.mis import depth_of
-from trainables.training.dense import load_dense
+from trainables.training.dense import load_dense, missing_dense
 from trainables.workspace import Workspace, node_cache, require_space, size_shown
 
 _SLOTS = 4  # trials under way, as far as free disk is concerned: Ray is not up yet
@@ -52,7 +52,7 @@ def check(configs: Sequence[TrialConfig], results: Path, console: Console) -> No
         said[data.said] = None
         hold_code(config.network, results)
         require_pixels(config.network, config.data.pixels)
-        if config.network.weights == "train":
+        if config.network.is_trained and missing_dense(config, data, cache):
             network = build_network(config.network, data.n_classes)
         else:
             network = load_dense(config, data, cache)
@@ -113,7 +113,7 @@ def refuser(base: TrialConfig, results: Path) -> Callable[[TrialConfig], None]:
     cache = Workspace(results).cache
     hold_code(base.network, results)
     data = load_data(base.data, cache)
-    network = build_network(base.network, data.n_classes)
+    network = build_network(base.network.untrained, data.n_classes)  # its shapes alone are asked
     structure = structure_of(network)
 
     def refuse(config: TrialConfig) -> None:
@@ -145,7 +145,7 @@ def _check_batches(configs: Sequence[TrialConfig], network: nn.Module, data: Dat
     for config in configs:
         order = torch.arange(len(data.train))
         recipes = {"network.recipe": config.network.recipe, "finetune": config.retrain}
-        if config.network.weights != "train":
+        if not config.network.is_trained:
             del recipes["network.recipe"]
         for name, recipe in recipes.items():
             if recipe is not None:

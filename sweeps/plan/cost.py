@@ -60,12 +60,10 @@ def measure_speed(sweep: Sweep, config: TrialConfig) -> Speed:
         torch.set_num_threads(config.compute.threads or max(1, cpus))
         share, most = 1.0, _BATCH_ON_A_CPU
     precision = resolve_precision(config.compute, device)
-    random = dataclasses.replace(
-        config.network, weights="random", checkpoint=None, digest="", recipe=None
-    )
-    network = build_network(random, _CLASSES)
+    network = build_network(config.network.untrained, _CLASSES)
     network = place(network, device)
     recipe = config.retrain or config.network.recipe or TrainConfig()
+    recipe = dataclasses.replace(recipe, head_epochs=0)  # of most epochs it is the whole network
     batch = min(recipe.batch_size, most)
     training = Training(network, _noise(config, batch), recipe, precision=precision)
     generator = torch.Generator().manual_seed(0)
@@ -161,7 +159,7 @@ def _trial_seconds(config: TrialConfig, speed: Speed) -> float:
 
 def _dense_seconds(config: TrialConfig, speed: Speed) -> float:
     recipe = config.network.recipe
-    if recipe is None or config.network.weights != "train":
+    if recipe is None or not config.network.is_trained:
         return 0.0
     epoch = _images(config, "train_images") / speed.train
     return recipe.epochs * (epoch + _images(config, "val_images") / speed.evaluate)

@@ -7,10 +7,10 @@ from typing import Any
 
 from trainables.config import TrialConfig
 from trainables.datasets.broden import broden_digest
-from trainables.datasets.folders import Folder, Source, look_at_all, source_of
+from trainables.datasets.folders import Folder, Source, classes_of, look_at_all, source_of
 from trainables.datasets.names import shown
 from trainables.network_names import is_own
-from trainables.networks import file_digest, find_code
+from trainables.networks import file_digest, find_code, for_classes, head_said
 
 _SPLITS = ("train", "val", "probe")
 
@@ -19,12 +19,14 @@ _SPLITS = ("train", "val", "probe")
 class Inputs:
     """folders: what a split depends on -> the images that there are.
 
-    adapted: sentences on the study's own numbers that were larger than what there is. lost: on what
-    pruning cannot do in networks whose channels cannot be followed.
+    adapted: sentences on the study's own numbers that were larger than what there is. heads: on
+    those that given weights get for the data's classes. lost: on what pruning cannot do in networks
+    whose channels cannot be followed.
     """
 
     folders: Mapping[Source, Folder] = field(default_factory=dict)
     adapted: tuple[str, ...] = ()
+    heads: tuple[str, ...] = ()
     lost: tuple[str, ...] = ()
 
     def counted(self, config: TrialConfig) -> TrialConfig:
@@ -44,7 +46,7 @@ class Inputs:
     @property
     def notes(self) -> list[str]:
         """Those of them that nothing else says while a sweep runs."""
-        return [*self.adapted, *self.lost]
+        return [*self.adapted, *self.heads, *self.lost]
 
 
 def look_at_inputs(
@@ -59,6 +61,7 @@ def look_at_inputs(
     """
     folders = look_at_all(config.data for config in configs)
     adapted: dict[str, None] = {}
+    heads: dict[str, None] = {}
     digests: dict[tuple[object, ...], str] = {}
     named = {}
     for config in configs:
@@ -69,8 +72,12 @@ def look_at_inputs(
                 text = "all" if number is None else f"{number:,}"
                 adapted[f"{name} takes {text} that there are, the study asks for {want:,}"] = None
         config = config.replace(changes)
+        classes = classes_of(folders.get(source_of(config.data)))
+        config = config.replace({"network": for_classes(config.network, classes)})
+        heads[head_said(config.network, len(classes))] = None
         named[config.key] = config
-    return list(named.values()), Inputs(folders, tuple(adapted))
+    said = tuple(sentence for sentence in heads if sentence)
+    return list(named.values()), Inputs(folders, tuple(adapted), said)
 
 
 def _digests(

@@ -46,7 +46,7 @@ def plan_summary(plan: Plan, done: Collection[str]) -> str:
     images = "all training images" if size is None else f"{size:,} images"
     rates = sorted({config.rate for config in plan.configs if config.prune is not None})
     # Each once, and only if no earlier sweep has left it.
-    recipes = {(c.network, c.seed): c.network.recipe for c in left}
+    recipes = {(c.network, c.seed): c.network.recipe for c in left if c.network.is_trained}
     dense = sum(recipe.epochs for recipe in recipes.values() if recipe is not None)
     before = f", after {dense} of the dense network where it is not there yet" if dense else ""
     return (

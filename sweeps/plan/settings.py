@@ -43,13 +43,14 @@ def _has(config: TrialConfig, name: str, settings: Settings) -> bool:
     """Whether all that the dotted name leads through is there, as the settings leave the trial; a
     wrong name is left to replace.
     """
-    if not has_effect(config, name, settings):
+    if not has_effect(config, name, {**_made_room(config, settings), **settings}):
         return False
     if name == "recalibrate_images":  # 0 is not to recalibrate: such a trial has no number of them
         return config.recalibrate_images > 0
     if name in ("finetune", "rewind", "rewind_epoch"):  # as pruned stays as pruned
         return config.retrain is not None
-    if name.startswith("network.recipe.") and settings.get("network.weights") == "train":
+    weights = settings.get("network.weights", config.network.weights)
+    if name.startswith("network.recipe.") and weights != "random":
         return True
     part: Any = config
     for step in name.split(".")[:-1]:

@@ -149,10 +149,7 @@ def _baselines(pruned: Sequence[TrialConfig], recalibrate_images: int) -> list[T
     one_round = {setting(c) for c in pruned if c.retrain is not None and c.rounds == 1}
     for config in pruned:
         dense.append(with_room(config, AS_IT_IS))
-        network = dataclasses.replace(
-            config.network, weights="random", checkpoint=None, digest="", recipe=None
-        )
-        settings: dict[str, Any] = {**AS_IT_IS, "network": network}
+        settings: dict[str, Any] = {**AS_IT_IS, "network": config.network.untrained}
         if has_effect(config, "recalibrate_images", settings):
             settings["recalibrate_images"] = recalibrate_images
         untrained.append(with_room(config, settings))

@@ -71,11 +71,17 @@ def test_make_plan_says_it(folder, tmp_path, capsys):
         *("plan", "--study", "paper", "--data", str(folder), "--results", str(tmp_path / "r")),
         *("--speed", "10,20", "--gpus", "1"),
         *("--set", "score.n_tasks=1", "--set", "score.n_explanations=1"),
+        *("--set", "network.recipe.epochs=4", "--set", "network.recipe.head_epochs=1"),
     ]
     code, text = cli.main(arguments), capsys.readouterr().out
     assert code == 0 and "images: 2 classes, 24 images in train/ and 12 in val/" in text
     assert "data.probe_images takes all that there are, the study asks for 50,000" in text
     assert "recalibrate_images takes 24 that there are, the study asks for 2,048" in text
+    assert (
+        "of the head of ImageNet weights (1,000 classes) nothing is taken: a new one of 2 classes "
+        "(fc, aux1.fc2, aux2.fc2) is trained by network.recipe: 4 epochs, the first 1 of it alone"
+    ) in text
+    assert "after 4 of the dense network" in text
     assert "epochs of 24 images" in text and not (tmp_path / "r").exists()
 
 

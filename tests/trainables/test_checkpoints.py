@@ -49,7 +49,15 @@ READ = {
     "state_dict": {"state_dict": sound(), "epoch": 3, "best_acc": np.float64(0.7)},
     "model": {"model": sound(), "optimizer": {"state": {}, "param_groups": []}},
     "twice": {"model": {"state_dict": prefixed("module.")}},
-    "ema beside": {"model": sound(), "model_ema": {n: t * 2 for n, t in sound().items()}},
+    "another network beside": {"model": sound(), "teacher": {"w": torch.ones(2)}},
+    "averaged": {**prefixed("module."), "n_averaged": torch.tensor(7)},
+    "random state beside": {"model": sound(), "rng": torch.get_rng_state()},
+    "optimizer by name": {
+        "net": sound(),
+        "optimizer": {"state": {"w": torch.ones(1)}, "param_groups": []},
+    },
+    "around it": {"checkpoint": {"state_dict": sound()}, "epoch": 1},
+    "unknown name": {"classifier": sound()},
     "args": {"state_dict": sound(), "args": argparse.Namespace(lr=0.1, path=pathlib.Path("/a"))},
     "numpy": {"net": sound(), "acc": np.float32(0.5), "n": np.int64(3), "ok": np.bool_(True)},
     "epoch among them": {**sound(), "epoch": 3},
@@ -176,3 +184,54 @@ def test_no_memory_is_not_the_files_fault(tmp_path, monkeypatch):
     monkeypatch.setattr(torch, "load", full)
     with pytest.raises(MemoryError):
         load_checkpoint(Small(), path)
+
+
+SEVERAL = {"model": sound(), "model_ema": {f"module.{n}": t * 2 for n, t in sound().items()}}
+
+
+def test_of_several_state_dicts_one_is_named(tmp_path):
+    path = tmp_path / "a.pt"
+    torch.save({**SEVERAL, "optimizer": {"state": {}, "param_groups": []}}, path)
+    with pytest.raises(ValueError, match="2 state_dicts, model, model_ema: network.entry must"):
+        load_checkpoint(Small(), path)
+    with pytest.raises(ValueError, match="got 'ema'; there are: model, model_ema"):
+        load_checkpoint(Small(), path, "ema")
+    for entry, factor in (("model", 1), ("model_ema", 2)):
+        network = Small()
+        load_checkpoint(network, path, entry)
+        assert torch.equal(network.fc.weight, factor * sound()["fc.weight"])
+    torch.save({"G": sound(), "D": {"w": torch.ones(1)}}, path)
+    with pytest.raises(ValueError, match="holds 2 state_dicts, G, D: network.entry must name one"):
+        load_checkpoint(Small(), path)
+    torch.save(sound(), path)
+    with pytest.raises(ValueError, match="got 'model'; there are: none by name"):
+        load_checkpoint(Small(), path, "model")
+
+
+def test_a_network_that_is_held_under_a_name_of_a_wrapper_keeps_it(tmp_path):
+    held = nn.ModuleDict({"model": Small()})
+    torch.save(held.state_dict(), tmp_path / "a.pt")
+    again = nn.ModuleDict({"model": Small()})
+    load_checkpoint(again, tmp_path / "a.pt")
+    assert torch.equal(again["model"].fc.weight, held["model"].fc.weight)
+
+
+@pytest.mark.parametrize("name", ["a.safetensors", "a.bin"])
+def test_safetensors_are_read(tmp_path, name):
+    torch_files = pytest.importorskip("safetensors.torch")
+    path = tmp_path / name
+    halves = {f"module.{n}": t.half() if t.is_floating_point() else t for n, t in sound().items()}
+    torch_files.save_file(halves, path)
+    network = Small()
+    load_checkpoint(network, path)
+    torch.testing.assert_close(network.fc.weight, sound()["fc.weight"], atol=1e-2, rtol=0)
+    assert network.fc.weight.dtype == torch.float32
+    path.write_bytes(path.read_bytes()[:-20])
+    with pytest.raises(ValueError, match="must be a safetensors file: it is another kind of file"):
+        load_checkpoint(network, path)
+
+
+def test_a_whole_network_is_refused_with_the_line_that_saves_its_weights(tmp_path):
+    torch.save({"model": Small(), "epoch": 3}, tmp_path / "a.pt")
+    with pytest.raises(ValueError, match=r"torch.save\(model.state_dict\(\), 'weights.pt'\)$"):
+        load_checkpoint(Small(), tmp_path / "a.pt")

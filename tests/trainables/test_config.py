@@ -109,9 +109,27 @@ def another(hint, value):
 
 LRP = {"prune.criterion": "lrp"}
 STEP = {"lr_schedule": "step", "lr_milestones": (1,)}
+GIVEN = {"network.weights": "imagenet"}
 ALONE = {  # what cannot change alone, or has one value only
     "network.weights": {"network.weights": "random", "network.recipe": None},
     "network.checkpoint": None,
+    "network.head": {**GIVEN, "network.head": "new"},
+    "network.kept_classes": {
+        **{"data.name": "image_folder", "data.path": "/a"},
+        **{**GIVEN, "network.head": "kept", "network.kept_classes": (3,)},
+    },
+    "network.entry": {
+        **{"network.weights": "file", "network.checkpoint": "/a.pt", "network.entry": "ema"}
+    },
+    "network.recipe.head_epochs": {
+        **GIVEN,
+        "network.recipe.head_epochs": 1,
+        "network.recipe.epochs": 2,
+    },
+    "network.recipe.body_lr": {**GIVEN, "network.recipe.body_lr": 1e-5},
+    "network.recipe.frozen_batchnorm": {**GIVEN, "network.recipe.frozen_batchnorm": True},
+    "finetune.head_epochs": None,
+    "finetune.body_lr": None,
     "data.packed": {"data.name": "image_folder", "data.path": "/a", "data.packed": 73},
     "prune.criterion": {"prune.criterion": "l2"},
     "prune.granularity": {"prune.granularity": "filter"},

@@ -7,7 +7,7 @@ from small_studies import small_base
 from pruning import prunable_weights
 from trainables.datasets.loading import load_data
 from trainables.training.dense import dense_path, load_dense, missing_dense, train_dense
-from trainables.training.finetune import learning_rate
+from trainables.training.optimizer import learning_rate
 from trainables.trial import Trial
 from trainables.workspace import Workspace
 

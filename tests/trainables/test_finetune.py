@@ -17,7 +17,8 @@ from trainables.config import NetworkConfig, TrainConfig, TrialConfig
 from trainables.datasets.images import ArrayImages, Data, normalise
 from trainables.networks import build_network
 from trainables.training.dense import dense_key, dense_path, load_dense, train_dense
-from trainables.training.finetune import Training, learning_rate, recalibrate
+from trainables.training.finetune import Training, recalibrate
+from trainables.training.optimizer import learning_rate
 
 RECIPES = {
     "sgd": TrainConfig(epochs=2, batch_size=8, optimizer="sgd", lr=0.05, nesterov=True),
@@ -331,5 +332,5 @@ def test_the_dense_network_belongs_to_all_that_it_depends_on():
     assert dense_key(config, replace(data, val=data.train, probe=data.train)) == key
     assert dense_key(config.replace({"finetune": TrainConfig(), "compute.threads": 3}), data) == key
     random = config.replace({"network": NetworkConfig(weights="random")})
-    with pytest.raises(ValueError, match="only weights='train' are trained, got 'random'"):
+    with pytest.raises(ValueError, match="only weights='train' and a new head are trained, got"):
         train_dense(random, data, None)

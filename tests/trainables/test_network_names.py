@@ -148,7 +148,11 @@ def test_inception_has_its_heads_only_where_they_are_asked_for(offline, aux_head
 @pytest.mark.parametrize(
     ("name", "classes", "message"),
     [
-        ("resnet18", 20, "ImageNet weights have 1000 classes, the data has 20: use a folder"),
+        (
+            "resnet18",
+            20,
+            "ImageNet weights have 1000 classes, the data has 20: network.recipe",
+        ),
         ("regnet_y_128gf", 1000, "IMAGENET1K_V1, torchvision has none for regnet_y_128gf"),
         ("efficientnet_v2_l", 1000, r"those of efficientnet_v2_l are of mean \(0.5, 0.5, 0.5\)"),
     ],

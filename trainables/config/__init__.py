@@ -1,13 +1,12 @@
 """What a trial is, as frozen dataclasses: its stages, its key, and which settings do something."""
 
+from trainables.config.network import NetworkConfig, TrainConfig
 from trainables.config.stages import (
     ComputeConfig,
     DataConfig,
     DissectionConfig,
-    NetworkConfig,
     PruneConfig,
     ScoreConfig,
-    TrainConfig,
     evaluation_side,
 )
 from trainables.config.trial import KEY_VERSION, TrialConfig, flat_params

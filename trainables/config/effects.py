@@ -6,12 +6,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from pruning import CRITERIA
+from trainables.config.network import NetworkConfig, TrainConfig
 from trainables.config.stages import (
     DataConfig,
     DissectionConfig,
-    NetworkConfig,
     PruneConfig,
-    TrainConfig,
 )
 from trainables.fields import flat
 from trainables.network_names import HEADS, has_no_norm, is_own
@@ -36,6 +35,9 @@ def _effect(field: str, part: type, holds: Callable[[Values], bool], why: str) -
     return Effect(field, holds, (default,), why)
 
 
+_GIVEN = ("imagenet", "file")  # weights that were trained elsewhere
+
+
 def _of_recipe(recipe: str) -> list[Effect]:
     def is_sgd(values: Values) -> bool:
         return values[f"{recipe}.optimizer"] == "sgd"
@@ -46,7 +48,28 @@ def _of_recipe(recipe: str) -> list[Effect]:
     def has_heads(values: Values) -> bool:
         return bool(values["network.aux_heads"])
 
+    def trains_a_head(values: Values) -> bool:
+        given = values["network.weights"] in _GIVEN and values["network.head"] != "kept"
+        return recipe == "network.recipe" and given
+
+    def trains_a_body(values: Values) -> bool:
+        within = values[f"{recipe}.head_epochs"] < values[f"{recipe}.epochs"]
+        return trains_a_head(values) and within
+
+    def has_norms(values: Values) -> bool:
+        is_given = recipe == "finetune" or values["network.weights"] in _GIVEN
+        return is_given and not has_no_norm(values["network.name"])
+
+    new_head = "it is of network.recipe where that trains a new head on weights that are given"
     return [
+        _effect(f"{recipe}.head_epochs", TrainConfig, trains_a_head, new_head),
+        _effect(f"{recipe}.body_lr", TrainConfig, trains_a_body, f"{new_head}, and then the rest"),
+        _effect(
+            f"{recipe}.frozen_batchnorm",
+            TrainConfig,
+            has_norms,
+            "there must be BatchNorms that were trained before",
+        ),
         _effect(f"{recipe}.momentum", TrainConfig, is_sgd, "only optimizer='sgd' has one"),
         _effect(f"{recipe}.nesterov", TrainConfig, is_sgd, "only optimizer='sgd' has it"),
         _effect(
@@ -96,6 +119,24 @@ EFFECTS: tuple[Effect, ...] = (
         NetworkConfig,
         lambda v: v["network.weights"] == "file",
         "only network.weights='file' has a checkpoint",
+    ),
+    _effect(
+        "network.entry",
+        NetworkConfig,
+        lambda v: v["network.weights"] == "file",
+        "only network.weights='file' has a checkpoint",
+    ),
+    _effect(
+        "network.head",
+        NetworkConfig,
+        lambda v: v["network.weights"] in _GIVEN,
+        "only weights that are given, 'imagenet' and 'file', come with another",
+    ),
+    _effect(
+        "network.kept_classes",
+        NetworkConfig,
+        lambda v: v["network.head"] == "kept",
+        "they are of network.head='kept'",
     ),
     _effect(
         "network.code",

@@ -80,6 +80,7 @@ def trainings(trials: Sequence[Params]) -> list[tuple[str, ...]]:
     found = []
     for params in trials:
         is_trained = params.get("network.weights", "train") == "train"
+        is_trained |= params.get("network.head") == "new"
         used = (*names, "seed") if is_trained else [n for n in names if n.startswith("network.")]
         found.append(tuple(f"{name}={value_of(params, name)}" for name in used))
     return found

@@ -5,14 +5,13 @@ from dataclasses import dataclass, replace
 from typing import Any, Literal, Self
 
 from trainables.config.effects import require_effects
+from trainables.config.network import NetworkConfig, TrainConfig
 from trainables.config.stages import (
     ComputeConfig,
     DataConfig,
     DissectionConfig,
-    NetworkConfig,
     PruneConfig,
     ScoreConfig,
-    TrainConfig,
 )
 from trainables.fields import Checked, digest_of, flat, identity, replaced
 from trainables.network_names import HEADS
@@ -48,17 +47,22 @@ class TrialConfig(Checked):
         self._require(self.recalibrate_images >= 0, "recalibrate_images", "be at least 0")
         if self.retrain is not None:  # which re-estimates the statistics anyway
             self._require(self.recalibrate_images == 0, "recalibrate_images", "be 0 with training")
-        if self.network.weights == "imagenet" and self.data.name == "concepts":
-            raise ValueError(
-                "ImageNet weights need an ImageNet folder: network.weights='imagenet' goes with "
-                "data.name='image_folder', got 'concepts'"
-            )
+        self._check_classes()
         require_effects(self)
         self._check_heads()
         if self.rewind == "none":
             self._require(self.rewind_epoch == 0, "rewind_epoch", "be 0 without rewind")
         else:
             self._check_rewind()
+
+    def _check_classes(self) -> None:
+        network = self.network
+        trains = network.recipe is not None and network.head != "kept"
+        if network.weights == "imagenet" and self.data.name == "concepts" and not trains:
+            raise ValueError(
+                "ImageNet weights need an ImageNet folder: network.weights='imagenet' goes with "
+                "data.name='image_folder', got 'concepts'; or network.recipe trains a new head"
+            )
 
     def _check_heads(self) -> None:
         prune = self.prune
@@ -85,11 +89,11 @@ class TrialConfig(Checked):
                 f"rewind={self.rewind!r} repeats the dense network's training: network.recipe must "
                 "say how it was trained, got None"
             )
-        if self.rewind == "weights" and self.network.weights != "train":
+        if self.rewind == "weights" and not self.network.is_trained:
             raise ValueError(
                 "rewind='weights' needs an early checkpoint of the dense network, which only "
-                f"network.weights='train' has, got {self.network.weights!r}; "
-                "rewind='learning_rate' needs none"
+                "network.weights='train' and network.head='new' have, got "
+                f"{self.network.weights!r}; rewind='learning_rate' needs none"
             )
         rule = f"lie in 0 … {recipe.epochs - 1}, within the dense network's {recipe.epochs} epochs"
         self._require(0 <= self.rewind_epoch < recipe.epochs, "rewind_epoch", rule)

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from trainables.config import DataConfig
+from trainables.datasets.concepts import class_names
 from trainables.datasets.listing import Listing, list_folder
 from trainables.datasets.remote import is_remote, remote_counts, remote_digest
 from trainables.datasets.splitting import with_split
@@ -83,3 +84,9 @@ def _remote(uri: str) -> Folder:
     said = f"{len(classes):,} classes, {counts['train']:,} images in train/ and "
     said += f"{counts['val']:,} in val/"
     return Folder(remote_digest(uri), counts, said, classes, per_class)
+
+
+def classes_of(folder: Folder | None) -> tuple[str, ...]:
+    """The names of the classes, by label. folder: what was found, of an image folder; None of
+    generated images."""
+    return tuple(class_names()) if folder is None else folder.classes

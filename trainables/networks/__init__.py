@@ -5,6 +5,8 @@ from trainables.networks.centres import Centres, cell_centres
 from trainables.networks.checkpoints import file_digest, load_checkpoint, require_fit
 from trainables.networks.compacted import load_compacted, save_compacted
 from trainables.networks.cost import Cost, count_cost, measure_latency
+from trainables.networks.for_classes import for_classes, head_said
+from trainables.networks.heads import auxiliary_layers, head_parameters
 from trainables.networks.outline import (
     n_parameters,
     outline,
@@ -27,11 +29,15 @@ __all__ = [
     "Cost",
     "ReadAt",
     "UnitLayer",
+    "auxiliary_layers",
     "build_network",
     "cell_centres",
     "count_cost",
     "file_digest",
     "find_code",
+    "for_classes",
+    "head_parameters",
+    "head_said",
     "hold_code",
     "load_checkpoint",
     "load_compacted",

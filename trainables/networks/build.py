@@ -9,8 +9,9 @@ from torchvision.models import get_model
 
 from trainables.config import NetworkConfig
 from trainables.network_names import HEADS, TIMM, is_own
-from trainables.networks.checkpoints import file_digest, load_checkpoint
-from trainables.networks.imagenet import imagenet_network
+from trainables.networks.checkpoints import checkpoint_state, file_digest
+from trainables.networks.heads import with_weights
+from trainables.networks.imagenet import imagenet_classes, imagenet_network
 from trainables.networks.own_code import own_function
 from trainables.networks.own_settings import SettingChanged, root_of, settings_kept, told
 
@@ -22,23 +23,36 @@ def build_network(config: NetworkConfig, n_classes: int) -> nn.Module:
     one for GoogLeNet and Inception (torchvision's own truncated normal takes a minute) and VGG,
     drawn from the global generator; "imagenet" torchvision's or timm's weights, from their cache
     folders or the internet; "file" a state_dict. Auxiliary heads of GoogLeNet start untrained with
-    "imagenet", as torchvision warns.
+    "imagenet", as torchvision warns. A new head is drawn as it is in an untrained network.
 
     Raises ValueError when the network cannot be built, the weights cannot be had, or are for
-    another network or another number of classes.
+    another network or, but with a new head or a kept one, another number of classes.
     """
+    if config.weights in ("train", "random"):
+        return rebuild(network_arguments(config, n_classes))
     if config.weights == "imagenet":
-        return imagenet_network(config, n_classes)
+        if config.head is None:
+            _require_classes(imagenet_classes(config), n_classes)
+            return imagenet_network(config)
+        network = rebuild(network_arguments(config, n_classes))
+        return with_weights(network, config, imagenet_network(config).state_dict(), config.name)
     network = rebuild(network_arguments(config, n_classes))
-    if config.weights == "file":
-        path = Path(config.checkpoint or "")
-        if config.digest and file_digest(path) != config.digest:
-            raise ValueError(
-                f"the checkpoint must stay as it was when the sweep was planned, {path} has "
-                "changed; plan it anew"
-            )
-        load_checkpoint(network, path)
-    return network
+    path = Path(config.checkpoint or "")
+    if config.digest and file_digest(path) != config.digest:
+        raise ValueError(
+            f"the checkpoint must stay as it was when the sweep was planned, {path} has "
+            "changed; plan it anew"
+        )
+    return with_weights(network, config, checkpoint_state(network, path, config.entry), path)
+
+
+def _require_classes(there: int, n_classes: int) -> None:
+    if n_classes != there:
+        raise ValueError(
+            f"ImageNet weights have {there} classes, the data has {n_classes}: network.recipe must "
+            "say how a new head is trained (SET=network.recipe.epochs=10), or the folder have all "
+            "classes, or network.weights be 'train'"
+        )
 
 
 def network_arguments(config: NetworkConfig, n_classes: int) -> dict[str, Any]:

@@ -16,10 +16,13 @@ from torch import Tensor, nn
 
 from trainables.kept import load_whole, may_pass
 
-# Under which training scripts keep the weights, beside epochs and optimizers.
+# Under which training scripts keep the weights, beside epochs and optimizers; and what the names of
+# those hold that are averaged over the training.
 _WRAPPERS = ("state_dict", "model_state_dict", "model", "network", "net", "module", "weights")
+_AVERAGED = ("ema", "avg", "averag", "swa")
 # What DataParallel, torch.compile and a module that holds the network put before every name.
 _PREFIXES = ("module.", "model.", "network.", "net.")
+_COUNTER = "n_averaged"  # of torch's AveragedModel, beside the weights
 # Arguments and results that stand beside weights; to make one of these runs no code of the file.
 _HARMLESS: list[Any] = [
     argparse.Namespace,
@@ -32,23 +35,37 @@ _HARMLESS: list[Any] = [
 ]
 
 
-def load_checkpoint(network: nn.Module, path: Path | str) -> None:
+def load_checkpoint(network: nn.Module, path: Path | str, entry: str = "") -> None:
     """Load a state_dict of exactly this network; ValueError, in one sentence, says what is wrong.
 
-    Read as well: one within a dictionary ("state_dict", "model", …), names after "module." or
-    "_orig_mod.", other precisions, no `num_batches_tracked`. A pickle that would run code is
-    refused.
+    entry: which of several in the file. See `checkpoint_state`.
     """
     path = Path(path)
-    state = _adapted(network, _tensors(read_checkpoint(path), path))
+    state = checkpoint_state(network, path, entry)
     require_fit(network, state, path)
-    _require_finite(state, path)
     network.load_state_dict(state)
 
 
+def checkpoint_state(network: nn.Module, path: Path, entry: str = "") -> dict[str, Tensor]:
+    """The state_dict in a file, under the network's own names where it has them; on the CPU.
+
+    Read as well: a safetensors file, one within a dictionary ("state_dict", "model", …), names
+    after "module." or "_orig_mod.", other precisions, no `num_batches_tracked`. A pickle that would
+    run code is refused, and so are several state_dicts in one file unless `entry` names one.
+    """
+    state = _adapted(network, _tensors(read_checkpoint(path), path, entry))
+    for name, tensor in state.items():
+        _require_plain(name, tensor, path)
+    _require_finite(state, path)
+    return state
+
+
 def read_checkpoint(path: Path) -> Any:
-    """What is in a file of `torch.save`, on the CPU; ValueError where that cannot be had safely."""
+    """What is in a file of `torch.save` or safetensors, on the CPU; ValueError where that cannot be
+    had safely."""
     _require_file(path)
+    if _is_safetensors(path):
+        return _safe_tensors(path)
     try:
         with torch.serialization.safe_globals(_HARMLESS), warnings.catch_warnings():
             warnings.simplefilter("ignore")  # what it holds is judged here
@@ -60,17 +77,36 @@ def read_checkpoint(path: Path) -> Any:
         raise ValueError(f"{path} must be a state_dict saved by torch.save: {why(error)}") from None
 
 
+def _is_safetensors(path: Path) -> bool:
+    """Told by how it begins: a length of 8 bytes, and a header in JSON."""
+    with path.open("rb") as file:
+        return path.suffix == ".safetensors" or file.read(9)[8:] == b"{"
+
+
+def _safe_tensors(path: Path) -> dict[str, Tensor]:
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    try:
+        return load_file(path)
+    except SafetensorError as error:
+        raise ValueError(
+            f"{path} must be a safetensors file: it is another kind of file, or was cut off or "
+            "damaged"
+        ) from error
+
+
 def why(error: Exception) -> str:
     """What is wrong with a file that torch cannot read, in words for those who have it."""
     text = str(error)
     found = re.search(r"(?:GLOBAL|global|class) ([A-Za-z_][\w.]*\.[\w.]+)", text)
     if isinstance(error, pickle.UnpicklingError) and found:
         return (
-            f"it holds objects of {found[1]}, and to read those could run code: save "
-            "network.state_dict() alone"
+            f"it holds objects of {found[1]}, and to read those could run code: save the weights "
+            "alone, torch.save(model.state_dict(), 'weights.pt')"
         )
     if "TorchScript" in text or "torch.jit" in text:
-        return "it is a TorchScript archive: save network.state_dict()"
+        return "it is a TorchScript archive: torch.save(model.state_dict(), 'weights.pt')"
     if isinstance(error, ValueError) and "checksum" in text:
         return text
     return "it is another kind of file, or was cut off or damaged"
@@ -108,15 +144,20 @@ def first_line(error: BaseException) -> str:
     return (str(error).splitlines() or [type(error).__name__])[0]
 
 
-def _tensors(saved: object, path: Path) -> dict[str, Tensor]:
+def _tensors(saved: object, path: Path, entry: str) -> dict[str, Tensor]:
     """The tensors by name, out of whatever dictionaries are around them."""
+    if entry:
+        saved = _entry(saved, path, entry)
     for _ in range(3):
-        if not isinstance(saved, dict):
+        there = _states(saved) if isinstance(saved, dict) else []
+        if len(there) > 1:
+            raise ValueError(
+                f"{path} holds {len(there)} state_dicts, {', '.join(there)}: network.entry must "
+                f"name one, network.entry={there[0]} or another"
+            )
+        if not there or not isinstance(saved, dict):
             break
-        inner = [saved[name] for name in _WRAPPERS if isinstance(saved.get(name), dict)]
-        if not inner or any(isinstance(value, Tensor) for value in saved.values()):
-            break
-        saved = inner[0]
+        saved = saved[there[0]]
     if not isinstance(saved, dict):
         raise ValueError(f"{path} must hold a state_dict, it holds a {type(saved).__name__}")
     for name in saved:
@@ -129,11 +170,48 @@ def _tensors(saved: object, path: Path) -> dict[str, Tensor]:
     return tensors
 
 
+def _entry(saved: object, path: Path, entry: str) -> object:
+    inner = saved.get(entry) if isinstance(saved, dict) else None
+    if not isinstance(inner, dict):
+        there = _states(saved) if isinstance(saved, dict) else []
+        raise ValueError(
+            f"network.entry must name a state_dict in {path}, got {entry!r}; there are: "
+            f"{', '.join(there) or 'none by name'}"
+        )
+    return inner
+
+
+def _states(saved: Mapping[Any, Any]) -> list[str]:
+    """Names of the entries that are state_dicts of a network, as far as names tell, or hold one."""
+    holding = [n for n, value in saved.items() if isinstance(n, str) and _holds_tensors(value)]
+    named = [n for n in holding if n in _WRAPPERS or any(part in n.lower() for part in _AVERAGED)]
+    empty = [n for n in _WRAPPERS if isinstance(saved.get(n), dict) and not _has_tensors(saved)]
+    return named or holding or empty[:1]
+
+
+def _has_tensors(saved: Mapping[Any, Any]) -> bool:
+    return any(isinstance(value, Tensor) for value in saved.values())
+
+
+def _holds_tensors(value: object) -> bool:
+    """Whether it is a state_dict, or a dictionary around one; an optimizer's is none."""
+    if not isinstance(value, dict) or not all(isinstance(name, str) for name in value):
+        return False
+    if "param_groups" in value:
+        return False
+    return _has_tensors(value) or any(map(_holds_tensors, value.values()))
+
+
 def _adapted(network: nn.Module, state: dict[str, Tensor]) -> dict[str, Tensor]:
     """The state under the network's own names, with what it can do without."""
     expected = network.state_dict()
     state = {name.replace("_orig_mod.", ""): tensor for name, tensor in state.items()}
-    while prefix := next((p for p in _PREFIXES if all(n.startswith(p) for n in state)), None):
+    if _COUNTER not in expected:
+        state.pop(_COUNTER, None)
+    while not expected.keys() & state.keys():  # a network may itself be held by one called "model"
+        prefix = next((p for p in _PREFIXES if all(n.startswith(p) for n in state)), None)
+        if prefix is None or not state:
+            break
         state = {name.removeprefix(prefix): tensor for name, tensor in state.items()}
     counters = {name for name in expected if name.endswith(".num_batches_tracked")}
     if expected.keys() - state.keys() == counters:  # as before PyTorch 0.4.1
@@ -161,7 +239,7 @@ def _kind(tensor: object) -> str:
 def _require_finite(state: Mapping[str, Tensor], path: Path) -> None:
     """Raise ValueError for weights with which no network computes."""
     for name, tensor in state.items():
-        if not bool(torch.isfinite(tensor).all()):
+        if tensor.is_floating_point() and not bool(torch.isfinite(tensor.float()).all()):
             raise ValueError(f"{path} must hold finite numbers, {name} has others")
         if name.endswith("running_var") and bool((tensor < 0).any()):
             raise ValueError(f"{path} must hold variances of at least 0, {name} has negative ones")

@@ -13,23 +13,17 @@ from trainables.network_names import HEADS, TIMM
 from trainables.networks.checkpoints import first_line, why
 
 
-def imagenet_network(config: NetworkConfig, n_classes: int) -> nn.Module:
-    """The network of a config with weights="imagenet": torchvision's IMAGENET1K_V1, timm's default
-    or those of the tag in its name.
+def imagenet_network(config: NetworkConfig) -> nn.Module:
+    """The network of a config with weights="imagenet", with the head of these: torchvision's
+    IMAGENET1K_V1, timm's default or those of the tag in its name.
 
-    Raises ValueError where there are none, or they cannot be had, are of other classes, or want
-    images that are scaled in another way than all are here.
+    Raises ValueError where there are none, or they cannot be had, or want images that are scaled in
+    another way than all are here.
     """
+    imagenet_classes(config)
     if config.name.startswith(TIMM):
-        return _of_timm(config.name, n_classes)
-    weights = getattr(get_model_weights(config.name), "IMAGENET1K_V1", None)
-    if weights is None:
-        raise ValueError(
-            f"network.weights='imagenet' is of networks with weights IMAGENET1K_V1, torchvision "
-            f"has none for {config.name}: use a checkpoint, network.weights='file'"
-        )
-    transforms = weights.transforms()
-    _require_ours(config.name, len(weights.meta["categories"]), n_classes, transforms)
+        return _of_timm(config.name)
+    weights = _weights(config.name)
     folder = f"{torch.hub.get_dir()}/checkpoints"
     try:
         with warnings.catch_warnings():  # that the auxiliary heads are untrained: so our docs say
@@ -48,6 +42,30 @@ def imagenet_network(config: NetworkConfig, n_classes: int) -> nn.Module:
         ) from error
 
 
+def imagenet_classes(config: NetworkConfig) -> int:
+    """How many classes the weights of such a config know; nothing is downloaded for it.
+
+    Raises ValueError where there are none, or they want images that are scaled in another way.
+    """
+    if config.name.startswith(TIMM):
+        there = _of_timm_configured(config.name)
+        _require_scale(config.name, there)
+        return int(there.num_classes)
+    weights = _weights(config.name)
+    _require_scale(config.name, weights.transforms())
+    return len(weights.meta["categories"])
+
+
+def _weights(name: str) -> Any:
+    weights = getattr(get_model_weights(name), "IMAGENET1K_V1", None)
+    if weights is None:
+        raise ValueError(
+            f"network.weights='imagenet' is of networks with weights IMAGENET1K_V1, torchvision "
+            f"has none for {name}: use a checkpoint, network.weights='file'"
+        )
+    return weights
+
+
 def _with_heads(config: NetworkConfig, weights: Any) -> nn.Module:
     """torchvision refuses aux_logits=False beside weights: to leave it out means that for
     GoogLeNet, and the opposite for Inception."""
@@ -60,16 +78,22 @@ def _with_heads(config: NetworkConfig, weights: Any) -> nn.Module:
     return network
 
 
-def _of_timm(name: str, n_classes: int) -> nn.Module:
+def _of_timm_configured(name: str) -> Any:
     import timm
 
     own = name.removeprefix(TIMM)
     there = timm.get_pretrained_cfg(own)
     if there is None or not there.has_weights:
         raise ValueError(f"network.weights='imagenet' needs weights, timm has none for {own}")
-    _require_ours(name, there.num_classes, n_classes, there)
+    return there
+
+
+def _of_timm(name: str) -> nn.Module:
+    import timm
+
+    there = _of_timm_configured(name)
     try:
-        network: nn.Module = timm.create_model(own, pretrained=True)
+        network: nn.Module = timm.create_model(name.removeprefix(TIMM), pretrained=True)
     except Exception as error:  # of the hub, of the file, of the network
         raise ValueError(
             f"the weights of {name} must be downloaded from {there.hf_hub_id or there.url}, or lie "
@@ -78,16 +102,11 @@ def _of_timm(name: str, n_classes: int) -> nn.Module:
     return network
 
 
-def _require_ours(name: str, there: int, n_classes: int, scaled: Any) -> None:
-    """Raise ValueError unless the weights know as many classes, and want images as ours are.
+def _require_scale(name: str, scaled: Any) -> None:
+    """Raise ValueError unless weights want images as ours are.
 
-    there: classes of the weights. scaled: has the mean and the std that they were trained with.
+    scaled: has the mean and the std that they were trained with.
     """
-    if n_classes != there:
-        raise ValueError(
-            f"ImageNet weights have {there} classes, the data has {n_classes}: use a folder with "
-            "all classes, or network.weights='train'"
-        )
     pairs = zip((*scaled.mean, *scaled.std), (*MEAN, *STD), strict=True)
     if any(abs(one - other) > 1e-3 for one, other in pairs):
         raise ValueError(

@@ -1,7 +1,6 @@
 """A network without its weights: whether images of a size go through it, and how large it is."""
 
 import copy
-import dataclasses
 from bisect import bisect_left
 from contextlib import suppress
 from functools import lru_cache
@@ -17,12 +16,6 @@ from trainables.networks.build import build_network, logits_of
 from trainables.networks.own_settings import SettingChanged, root_of, settings_kept, told
 
 _CLASSES = (10, 1_000)  # of networks that are only looked at; one's own may know ImageNet's alone
-NO_WEIGHTS: dict[str, Any] = {
-    "weights": "random",
-    "checkpoint": None,
-    "digest": "",
-    "recipe": None,
-}
 _LARGEST = 512  # pixels up to which the smallest size is looked for
 
 
@@ -36,24 +29,25 @@ def outline(config: NetworkConfig) -> tuple[nn.Module, int]:
 
     Raises ValueError for what `build_network` refuses.
     """
-    return _outline(dataclasses.replace(config, **NO_WEIGHTS))
+    return _outline(config.untrained)
 
 
 @lru_cache(8)
 def _outline(config: NetworkConfig) -> tuple[nn.Module, int]:
     few, others = _CLASSES[0], _CLASSES[1:]
     try:
-        return _with_classes(config, few), few
+        return outline_with(config, few), few
     except SettingChanged:
         raise
     except Exception:
         for n_classes in others if is_own(config.name) else ():
             with suppress(Exception):
-                return _with_classes(config, n_classes), n_classes
+                return outline_with(config, n_classes), n_classes
         raise
 
 
-def _with_classes(config: NetworkConfig, n_classes: int) -> nn.Module:
+def outline_with(config: NetworkConfig, n_classes: int) -> nn.Module:
+    """As `outline`, of a network that is `untrained`, with so many classes."""
     try:
         with torch.device("meta"):
             return build_network(config, n_classes)

@@ -1,7 +1,6 @@
 """Whether a user's own function gives networks that trials can begin with, and train."""
 
 import copy
-import dataclasses
 
 import torch
 import torch.nn.functional as F
@@ -9,7 +8,6 @@ from torch import nn
 
 from trainables.config import NetworkConfig
 from trainables.networks.build import build_network, logits_of
-from trainables.networks.outline import NO_WEIGHTS
 from trainables.networks.own_settings import SettingChanged, root_of, settings_kept, told
 
 
@@ -82,7 +80,7 @@ def require_trainable(network: nn.Module, name: str, n_classes: int, pixels: int
 def _drawn(config: NetworkConfig, n_classes: int, seed: int) -> nn.Module:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        return build_network(dataclasses.replace(config, **NO_WEIGHTS), n_classes)
+        return build_network(config.untrained, n_classes)
 
 
 def _different(one: nn.Module, other: nn.Module) -> str:

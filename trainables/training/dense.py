@@ -56,10 +56,10 @@ def missing_dense(config: TrialConfig, data: Data, cache: Path) -> bool:
 
     A checkpoint that is there and cannot be used is set aside, and has to be made anew.
     """
-    if config.network.weights != "train":
+    if not config.network.is_trained:
         return False
     wanted = {None, config.rewind_epoch if config.rewind == "weights" else None}
-    network = build_network(config.network, data.n_classes)
+    network = build_network(config.network.untrained, data.n_classes)
 
     def fits(path: Path) -> bool:
         load_checkpoint(network, path)
@@ -76,9 +76,10 @@ def load_dense(config: TrialConfig, data: Data, cache: Path) -> nn.Module:
     Raises ValueError when it has to be trained first (`train_dense`), or its weights do not fit.
     """
     torch.manual_seed(config.seed)
-    network = build_network(config.network, data.n_classes)
-    if config.network.weights == "train":
-        load_checkpoint(network, dense_path(config, data, cache))
+    if not config.network.is_trained:
+        return build_network(config.network, data.n_classes)
+    network = build_network(config.network.untrained, data.n_classes)
+    load_checkpoint(network, dense_path(config, data, cache))
     return network
 
 
@@ -91,7 +92,8 @@ def train_dense(
     report: EpochReport | None = None,
     progress: Progress | None = None,
 ) -> Path:
-    """Train the dense network from scratch by `config.network.recipe`; returns its checkpoint.
+    """Train the dense network by `config.network.recipe`, from scratch or from given weights with a
+    new head; returns its checkpoint.
 
     The checkpoint is a plain state_dict of torchvision's network, written when training ended.
     keep_epochs: numbers of epochs after which to keep the network, too (0: as it was drawn), for
@@ -99,8 +101,10 @@ def train_dense(
     last of those that are missing. An interrupted training goes on from its last epoch.
     """
     recipe = config.network.recipe
-    if recipe is None or config.network.weights != "train":
-        raise ValueError(f"only weights='train' are trained, got {config.network.weights!r}")
+    if recipe is None or not config.network.is_trained:
+        raise ValueError(
+            f"only weights='train' and a new head are trained, got {config.network.weights!r}"
+        )
     prepare_process(config.compute)  # as its trials do, whose bits are to be the same
     share_compiled(cache)
     path, state_path = dense_path(config, data, cache), _state_path(config, data, cache)

@@ -1,56 +1,24 @@
 """The one training loop: of the dense network, and of every fine-tuning."""
 
 import math
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Generator, Tensor, nn
-from torch.optim import SGD, Adam, AdamW, Optimizer
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from pruning import Held
 from trainables.config import TrainConfig
 from trainables.datasets.ahead import batches_on
 from trainables.datasets.images import ImageSet, Progress, normalise, split_batches
 from trainables.kept import require_state
-from trainables.networks import logits_of
+from trainables.networks import auxiliary_layers, head_parameters, logits_of
 from trainables.training.compute import autocast, compiled
 from trainables.training.member import Member
-
-
-def build_optimizer(network: nn.Module, recipe: TrainConfig, precision: str) -> Optimizer:
-    """A fresh optimizer: old momentum would push pruned weights away from zero."""
-    # torch's fused SGD keeps the overflow of a step that the loss scaler of fp16 has it skip.
-    fused = precision != "fp16"
-    parameters = [p for p in network.parameters() if p.requires_grad]
-    if recipe.optimizer == "sgd":
-        return SGD(
-            parameters,
-            recipe.lr,
-            momentum=recipe.momentum,
-            weight_decay=recipe.weight_decay,
-            nesterov=recipe.nesterov,
-            fused=fused,
-        )
-    kind = {"adam": Adam, "adamw": AdamW}[recipe.optimizer]
-    return kind(parameters, recipe.lr, weight_decay=recipe.weight_decay, fused=fused)
-
-
-def learning_rate(recipe: TrainConfig, step: int, steps_per_epoch: int) -> float:
-    """The learning rate of optimizer step `step` (from 0) of a round."""
-    total = recipe.epochs * steps_per_epoch
-    warmup_steps = recipe.warmup * total
-    if step < warmup_steps:
-        return recipe.lr * (step + 1) / (warmup_steps + 1)
-    if recipe.lr_schedule == "exponential":
-        return recipe.lr * recipe.lr_gamma ** (step // steps_per_epoch)
-    if recipe.lr_schedule == "step":
-        passed = sum(step // steps_per_epoch >= epoch for epoch in recipe.lr_milestones)
-        return recipe.lr * recipe.lr_gamma**passed
-    if recipe.lr_schedule == "cosine":
-        done = (step - warmup_steps) / max(1, total - warmup_steps)
-        return recipe.lr * (1 + math.cos(math.pi * done)) / 2
-    return recipe.lr
+from trainables.training.optimizer import build_optimizer, learning_rate, require_moments
 
 
 class Training:
@@ -86,7 +54,10 @@ class Training:
         self.device = next(network.parameters()).device
         # torch cannot look into the BatchNorm that several processes share.
         self.loss = compiled(self._loss, compile, whole=self.member.n == 1)
-        self.optimizer = build_optimizer(network, recipe, precision)
+        apart = recipe.head_epochs or recipe.body_lr is not None
+        self.head = head_parameters(network) if apart else set()
+        self._auxiliary = auxiliary_layers(network) if apart or recipe.frozen_batchnorm else set()
+        self.optimizer = build_optimizer(network, recipe, precision, self.head)
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=precision == "fp16")
         batches = split_batches(torch.arange(len(images)), recipe.batch_size, self.member.n)
         self._batch_sizes = [len(batch) for batch in batches]
@@ -99,8 +70,10 @@ class Training:
         generator: CPU; the data order and the augmentation come from it alone.
         Raises FloatingPointError when the loss is not finite.
         """
-        self.network.train()
-        self._running.train()
+        with self._still():
+            return self._epoch(generator, progress)
+
+    def _epoch(self, generator: Generator, progress: Progress | None) -> dict[str, float]:
         lr_at_start = learning_rate(self.recipe, self.step, self.steps_per_epoch)
         order = torch.randperm(len(self.images), generator=generator)
         total = torch.zeros((), device=self.device, dtype=torch.float64)
@@ -126,10 +99,39 @@ class Training:
             )
         return {"train/loss": mean, "train/lr": lr_at_start}
 
+    @contextmanager
+    def _still(self) -> Iterator[None]:
+        """In training mode, but for what does not change in the epoch that begins: all but a head
+        that is trained alone, and BatchNorms that are frozen (never those of auxiliary heads)."""
+        alone = self.step < self.recipe.head_epochs * self.steps_per_epoch
+        norms = {
+            name
+            for name, module in self.network.named_modules()
+            if isinstance(module, _BatchNorm) and (alone or self.recipe.frozen_batchnorm)
+        } - self._auxiliary
+        still = [
+            p
+            for name, p in self.network.named_parameters()
+            if p.requires_grad
+            and ((alone and name not in self.head) or name.rpartition(".")[0] in norms)
+        ]
+        for network in (self.network, self._running):
+            network.train()
+            for name in norms:
+                network.get_submodule(name).eval()
+        for parameter in still:
+            parameter.requires_grad_(False)
+        try:
+            yield
+        finally:
+            for parameter in still:
+                parameter.requires_grad_(True)
+
     def _step(self, pixels: Tensor, labels: Tensor, batch_size: int | None = None) -> Tensor:
         """One optimizer step; the mean loss. batch_size: of all members' images, if not alone."""
+        lr = learning_rate(self.recipe, self.step, self.steps_per_epoch)
         for group in self.optimizer.param_groups:
-            group["lr"] = learning_rate(self.recipe, self.step, self.steps_per_epoch)
+            group["lr"] = lr * group["scale"]
         # Before the forward pass: a CUDA graph takes the memory of old gradients for its own.
         self.optimizer.zero_grad()
         if self.compile == "graphs":
@@ -183,7 +185,7 @@ class Training:
         require_state(state, {"optimizer": dict, "scaler": dict, "step": int})
         require_state(state["optimizer"], {"state": dict, "param_groups": list})
         moments = state["optimizer"]["state"]
-        _require_moments(moments, self.optimizer)
+        require_moments(moments, self.optimizer)
         expected = self.scaler.state_dict()
         if state["scaler"].keys() != expected.keys():
             raise ValueError("the state of the loss scaler is of another precision")
@@ -192,31 +194,6 @@ class Training:
         self.optimizer.load_state_dict({"state": moments, "param_groups": groups})
         self.scaler.load_state_dict(state["scaler"])
         self.step = state["step"]
-
-
-def _require_moments(moments: dict[Any, Any], optimizer: Optimizer) -> None:
-    """Raise ValueError unless what an optimizer keeps of each parameter has the parameter's shape:
-    fused kernels do not look, and write beyond the end."""
-    parameters = [p for group in optimizer.param_groups for p in group["params"]]
-    names = {"momentum_buffer"} if isinstance(optimizer, SGD) else {"step", "exp_avg", "exp_avg_sq"}
-    for index, found in moments.items():
-        if not isinstance(index, int) or not 0 <= index < len(parameters):
-            raise ValueError(f"the optimizer has {len(parameters)} parameters, none is {index!r}")
-        if not isinstance(found, dict) or found.keys() != names:
-            raise ValueError(f"the optimizer keeps {', '.join(sorted(names))}, the state does not")
-        for name, tensor in found.items():
-            shape = torch.Size() if name == "step" else parameters[index].shape
-            if tensor is None and name == "momentum_buffer":
-                continue
-            if not isinstance(tensor, Tensor) or tensor.shape != shape or not _is_plain(tensor):
-                raise ValueError(
-                    f"{name} of the optimizer's parameter {index} must be a tensor of floats of "
-                    f"shape {tuple(shape)}, it is not"
-                )
-
-
-def _is_plain(tensor: Tensor) -> bool:
-    return tensor.layout == torch.strided and tensor.is_floating_point() and not tensor.is_meta
 
 
 @torch.no_grad()
