@@ -158,6 +158,7 @@ ALONE = {  # what cannot change alone, or has one value only
     "network.aux_heads": {"network.aux_heads": True},
     "network.digest": None,
     "data.digest": {"data": dataclasses.replace(FOLDER, digest="x")},
+    "data.val_share": {"data": dataclasses.replace(FOLDER, val_share=0.1)},
     "data.broken_images": {"data": dataclasses.replace(FOLDER, broken_images="skip")},
     "score_every_round": {"score_every_round": True},
     **{

@@ -183,7 +183,7 @@ def test_a_store_without_images_is_refused(tmp_path):
 
 def test_a_plan_takes_a_uri(store):
     """A store is known by sizes and times: it is not read for a plan, as a folder is."""
-    small = {"score.n_tasks": 1, "score.n_explanations": 1}
+    small = {"score.n_tasks": 1, "score.n_explanations": 1, "network.recipe.epochs": 1}
     there = make_plan(load_study("paper"), data=store.as_uri(), settings=small)
     assert {c.data.path for c in there.configs} == {store.as_uri()}
     assert {c.data.digest for c in there.configs} == {remote_digest(store.as_uri())}
