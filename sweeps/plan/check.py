@@ -59,7 +59,7 @@ def check(configs: Sequence[TrialConfig], results: Path, console: Console) -> No
         if config.network.code:  # one's own function may do as it likes with the number of classes
             require_logits(network, config.network.name, data.n_classes, config.data.pixels)
             require_again(network, config.network, data.n_classes)
-            if any(c.retrain is not None or c.network.weights == "train" for c in alike):
+            if any(c.retrain is not None or c.network.is_trained for c in alike):
                 pixels = config.data.pixels
                 require_trainable(network, config.network.name, data.n_classes, pixels)
         _check_alike(alike, network, data, cache)
