@@ -366,6 +366,9 @@ def test_figures_and_answers_are_of_one_population(csv, reported):
 def test_released_points_are_marked_as_such(name, x, y, csv, trials):
     table, theirs = csv(name), published_trials().set_index("key")
     released = table[table["released"]]
+    if name == "accuracy_without_finetuning":  # one ranking: its rate is the fraction of its pool
+        at_rate = (theirs["method"] == "unstructured") & theirs[x].isna()
+        theirs.loc[at_rate, x] = theirs.loc[at_rate, "rate"]
     both = theirs[theirs[x].notna() & theirs[y].notna()]
     if name == "accuracy_without_finetuning":
         both = both[both["retraining"] == "none"]

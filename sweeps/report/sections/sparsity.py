@@ -59,7 +59,9 @@ def _without_finetuning(frames: SweepFrames) -> pd.DataFrame | str:
     trials = trials[trials["retraining"].isin(WITHOUT)]
     if not has(trials, _TOP1, "prune/sparsity"):
         return "No pruned network of this sweep was left without retraining."
-    return _over_sparsity(frames, trials, _TOP1, released_rows(_TOP1, retraining="none"))
+    return _over_sparsity(
+        frames, trials, _TOP1, released_rows(_TOP1, retraining="none", at_rate=True)
+    )
 
 
 def _all_methods(frames: SweepFrames) -> pd.DataFrame | str:
@@ -182,7 +184,7 @@ WITHOUT_FINETUNING = Section(
     "Accuracy without fine-tuning",
     "How much accuracy does pruning alone take away?",
     "What pruning takes away before anything is trained again, and how much of it is stale "
-    f"BatchNorm statistics. {_BARS}",
+    f"BatchNorm statistics. {_BARS} Released unstructured points stand at the rate asked for.",
     _without_finetuning,
     _draw_coloured,
     "1",
