@@ -13,7 +13,7 @@ from pruning.liveness import read_filters
 from pruning.lrp.relevance import lrp_importance, require_rules
 from pruning.lrp.rules import LrpRules
 from pruning.masks import Held, KeepMask
-from pruning.prunable import left_alone, prunable_weights
+from pruning.prunable import NeedsExclusion, left_alone, prunable_weights
 from pruning.prune import (
     Groups,
     choose_by_chance,
@@ -43,6 +43,7 @@ __all__ = [
     "KeepMask",
     "Survivors",
     "LrpRules",
+    "NeedsExclusion",
     "Sparsity",
     "Structure",
     "choose_by_chance",

@@ -10,6 +10,14 @@ from pruning.structure import Structure, is_depthwise, structure_of
 Layers = Literal["conv", "conv+linear"]
 
 
+class NeedsExclusion(ValueError):
+    """Layers that cannot be pruned as it was asked for must be excluded. layers: their names."""
+
+    def __init__(self, sentence: str, layers: Collection[str]) -> None:
+        super().__init__(f"{sentence}: prune.exclude must name them")
+        self.layers = tuple(layers)
+
+
 def prunable_weights(
     network: nn.Module,
     exclude: Collection[str] = (),

@@ -8,6 +8,7 @@ from torch import Generator, Tensor, nn
 from pruning.following import with_followers
 from pruning.granularity import granularity_of
 from pruning.masks import KeepMask
+from pruning.prunable import NeedsExclusion
 from pruning.selection import keep_numbers, keep_top, n_pruned
 from pruning.structure import Structure
 
@@ -129,8 +130,10 @@ def _require_some_left(counts: Sequence[int], rate: float, granularity: str) -> 
 def _require_blocks(weights: Mapping[str, Tensor], m: int, granularity: str) -> None:
     broken = {n: weight.shape[1] for n, weight in weights.items() if weight.shape[1] % m}
     if broken:
-        layers = ", ".join(f"{n.removesuffix('.weight')} ({k})" for n, k in broken.items())
-        raise ValueError(
+        numbers = {name.removesuffix(".weight"): n for name, n in broken.items()}
+        layers = ", ".join(f"{name} ({n})" for name, n in numbers.items())
+        raise NeedsExclusion(
             f"granularity {granularity} needs input channels in whole blocks of {m}, which "
-            f"{layers} have not: prune.exclude must name them"
+            f"{layers} have not",
+            numbers,
         )

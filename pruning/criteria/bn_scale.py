@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from pruning.criteria.criterion import Scaled, Subject, listed
+from pruning.prunable import NeedsExclusion
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,9 +35,10 @@ class BnScale(Scaled):
             if layer not in norms or not _has_weight(subject, norms[layer])
         ]
         if without:
-            raise ValueError(
+            raise NeedsExclusion(
                 "criterion 'bn_scale' needs a BatchNorm with a weight that normalises each layer "
-                f"alone; {listed(without)} have none: prune.exclude must name them"
+                f"alone; {listed(without)} have none",
+                without,
             )
 
 

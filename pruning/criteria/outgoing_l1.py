@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from pruning.criteria.criterion import Scaled, Subject, listed
+from pruning.prunable import NeedsExclusion
 from pruning.structure import Structure, structure_of
 
 
@@ -40,10 +41,10 @@ class OutgoingL1(Scaled):
         unseen = [layer for layer in subject.layers().values() if layer not in seen]
         if unseen:
             ends = [f" ({end.name}: {end.why})" for end in structure.ends[:1]]
-            raise ValueError(
+            raise NeedsExclusion(
                 "criterion 'outgoing_l1' needs to see every layer that reads a filter; the filters "
-                f"of {listed(unseen)} cannot be followed{''.join(ends)}, or are outputs: "
-                "prune.exclude must name them"
+                f"of {listed(unseen)} cannot be followed{''.join(ends)}, or are outputs",
+                unseen,
             )
 
 

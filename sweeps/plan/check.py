@@ -1,8 +1,10 @@
 """All that must be right before the first trial is launched."""
 
 from collections.abc import Callable, Sequence
+from functools import lru_cache
 from pathlib import Path
 
+import numpy as np
 import torch
 from rich.console import Console
 from rich.markup import escape
@@ -13,6 +15,7 @@ from pruning import Structure, structure_of
 from sweeps.plan.bar import step_bar
 from sweeps.plan.cost import storage
 from trainables.config import TrialConfig
+from trainables.datasets.concepts import first_labels
 from trainables.datasets.images import Data, split_batches
 from trainables.datasets.loading import load_data
 from trainables.datasets.packs import unused
@@ -24,9 +27,9 @@ from trainables.networks import (
     require_pixels,
     require_trainable,
 )
-from trainables.rounds.importance import samples
+from trainables.rounds.importance import require_samples, samples
 from trainables.rounds.pruned import PrunedNetwork, require_prunable
-from trainables.scores.dissection import check_dissection
+from trainables.scores.dissection import check_dissection, require_n_images
 from trainables.scores.mis import depth_of
 from trainables.training.dense import load_dense, missing_dense
 from trainables.workspace import Workspace, node_cache, require_space, size_shown
@@ -123,12 +126,28 @@ def refuser(base: TrialConfig, results: Path) -> Callable[[TrialConfig], None]:
     return refuse
 
 
-def require_sizes(config: TrialConfig) -> None:
-    """Raise ValueError where the images that the config itself counts are too few for it."""
-    if config.data.train_images is not None:
-        _check_recalibration(config, config.data.train_images)
-    if config.data.probe_images is not None:
-        depth_of(config.score, config.data.probe_images)
+def require_sizes(config: TrialConfig, per_class: Sequence[int] = ()) -> None:
+    """Raise ValueError where the images that the config itself counts are too few for it.
+
+    per_class: how many training images a folder has of each class.
+    """
+    data, prune, dissection = config.data, config.prune, config.dissection
+    if data.train_images is not None:
+        _check_recalibration(config, data.train_images)
+    if data.probe_images is not None:
+        depth_of(config.score, data.probe_images)
+    if prune is not None and prune.by.looks_at_images:
+        if data.name == "concepts":
+            per_class = _classes_drawn(data.train_images or 0, data.seed)
+        require_samples(per_class, prune.samples_per_class)
+    if dissection is not None and dissection.concepts != "broden" and data.name == "concepts":
+        require_n_images(dissection, data.probe_images or 0)
+
+
+@lru_cache(16)
+def _classes_drawn(n_images: int, seed: int) -> tuple[int, ...]:
+    """How many of the generated training images are of each class."""
+    return tuple(np.bincount(first_labels("train", n_images, seed)).tolist())
 
 
 def _check_recalibration(config: TrialConfig, n_images: int) -> None:

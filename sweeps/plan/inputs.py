@@ -36,6 +36,11 @@ class Inputs:
             return config
         return config.replace({f"data.{n}": v for n, v in folder.counted(config.data).items()})
 
+    def per_class(self, config: TrialConfig) -> tuple[int, ...]:
+        """Training images of each class that its folder has; none where it has no folder."""
+        folder = self.folders.get(source_of(config.data))
+        return () if folder is None else folder.per_class["train"]
+
     @property
     def sentences(self) -> list[str]:
         """For people, before anything runs: the images of each folder, and what was adapted."""

@@ -80,7 +80,7 @@ def make_plan(
     configs, inputs = look_at_inputs(sweep.expand(settings), given, varied)
     for config in configs:
         require_pixels(config.network, config.data.pixels)
-        require_sizes(inputs.counted(config))
+        require_sizes(inputs.counted(config), inputs.per_class(config))
         if config.prune is not None:
             require_prunable_outline(config.network, config.prune)
     pruned = dict.fromkeys((c.network, c.prune.granularity) for c in configs if c.prune is not None)

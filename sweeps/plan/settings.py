@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from trainables.config import TrainConfig, TrialConfig
-from trainables.config.effects import has_effect, with_room
+from trainables.config.effects import has_effect, why_idle, with_room
 
 Settings = Mapping[str, Any]
 """Dotted field of a TrialConfig -> value."""
@@ -19,9 +19,17 @@ def with_settings(configs: Sequence[TrialConfig], settings: Settings) -> list[Tr
     """
     for name in settings:
         if not any(_has(config, name, settings) for config in configs):
-            raise ValueError(f"no trial of this study has a {name} to set")
+            raise ValueError(
+                f"no trial of this study has a {name} to set{_why(configs, name, settings)}"
+            )
     changed = [with_own_settings(config, settings) for config in configs]
     return list({config.key: config for config in changed}.values())
+
+
+def _why(configs: Sequence[TrialConfig], name: str, settings: Settings) -> str:
+    """Of a field that trials have, and that does nothing in them."""
+    reasons = dict.fromkeys(why_idle(config, name, settings) for config in configs)
+    return "".join(f": {reason}" for reason in list(filter(None, reasons))[:1])
 
 
 def with_own_settings(config: TrialConfig, settings: Settings) -> TrialConfig:

@@ -100,11 +100,12 @@ def test_a_study_adapts_its_own_numbers_and_takes_given_ones_at_their_word(folde
     with pytest.raises(ValueError, match="at most the 24 training images, got 40; SET="):
         make_plan(study, grid={"recalibrate_images": [0, 40]})
     assert {c.recalibrate_images for c in make_plan(load_study("demo")).configs} == {0, 512}
-    few = make_plan(load_study("demo"), settings={"data.train_images": 120})
+    fewer = {"data.train_images": 120, "prune.samples_per_class": 6}
+    few = make_plan(load_study("demo"), settings=fewer)
     assert {c.recalibrate_images for c in few.configs} == {0, 120}
     few = make_plan(
         load_study("demo"),
-        settings={"data.train_images": 120},
+        settings=fewer,
         grid={"recalibrate_images": []},  # an axis without values gives none
     )
     assert {c.recalibrate_images for c in few.configs} == {0, 120}
@@ -224,7 +225,11 @@ def test_layers_without_input_channels_of_their_own_are_said_where_these_go():
     ("settings", "message"),
     [
         (
-            {"network.name": "mobilenet_v3_small", "prune.criterion": "lrp"},
+            {
+                "network.name": "mobilenet_v3_small",
+                "prune.criterion": "lrp",
+                "prune.samples_per_class": 4,
+            },
             "every module must have a rule, there is none for Hardsigmoid",
         ),
         ({"prune.layers": "conv+linear", "prune.exclude": ("fc",)}, "it adds none"),

@@ -1,13 +1,23 @@
 """What is wrong with how trials prune is said before anything is launched."""
 
+import io
+from dataclasses import replace
+
 import pytest
+from PIL import Image
 from rich.console import Console
-from small_studies import small_base
+from small_studies import small_base, small_sweep
 from torch import nn
 
 import sweeps.plan.check
-from sweeps.plan.check import refuser
+from sweeps.arguments import value_of
+from sweeps.plan.check import check, refuser
+from sweeps.plan.planner import make_plan
 from sweeps.plan.prepare import prepare
+from sweeps.plan.settings import with_settings
+from sweeps.plan.sweep import Grid, methods
+from trainables.config import DissectionConfig
+from trainables.rounds.outlined import require_prunable_outline
 
 FILTERS = {"prune.granularity": "filter", "prune.scope": "global"}
 RELEVANCE = {**FILTERS, "prune.criterion": "lrp", "prune.samples_per_class": 2}
@@ -41,6 +51,88 @@ def test_what_cannot_be_pruned_so_is_refused_in_one_sentence(refuse, changes, me
     with pytest.raises(ValueError, match=message) as refusal:
         refuse(small_base(**changes))
     assert "\n" not in str(refusal.value)
+
+
+@pytest.mark.parametrize(
+    ("settings", "sentence"),
+    [
+        (
+            {"prune.criterion": "taylor", "prune.samples_per_class": 7},
+            r"of a class: class \d+ has 4, got 7; SET=prune.samples_per_class=4$",
+        ),
+        (
+            {"dissection": DissectionConfig(n_images=61)},
+            "n_images must be at most the 60 images with concept maps, got 61$",
+        ),
+        ({"recalibrate_images": 97}, "at most the 96 training images, got 97; SET="),
+    ],
+)
+def test_a_plan_refuses_numbers_that_are_larger_than_the_data_as_a_sweep_does(
+    tmp_path, monkeypatch, settings, sentence
+):
+    monkeypatch.setattr(sweeps.plan.check, "_check_batches", lambda *_: None)
+    configs = with_settings(small_sweep().expand(), settings)
+    with pytest.raises(ValueError, match=sentence) as planned:
+        make_plan(small_sweep(), settings=settings)
+    with pytest.raises(ValueError) as refused:
+        check(configs, tmp_path, Console(file=io.StringIO()))
+    assert str(planned.value) == str(refused.value)
+
+
+def test_a_plan_counts_the_classes_of_a_folder(tmp_path):
+    for split, name, n in (("train", "a", 3), ("train", "b", 5), ("val", "a", 1), ("val", "b", 1)):
+        for i in range(n):
+            path = tmp_path / split / name / f"{i}.png"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            Image.new("RGB", (40, 40), (i, n, 0)).save(path)
+    counts = dict.fromkeys(("train_images", "val_images", "probe_images"))
+    data = replace(small_base().data, name="image_folder", path=str(tmp_path), **counts)
+    few = {"score.n_tasks": 1, "score.n_explanations": 1}
+    study = replace(small_sweep(), base=small_base(data=data, **few), recalibrate_images=8)
+    asked = {"prune.criterion": "taylor", "prune.samples_per_class": 3}
+    make_plan(study, settings=asked)
+    with pytest.raises(ValueError, match="class 0 has 3, got 4; SET=prune.samples_per_class=3"):
+        make_plan(study, settings={**asked, "prune.samples_per_class": 4})
+
+
+@pytest.mark.parametrize(
+    ("changes", "names"),
+    [
+        (
+            {
+                "prune.granularity": "2:4",
+                "prune.scope": "layer",
+                "prune.exclude": ("conv5",),
+                "network.name": "shufflenet_v2_x1_0",
+            },
+            r"blocks of 4, .* have not: prune.exclude must name them, SET=\"prune.exclude=\(",
+        ),
+        (
+            {**FILTERS, "prune.criterion": "bn_scale", "network.name": "alexnet"},
+            r"have none: prune.exclude must name them, SET=\"prune.exclude=\(",
+        ),
+    ],
+)
+def test_layers_that_must_be_left_out_are_given_as_a_setting_that_does_it(changes, names):
+    config = small_base(**changes, **{"data.pixels": 64})
+    with pytest.raises(ValueError, match=names) as refused:
+        require_prunable_outline(config.network, config.prune)
+    name, text = str(refused.value).partition('SET="')[2].rstrip('"').split("=", 1)
+    assert set(value_of(text)) > set(config.prune.exclude)
+    try:
+        require_prunable_outline(config.network, config.replace({name: value_of(text)}).prune)
+    except ValueError as error:
+        assert "nothing is left to prune" in str(error)
+
+
+def test_a_setting_that_does_nothing_says_why():
+    filters = replace(small_sweep(), grids=(Grid({"method": methods("structured")}),))
+    with pytest.raises(ValueError, match="has a prune.biases to set: biases are single weights, o"):
+        make_plan(filters, settings={"prune.biases": True})
+    with pytest.raises(ValueError, match="has a prune.target to set: of the criteria only .* have"):
+        make_plan(filters, settings={"prune.target": "logit"})
+    with pytest.raises(ValueError, match="has a dissection.iou to set$"):
+        make_plan(filters, settings={"dissection.iou": 0.1})
 
 
 @pytest.mark.parametrize("changes", [FILTERS, RELEVANCE])

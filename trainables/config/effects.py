@@ -262,6 +262,13 @@ def has_effect(config: Any, name: str, changes: Mapping[str, Any]) -> bool:
     return name not in {each.field for each in idle(_laid_over(flat(config), changes))}
 
 
+def why_idle(config: Any, name: str, changes: Mapping[str, Any]) -> str | None:
+    """Why a field that the config has does nothing in it, as the changes leave it; None: it does
+    something, or the config has not got it."""
+    values = _laid_over(flat(config), changes)
+    return next((each.why for each in idle(values) if each.field == name), None)
+
+
 def _laid_over(values: Values, changes: Mapping[str, Any]) -> dict[str, Any]:
     laid = dict(values)
     for name, value in sorted(changes.items()):  # a part before its fields

@@ -1,6 +1,6 @@
 """The importance that a trial prunes by: of the weights, or by images, then cached and shared."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
@@ -47,20 +47,23 @@ def samples(images: ImageSet, per_class: int, seed: int) -> Tensor:
 
     Raises ValueError for a class that has not so many.
     """
+    require_samples(images.labels.bincount().tolist(), per_class)
     order = torch.randperm(len(images), generator=generator(seed, "samples"))
     labels = images.labels[order]
-    chosen = []
-    for label in labels.unique().tolist():
-        of_class = order[labels == label]
-        if len(of_class) < per_class:
-            raise ValueError(
-                f"prune.samples_per_class must be at most the training images of a class: class "
-                f"{label} has {len(of_class)}, got {per_class}; "
-                f"SET=prune.samples_per_class={len(of_class)}"
-            )
-        chosen.append(of_class[:per_class])
+    chosen = [order[labels == label][:per_class] for label in labels.unique().tolist()]
     # Classes mixed, the first sample of each, then the second: batches are alike.
     return torch.stack(chosen, dim=1).flatten()
+
+
+def require_samples(counts: Sequence[int], per_class: int) -> None:
+    """Raise ValueError for a class that has images, and not so many. counts: of each class."""
+    there = [(count, label) for label, count in enumerate(counts) if count]
+    fewest, label = min(there, default=(per_class, 0))
+    if fewest < per_class:
+        raise ValueError(
+            f"prune.samples_per_class must be at most the training images of a class: class "
+            f"{label} has {fewest}, got {per_class}; SET=prune.samples_per_class={fewest}"
+        )
 
 
 def _importance(

@@ -10,6 +10,7 @@ from pruning import (
     Groups,
     Held,
     KeepMask,
+    NeedsExclusion,
     Structure,
     Survivors,
     compact,
@@ -174,7 +175,12 @@ def require_prunable(pruned: PrunedNetwork) -> None:
     """Raise ValueError, in one sentence, where the network cannot be pruned as its config says: a
     rate, blocks of N:M, layers that the criterion cannot speak of. Computes nothing."""
     prune = pruned.prune
-    if prune is not None:
-        require_rate(pruned.weights, prune.rate, granularity=prune.granularity, scope=prune.scope)
-        names = list(pruned.weights)
-        require_importance(pruned.network, prune.by, prune.granularity, names, pruned.structure)
+    if prune is None:
+        return
+    weights, granularity = pruned.weights, prune.granularity
+    try:
+        require_rate(weights, prune.rate, granularity=granularity, scope=prune.scope)
+        require_importance(pruned.network, prune.by, granularity, list(weights), pruned.structure)
+    except NeedsExclusion as error:
+        names = (*prune.exclude, *error.layers)
+        raise ValueError(f'{error}, SET="prune.exclude={names!r}"') from error

@@ -42,12 +42,17 @@ def concept_source(config: TrialConfig, cache: Path) -> ConceptSource:
     source = generated_concepts(config.data, cache)
     if wanted.n_images is None:
         return source
-    if wanted.n_images > len(source):
+    require_n_images(wanted, len(source))
+    return _First(source, wanted.n_images)
+
+
+def require_n_images(wanted: DissectionConfig, n_images: int) -> None:
+    """Raise ValueError where more images are dissected than the generated ones."""
+    if wanted.n_images is not None and wanted.n_images > n_images:
         raise ValueError(
-            f"dissection.n_images must be at most the {len(source)} images with concept maps, got "
+            f"dissection.n_images must be at most the {n_images} images with concept maps, got "
             f"{wanted.n_images}"
         )
-    return _First(source, wanted.n_images)
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from trainables.datasets.concepts.classes import (
     class_names,
 )
 from trainables.datasets.concepts.draw import ConceptImages, draw
-from trainables.datasets.concepts.plan import SPLITS
+from trainables.datasets.concepts.plan import SPLITS, first_labels
 from trainables.datasets.concepts.scenes import SCENES
 from trainables.datasets.concepts.store import VERSION, load
 
@@ -27,5 +27,6 @@ __all__ = [
     "ConceptImages",
     "class_names",
     "draw",
+    "first_labels",
     "load",
 ]

@@ -82,6 +82,12 @@ def chunk_labels(split: str, chunk: int, seed: int) -> np.ndarray:
     return np.concatenate(labels)[first - blocks[0] * n :][:CHUNK]
 
 
+def first_labels(split: str, n_images: int, seed: int) -> np.ndarray:
+    """Labels of the first images, int64 [n_images], of which none is drawn."""
+    chunks = [chunk_labels(split, chunk, seed) for chunk in range(-(-n_images // CHUNK))]
+    return np.concatenate(chunks)[:n_images]
+
+
 def plan_chunk(split: str, chunk: int, *, seed: int, pixels: int) -> tuple[Plan, Generator]:
     """What the images `chunk * CHUNK …` show, and the stream to paint them from."""
     labels = chunk_labels(split, chunk, seed)
