@@ -14,7 +14,6 @@ from sweeps.arguments import value_of
 from sweeps.plan.check import check, refuser
 from sweeps.plan.planner import make_plan
 from sweeps.plan.prepare import prepare
-from sweeps.plan.settings import with_settings
 from sweeps.plan.sweep import Grid, methods
 from trainables.config import DissectionConfig
 from trainables.rounds.outlined import require_prunable_outline
@@ -71,7 +70,7 @@ def test_a_plan_refuses_numbers_that_are_larger_than_the_data_as_a_sweep_does(
     tmp_path, monkeypatch, settings, sentence
 ):
     monkeypatch.setattr(sweeps.plan.check, "_check_batches", lambda *_: None)
-    configs = with_settings(small_sweep().expand(), settings)
+    configs = small_sweep().expand(settings)
     with pytest.raises(ValueError, match=sentence) as planned:
         make_plan(small_sweep(), settings=settings)
     with pytest.raises(ValueError) as refused:
