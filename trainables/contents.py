@@ -3,8 +3,9 @@
 from pathlib import Path
 
 from trainables.config import TrialConfig
+from trainables.data_names import is_set
 from trainables.datasets.broden import broden_digest
-from trainables.datasets.folders import classes_of, look_at
+from trainables.datasets.folders import classes_of, look_at_data
 from trainables.network_names import is_own
 from trainables.networks import file_digest, find_code, for_classes, hold_code
 
@@ -19,9 +20,9 @@ def with_contents(config: TrialConfig, results: Path | None = None) -> TrialConf
     data, network, dissection = config.data, config.network, config.dissection
     found: dict[str, str] = {}
     folder = None
-    if data.name == "image_folder" and data.path and not data.digest:
-        folder = look_at(data.path, data)
-        found["data.digest"] = folder.digest
+    if data.name != "concepts" and not data.digest and (data.path or is_set(data.name)):
+        folder = look_at_data(data)
+        found |= {"data.digest": folder.digest, "data.code": folder.code}
     if is_own(network.name) and not network.code:
         found["network.code"] = find_code(network.name).digest
     if network.checkpoint and not network.digest:
@@ -32,5 +33,6 @@ def with_contents(config: TrialConfig, results: Path | None = None) -> TrialConf
     if folder is not None or (data.name == "concepts" and not network.digest):
         config = config.replace({"network": for_classes(config.network, classes_of(folder))})
     if results is not None:
-        hold_code(config.network, results)
+        for part in (config.network, config.data):
+            hold_code(part, results)
     return config

@@ -39,7 +39,7 @@ def torchvision_names() -> tuple[str, ...]:
 def require_name(name: str) -> None:
     """Raise ValueError, in one sentence, unless a network can be called so.
 
-    Whether a function of one's own is there is not looked at: see `networks.own_code`.
+    Whether a function of one's own is there is not looked at: see `own_code`.
     """
     if name == "googlenet" or name in torchvision_names():  # torchvision takes seconds to import
         return

@@ -50,10 +50,11 @@ def check(configs: Sequence[TrialConfig], results: Path, console: Console) -> No
         groups.setdefault((config.data, config.network), []).append(config)
     for alike in groups.values():
         config = alike[0]
+        hold_code(config.network, results)
+        hold_code(config.data, results)
         with step_bar(console, f"images: {config.data.name}") as progress:
             data = load_data(config.data, cache, progress)
         said[data.said] = None
-        hold_code(config.network, results)
         require_pixels(config.network, config.data.pixels)
         if config.network.is_trained and missing_dense(config, data, cache):
             network = build_network(config.network, data.n_classes)
@@ -115,6 +116,7 @@ def refuser(base: TrialConfig, results: Path) -> Callable[[TrialConfig], None]:
     """A check like `check`'s for trials that are `base` but for how they prune and retrain."""
     cache = Workspace(results).cache
     hold_code(base.network, results)
+    hold_code(base.data, results)
     data = load_data(base.data, cache)
     network = build_network(base.network.untrained, data.n_classes)  # its shapes alone are asked
     structure = structure_of(network)

@@ -44,7 +44,9 @@ class Inputs:
     @property
     def sentences(self) -> list[str]:
         """For people, before anything runs: the images of each folder, and what was adapted."""
-        images = [f"images: {folder.said} ({shown(s[1])})" for s, folder in self.folders.items()]
+        images = [
+            f"images: {folder.said} ({shown(s[1] or s[0])})" for s, folder in self.folders.items()
+        ]
         images = list(dict.fromkeys(images))
         return [*images, *self.notes]
 
@@ -91,7 +93,7 @@ def _digests(
     """Field -> digest of what it stands for. known: of files that other trials read, too."""
     changes: dict[str, Any] = {}
     if folder := folders.get(source_of(config.data)):
-        changes["data.digest"] = folder.digest
+        changes |= {"data.digest": folder.digest, "data.code": folder.code}
     if is_own(name := config.network.name):
         if ("code", name) not in known:
             known["code", name] = find_code(name).digest

@@ -11,6 +11,7 @@ from sweeps.plan.inputs import Inputs, look_at_inputs
 from sweeps.plan.settings import with_own_settings
 from sweeps.plan.sweep import Axis, Grid, Sweep, axis, methods, sweep_key
 from trainables.config import TrialConfig
+from trainables.data_names import names_set
 from trainables.datasets.remote import is_remote
 from trainables.networks import require_pixels
 from trainables.rounds.outlined import lost_in, require_prunable_outline
@@ -61,9 +62,9 @@ def make_plan(
 ) -> Plan:
     """The trials of a study after the changes of the command line.
 
-    data: path of an image folder, or its URI in an object store. grid: axis -> the values it shall
-    have instead. settings: field -> value, on every trial that has the field. Raises ValueError
-    for what is not legal.
+    data: path of an image folder, its URI in an object store, or the name of a data set. grid:
+    axis -> the values it shall have instead. settings: field -> value, on every trial that has the
+    field. Raises ValueError for what is not legal.
     """
     for name, value in {"DATA": data, **(settings or {})}.items():
         if isinstance(value, str) and is_remote(value) and has_secrets(value):
@@ -73,7 +74,8 @@ def make_plan(
                 "AWS_SECRET_ACCESS_KEY, or from its own client's files"
             )
     if data is not None:
-        sweep = sweep.with_data(data if is_remote(data) else str(at_home(data).resolve()))
+        is_folder = not is_remote(data) and not names_set(data)
+        sweep = sweep.with_data(str(at_home(data).resolve()) if is_folder else data)
     for name, values in (grid or {}).items():
         sweep = dataclasses.replace(sweep, grids=_with_axis(sweep.grids, name, values))
     given, varied = set(settings or {}), {name for name, values in (grid or {}).items() if values}

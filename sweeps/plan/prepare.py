@@ -47,6 +47,7 @@ def prepare(configs: Sequence[TrialConfig], results: Path, outbox: Log, console:
         device = resolve_device(config.compute)
         resolve_compile(config.compute, device)  # which refuses what no trial here could do
         hold_code(config.network, results)
+        hold_code(config.data, results)
         data = load_data(config.data, cache)
         alike = [c for c in configs if (c.network, c.seed) == (config.network, config.seed)]
         rewound = {c.rewind_epoch for c in alike if c.rewind == "weights"}

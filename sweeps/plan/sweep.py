@@ -14,6 +14,7 @@ from sweeps.plan.settings import with_settings
 from sweeps.plan.space import Search
 from trainables.config import TrialConfig
 from trainables.config.effects import has_effect, with_room
+from trainables.data_names import is_torchvision, names_set
 from trainables.fields import digest_of
 from trainables.methods import METHODS
 
@@ -130,9 +131,15 @@ class Sweep:
         return list({config.key: config for config in [*configs, *beside]}.values())
 
     def with_data(self, path: str) -> "Sweep":
-        """The same sweep on an image folder. Raises ValueError where it cannot be on one."""
+        """The same sweep on an image folder, or on a data set of that name.
+
+        Raises ValueError where it cannot be on one.
+        """
         base = self.on_folder or self.base
-        if base.data.name != "image_folder":
+        if names_set(path):
+            changes = {"data.name": path, "data.path": None}
+            return dataclasses.replace(self, base=base.replace(changes))
+        if base.data.name != "image_folder" and not is_torchvision(base.data.name):
             raise ValueError(
                 f"DATA goes with studies of an image folder; {self.name} generates its images"
             )

@@ -157,8 +157,10 @@ ALONE = {  # what cannot change alone, or has one value only
     "network.code": {"network.name": "my.nets:small", "network.code": "x"},
     "network.aux_heads": {"network.aux_heads": True},
     "network.digest": None,
+    "data.name": {"data": FOLDER},
+    "data.code": {"data.name": "my.data:load", "data.code": "x"},
+    "data.val_share": {"data": dataclasses.replace(FOLDER, val_share=0.3)},
     "data.digest": {"data": dataclasses.replace(FOLDER, digest="x")},
-    "data.val_share": {"data": dataclasses.replace(FOLDER, val_share=0.1)},
     "data.broken_images": {"data": dataclasses.replace(FOLDER, broken_images="skip")},
     "score_every_round": {"score_every_round": True},
     **{
@@ -340,7 +342,10 @@ def test_replace_refuses(overrides, message):
         (lambda: DataConfig(train_images=None), "train_images must be a number for concepts"),
         (lambda: DataConfig(val_images=0), "DataConfig.val_images must be positive, got 0"),
         (lambda: DataConfig(workers=-1), "DataConfig.workers must be at least 0, got -1"),
-        (lambda: DataConfig(name="imagenet"), "one of concepts, image_folder, got 'imagenet'"),
+        (
+            lambda: DataConfig(name="imagenet"),
+            "be concepts, image_folder, torchvision:NAME, .* got 'imagenet'",
+        ),
         (lambda: ScoreConfig(n_tasks=0), "ScoreConfig.n_tasks must be positive, got 0"),
         (lambda: ScoreConfig(similarity="ssim"), "one of efficientnet_lite0, dreamsim, lpips, pi"),
         (lambda: ComputeConfig(threads=0), "ComputeConfig.threads must be positive, got 0"),

@@ -332,3 +332,15 @@ def test_a_compacted_network_of_ones_own_loads_from_where_its_results_are(here, 
         load_compacted(here / "alone.pt")
     assert isinstance(load_compacted(here / "alone.pt", here / "results"), nn.Module)
     assert rebuild(network_arguments(described, 3))[-1].out_features == 3
+
+
+def test_what_was_edited_is_imported_anew_where_the_user_stands(here):
+    """A results folder beside it holds an earlier copy, which this process has imported."""
+    write(here)
+    first = find_code("mine:make").digest
+    hold_code(config("mine:make", first), here / "results")
+    assert build_network(config("mine:make", first), 7)[0].out_channels == 4
+    for width in (5, 60):
+        (here / "own_helper.py").write_text(f"WIDTH = {width}")
+        edited = find_code("mine:make").digest
+        assert build_network(config("mine:make", edited), 7)[0].out_channels == width

@@ -4,11 +4,11 @@ import sys
 
 import pytest
 
+from trainables import own_settings
 from trainables.config import NetworkConfig, TrainConfig
 from trainables.networks import (
     build_network,
     find_code,
-    own_settings,
     require_again,
     require_pixels,
     require_trainable,

@@ -12,6 +12,7 @@ from trainables.config.stages import (
     DissectionConfig,
     PruneConfig,
 )
+from trainables.data_names import is_own_data
 from trainables.fields import flat
 from trainables.network_names import HEADS, has_no_norm, is_own
 
@@ -163,10 +164,16 @@ EFFECTS: tuple[Effect, ...] = (
         _effect(
             f"data.{name}",
             DataConfig,
-            lambda v: v["data.name"] == "image_folder",
-            "it is of data.name='image_folder'",
+            lambda v: v["data.name"] != "concepts",
+            "concepts are drawn",
         )
         for name in ("digest", "broken_images", "val_share")
+    ),
+    _effect(
+        "data.code",
+        DataConfig,
+        lambda v: is_own_data(v["data.name"]),
+        "it is of a data set that is your own function",
     ),
     *_of_criteria(),
     _effect(

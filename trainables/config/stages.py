@@ -11,6 +11,7 @@ from pruning import (
     cumulative_rates,
     granularity_of,
 )
+from trainables.data_names import is_own_data, require_data_name
 from trainables.fields import PLACE, UNSAID, Checked, said_as
 from trainables.methods import METHODS
 
@@ -25,9 +26,11 @@ def evaluation_side(pixels: int) -> int:
 class DataConfig(Checked):
     """Which images. Counts are numbers of images; None takes all that the folder holds."""
 
-    name: Literal["concepts", "image_folder"] = "concepts"
-    path: str | None = field(default=None, metadata=PLACE)  # of image_folder: holds train/, val/
-    digest: str = ""  # of image_folder: what the folder holds; filled in when a sweep is planned
+    # "concepts", "image_folder", "torchvision:NAME"; "package.module:function", one's own.
+    name: str = "concepts"
+    path: str | None = field(default=None, metadata=PLACE)  # of a folder, or of torchvision's
+    digest: str = ""  # of all but concepts: what they hold; filled in when a sweep is planned
+    code: str = ""  # of one's own: what its source holds; filled in when a sweep is planned
     pixels: int = 64  # side of the square that the network sees
     train_images: int | None = 4_000
     val_images: int | None = 1_500
@@ -41,6 +44,7 @@ class DataConfig(Checked):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        require_data_name(self.name)
         self._require_positive("pixels", "train_images", "val_images", "probe_images", "packed")
         enough = self.train_images is None or self.train_images > 1
         self._require(enough, "train_images", "be at least 2: BatchNorm needs more than one image")
@@ -50,6 +54,8 @@ class DataConfig(Checked):
             for name in ("train_images", "val_images", "probe_images"):
                 self._require(getattr(self, name) is not None, name, "be a number for concepts")
             self._require(self.packed is None, "packed", "be left alone: concepts are drawn packed")
+        if is_own_data(self.name):
+            self._require(self.path is None, "path", "be None: your function knows where they are")
         if self.packed is not None:
             side = evaluation_side(self.pixels)
             what = f"be at least {side}, the side at which images of {self.pixels} px are evaluated"

@@ -79,12 +79,7 @@ def _decoded(file: IO[bytes], use: Callable[[Image.Image], Image.Image]) -> Imag
             Image.open(file, formats=FORMATS).verify()
         file.seek(0)
         with Image.open(file, formats=FORMATS) as picture:
-            short, long = sorted(picture.size)
-            if long > MOST_RATIO * short:
-                raise UnreadableError(
-                    f"its sides are {picture.height} x {picture.width} pixels, of a ratio over "
-                    f"{MOST_RATIO}"
-                )
+            require_shape(picture.size)
             return use(picture)
     except (UnreadableError, MemoryError):
         raise
@@ -96,6 +91,15 @@ def _decoded(file: IO[bytes], use: Callable[[Image.Image], Image.Image]) -> Imag
         # Pillow names its own object, which says nothing, where no format knows the file.
         unknown = isinstance(error, Image.UnidentifiedImageError)
         raise UnreadableError("of no known format" if unknown else shown(said)) from error
+
+
+def require_shape(size: tuple[int, int]) -> None:
+    """Raise UnreadableError for a width and height that are too far apart."""
+    width, height = size
+    if max(size) > MOST_RATIO * min(size):
+        raise UnreadableError(
+            f"its sides are {height} x {width} pixels, of a ratio over {MOST_RATIO}"
+        )
 
 
 def to_rgb(picture: Image.Image) -> Image.Image:

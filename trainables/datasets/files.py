@@ -1,14 +1,37 @@
-"""Many files under one folder: names, of which a path is made when one is opened."""
+"""Pictures in a row: files under one folder, or whatever else can be read by number."""
 
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import overload
+from typing import Protocol, overload
 
 import numpy as np
+from PIL import Image
 
+from trainables.datasets.decoding import read_picture
 from trainables.datasets.regular import mark_of
+
+
+class Pictures(Protocol):
+    """names: of each. marks: int64 [picture], of what each holds."""
+
+    @property
+    def names(self) -> Sequence[str]: ...
+
+    @property
+    def marks(self) -> np.ndarray: ...
+
+    def __len__(self) -> int: ...
+
+    def read(self, i: int) -> Image.Image:
+        """As 8-bit RGB. Raises UnreadableError for what is no picture, ValueError for one that has
+        changed, OSError for what may pass."""
+        ...
+
+    def where(self, i: int) -> str:
+        """For people."""
+        ...
 
 
 @dataclass(frozen=True, eq=False)
@@ -36,8 +59,11 @@ class Files(Sequence[Path]):
             return [Path(self.root, name) for name in self.names[i]]
         return Path(self.root, self.names[i])
 
-    def mark(self, i: int) -> int:
-        return int(self.marks[i])
+    def read(self, i: int) -> Image.Image:
+        return read_picture(self[i], int(self.marks[i]))
+
+    def where(self, i: int) -> str:
+        return str(self[i])
 
 
 def files_of(paths: Sequence[Path]) -> Files:

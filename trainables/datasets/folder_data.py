@@ -1,6 +1,6 @@
 """From a folder of pictures to image sets: which of them are chosen, and that they can be read."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -8,30 +8,63 @@ import numpy as np
 import torch
 
 from trainables.config import DataConfig
-from trainables.datasets.files import Files
+from trainables.datasets.files import Files, Pictures
 from trainables.datasets.image_folder import FolderImages, find_broken
 from trainables.datasets.images import Data, ImageSet, Progress
 from trainables.datasets.known import known_broken, known_listing, note_broken
-from trainables.datasets.listing import Listing, list_folder, refuse_broken, some_broken
+from trainables.datasets.listing import Listing, Split, list_folder, refuse_broken, some_broken
 from trainables.datasets.names import shown
 from trainables.datasets.pack import BrokenImagesError, open_pack
 from trainables.datasets.packed_images import PackedImages
 from trainables.datasets.remote import fetched, is_remote, remote_digest
+from trainables.datasets.set_listing import list_sets
+from trainables.datasets.sets import Items, Sets, coded
 from trainables.datasets.splitting import drawn_digest, with_split
 from trainables.fields import digest_of
 
 
 def folder_data(config: DataConfig, cache: Path, progress: Progress | None = None) -> Data:
-    """The image sets of a folder, or of its copy where it lies in an object store.
+    """The image sets of a folder, of its copy where it lies in an object store, or of a data set.
 
     Pictures that cannot be read are refused by name, or skipped where the config says so: then the
     next ones in the order that the seed draws stand in for them. Raises as `load_data`.
     """
+    config, listing, pictures = _opened(config, cache, progress)
+    where = config.path or config.name
+    config = replace(config, digest=drawn_digest(listing, config.digest, config))
+    listing = with_split(listing, config)
+    n_listed = sum(len(split) for split in listing.splits.values())
+    if config.broken_images == "refuse":
+        listing.require_pictures(where)
+    looks = [_Look(config, split, pictures, listing, cache) for split in ("train", "val", "probe")]
+    sets = [look.images(progress) for look in looks]
+    broken = listing.faults | {name: why for look in looks for name, why in look.broken.items()}
+    if broken and config.broken_images == "refuse":
+        refuse_broken(where, broken, n_listed)
+    train, val, probe = (images for images in sets if images is not None)
+    said = (
+        f"{listing.said()}; taken are {len(train):,} to train, {len(val):,} to validate and "
+        f"{len(probe):,} to score"
+    )
+    if broken:
+        said += f"; skipped, since they cannot be read: {some_broken(where, broken)}"
+    return Data(train, val, probe, listing.classes, said)
+
+
+def _opened(
+    config: DataConfig, cache: Path, progress: Progress | None
+) -> tuple[DataConfig, Listing, Callable[[Split], Pictures]]:
+    """The config with its digest, what there is, and what opens some of the pictures."""
     path = config.path
+    if config.name != "image_folder":
+        config = coded(config)
+        config, listing = _listed(config, lambda: list_sets(config), cache)
+        sets = Sets(config)
+        return config, listing, lambda some: Items(sets, some.names, some.marks)
     if path is None:
         raise ValueError(
-            "data.name='image_folder' needs data.path, a folder with train/ and val/: "
-            "make sweep STUDY=… DATA=/path/to/folder"
+            "data.name='image_folder' needs data.path, a folder with train/ and val/, or with one "
+            "folder per class: make sweep STUDY=… DATA=/path/to/folder"
         )
     root = Path(path)
     if is_remote(path):
@@ -39,46 +72,31 @@ def folder_data(config: DataConfig, cache: Path, progress: Progress | None = Non
         config, root = replace(config, digest=digest), fetched(path, digest, cache, progress)
         listing = known_listing(cache / f"listing-{digest}.npz", lambda: list_folder(root))
     else:
-        listing = _listed(root, config.digest, cache)
-        config = replace(config, digest=config.digest or listing.digest)
-    config = replace(config, digest=drawn_digest(listing, config.digest, config))
-    listing = with_split(listing, config)
-    n_listed = sum(len(split) for split in listing.splits.values())
-    if config.broken_images == "refuse":
-        listing.require_pictures(root)
-    looks = [_Look(config, split, root, listing, cache) for split in ("train", "val", "probe")]
-    sets = [look.images(progress) for look in looks]
-    broken = listing.faults | {name: why for look in looks for name, why in look.broken.items()}
-    if broken and config.broken_images == "refuse":
-        refuse_broken(root, broken, n_listed)
-    train, val, probe = (images for images in sets if images is not None)
-    said = (
-        f"{listing.said()}; taken are {len(train):,} to train, {len(val):,} to validate and "
-        f"{len(probe):,} to score"
-    )
-    if broken:
-        said += f"; skipped, since they cannot be read: {some_broken(root, broken)}"
-    return Data(train, val, probe, listing.classes, said)
+        config, listing = _listed(config, lambda: list_folder(root), cache)
+    return config, listing, lambda some: Files(str(root), some.names, some.marks)
 
 
-def _listed(root: Path, digest: str, cache: Path) -> Listing:
+def _listed(
+    config: DataConfig, find: Callable[[], Listing], cache: Path
+) -> tuple[DataConfig, Listing]:
     """The listing that the digest is of. A sweep names it when it is planned, a notebook may not.
 
-    Raises ValueError for a folder that has changed since.
+    Raises ValueError for images that have changed since.
     """
-    if not digest:
-        return list_folder(root)
+    if not config.digest:
+        listing = find()
+        return replace(config, digest=listing.digest), listing
 
     def make() -> Listing:
-        listing = list_folder(root)
-        if listing.digest != digest:
+        listing = find()
+        if listing.digest != config.digest:
             raise ValueError(
                 f"the images must stay as they were when the sweep was planned, those of "
-                f"{shown(root)} have changed; plan it anew"
+                f"{shown(config.path or config.name)} have changed; plan it anew"
             )
         return listing
 
-    return known_listing(cache / f"listing-{digest}.npz", make)
+    return config, known_listing(cache / f"listing-{config.digest}.npz", make)
 
 
 @dataclass
@@ -87,7 +105,7 @@ class _Look:
 
     config: DataConfig
     split: str
-    root: Path
+    pictures: Callable[[Split], Pictures]
     listing: Listing
     cache: Path
 
@@ -121,9 +139,8 @@ class _Look:
     ) -> tuple[ImageSet | None, Mapping[int, str]]:
         """The images at these positions, or which of them cannot be read."""
         config = self.config
-        names = tuple(self.of.names[i] for i in chosen)
-        files = Files(str(self.root), names, self.of.marks[chosen])
-        labels = torch.from_numpy(self.of.labels[chosen])
+        taken = self.of.at(chosen)
+        files, labels = self.pictures(taken), torch.from_numpy(taken.labels)
         depends_on = [config.digest, self.split, self.count, config.seed, config.pixels]
         digest = digest_of([*depends_on, config.broken_images])[:16]
         if config.packed is None:
@@ -131,7 +148,8 @@ class _Look:
             if not self.all_seen:
                 broken = find_broken(files, range(len(files)), config.workers, progress)
             return FolderImages(files, labels, digest, config.pixels, config.workers), broken
-        of = {"folder": config.path, "split": self.split, "count": self.count, "seed": config.seed}
+        whose = config.path or config.name
+        of = {"folder": whose, "split": self.split, "count": self.count, "seed": config.seed}
         side, workers = config.packed, config.workers
         try:
             pack = open_pack(files, side, self.cache, of=of, workers=workers, progress=progress)
@@ -152,6 +170,6 @@ class _Look:
         if self.count is not None and self.count > n:
             raise ValueError(
                 f"data.{self.split}_images must be at most the {n} images that "
-                f"{shown(self.config.path)} holds for it, got {self.count}; "
+                f"{shown(self.config.path or self.config.name)} holds for it, got {self.count}; "
                 f"SET=data.{self.split}_images=None takes all"
             )

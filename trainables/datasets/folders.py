@@ -8,6 +8,8 @@ from trainables.config import DataConfig
 from trainables.datasets.concepts import class_names
 from trainables.datasets.listing import Listing, list_folder
 from trainables.datasets.remote import is_remote, remote_counts, remote_digest
+from trainables.datasets.set_listing import list_sets
+from trainables.datasets.sets import coded
 from trainables.datasets.splitting import with_split
 
 Source = tuple[str, str | None, int, float]
@@ -18,7 +20,7 @@ Source = tuple[str, str | None, int, float]
 class Folder:
     """digest: of what it holds. counts: "train", "val" -> images. said: for people. classes: their
     names, by label. per_class: "train", "val" -> images of each class. faults: name -> why a file
-    that ends as a picture is none."""
+    that ends as a picture is none. code: digest of a user's own function's."""
 
     digest: str
     counts: Mapping[str, int]
@@ -26,6 +28,7 @@ class Folder:
     classes: tuple[str, ...]
     per_class: Mapping[str, tuple[int, ...]]
     faults: Mapping[str, str] = field(default_factory=dict)
+    code: str = ""
 
     def available(self, split: str) -> int:
         """How many images "train", "val" or "probe" can have."""
@@ -41,41 +44,48 @@ def source_of(data: DataConfig) -> Source:
     return data.name, data.path, data.seed, data.val_share
 
 
-def look_at(path: str, data: DataConfig | None = None) -> Folder:
-    """data: says how a folder without a split is split, and whether what is no picture is skipped.
+def look_at(path: str) -> Folder:
+    """Raises ValueError for what is no image folder, OSError for a disk that is away."""
+    return look_at_data(DataConfig(name="image_folder", path=path, broken_images="skip"))
 
-    Raises ValueError for what is no image folder, OSError for a disk that is away.
-    """
-    data = DataConfig(name="image_folder", path=path) if data is None else data
-    if is_remote(path):
-        return _remote(path)
-    return _folder(list_folder(Path(path)), path, data)
+
+def look_at_data(data: DataConfig) -> Folder:
+    """Of a data set as well. Raises as `look_at`, and for a fault that is not to be skipped."""
+    return look_at_all([data])[source_of(data)]
 
 
 def look_at_all(datas: Iterable[DataConfig]) -> dict[Source, Folder]:
     """Each folder that is named, looked through once. Raises as `look_at`."""
     found: dict[Source, Folder] = {}
-    listings: dict[str, Listing] = {}
+    listings: dict[tuple[str, str | None], Listing] = {}
     for data in datas:
         source, path = source_of(data), data.path
-        if data.name != "image_folder" or not path:
+        if data.name == "concepts" or (data.name == "image_folder" and not path):
             continue
-        if is_remote(path):
+        if data.name == "image_folder" and path and is_remote(path):
             found[source] = found.get(source) or _remote(path)
             continue
-        if path not in listings:
-            listings[path] = list_folder(Path(path))
+        data, pool = coded(data), source[:2]
+        if pool not in listings:
+            listings[pool] = list_images(data)
         if source not in found:
-            found[source] = _folder(listings[path], path, data)
+            found[source] = _folder(listings[pool], data)
         if found[source].faults and data.broken_images == "refuse":
-            listings[path].require_pictures(path)
+            listings[pool].require_pictures(path)
     return found
 
 
-def _folder(listing: Listing, path: str, data: DataConfig) -> Folder:
+def list_images(data: DataConfig) -> Listing:
+    """Of a folder on a disk, or of a data set. Raises as `look_at`."""
+    if data.name != "image_folder":
+        return list_sets(data)
+    return list_folder(Path(data.path or ""))
+
+
+def _folder(listing: Listing, data: DataConfig) -> Folder:
     split = with_split(listing, data)
     counts = (split.counts, split.said(), split.classes, split.counts_per_class)
-    return Folder(listing.digest, *counts, split.faults)
+    return Folder(listing.digest, *counts, split.faults, data.code)
 
 
 def _remote(uri: str) -> Folder:

@@ -1,4 +1,4 @@
-"""Image files decoded when they are asked for, by threads."""
+"""Pictures decoded when they are asked for, by threads."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -9,15 +9,14 @@ from torchvision.transforms.v2 import functional as F
 
 from trainables.config import evaluation_side
 from trainables.datasets.crops import random_crops
-from trainables.datasets.decoding import read_picture
-from trainables.datasets.files import Files
+from trainables.datasets.files import Pictures
 from trainables.datasets.images import ImageSet, Progress
 from trainables.datasets.regular import UnreadableError
 from trainables.datasets.threads import prepared
 
 
 def find_broken(
-    files: Files, ids: Sequence[int], workers: int, progress: Progress | None = None
+    files: Pictures, ids: Sequence[int], workers: int, progress: Progress | None = None
 ) -> dict[int, str]:
     """Which of the images cannot be decoded to their end, and why: each is decoded once.
 
@@ -26,7 +25,7 @@ def find_broken(
 
     def look(i: int) -> str | None:
         try:
-            read_picture(files[i], files.mark(i))
+            files.read(i)
         except UnreadableError as error:
             return error.why
         return None
@@ -48,7 +47,7 @@ class FolderImages(ImageSet):
     naming the file, when one cannot be read or has changed since it was listed.
     """
 
-    files: Files
+    files: Pictures
     labels: Tensor
     digest: str
     pixels: int
@@ -64,7 +63,7 @@ class FolderImages(ImageSet):
 
     def _view(self, i: int, seed: int | None) -> Tensor:
         """uint8 [3, pixels, pixels]; augmented from a seed of the image's own, else the middle."""
-        image = read_picture(self.files[i], self.files.mark(i))
+        image = self.files.read(i)
         size = [self.pixels, self.pixels]
         if seed is None:
             image = F.resize(image, [evaluation_side(self.pixels)], antialias=True)

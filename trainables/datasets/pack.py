@@ -16,8 +16,7 @@ from pathlib import Path
 import numpy as np
 from torchvision.transforms import v2
 
-from trainables.datasets.decoding import read_picture
-from trainables.datasets.files import Files
+from trainables.datasets.files import Pictures
 from trainables.datasets.images import Progress
 from trainables.datasets.names import some
 from trainables.datasets.packs import note_pack, packs_folder
@@ -38,9 +37,9 @@ class BrokenImagesError(ValueError):
     broken: position among the files -> why.
     """
 
-    def __init__(self, files: Files, broken: Mapping[int, str]) -> None:
+    def __init__(self, files: Pictures, broken: Mapping[int, str]) -> None:
         self.broken = dict(broken)
-        names = [f"{files[i]} ({why})" for i, why in broken.items()]
+        names = [f"{files.where(i)} ({why})" for i, why in broken.items()]
         super().__init__(f"{len(broken)} of {len(files)} images cannot be read: {some(names)}")
 
 
@@ -69,7 +68,7 @@ class Pack:
 
 
 def open_pack(
-    files: Files,
+    files: Pictures,
     side: int,
     root: Path,
     *,
@@ -138,7 +137,7 @@ def _require_room(folder: Path, n_images: int, side: int) -> None:
 
 def _build(
     folder: Path,
-    files: Files,
+    files: Pictures,
     wanted: Sequence[tuple[str, range]],
     side: int,
     workers: int,
@@ -167,7 +166,7 @@ def _build(
 
 
 def _write(
-    folder: Path, key: str, files: Files, cut: range, side: int, workers: int
+    folder: Path, key: str, files: Pictures, cut: range, side: int, workers: int
 ) -> dict[int, str]:
     """A shard, then what tells that it is whole; neither where an image of it cannot be read."""
     pixels, about = _paths(folder, key)
@@ -175,7 +174,7 @@ def _write(
     broken: dict[int, str] = {}
 
     def decode(i: int) -> np.ndarray | str:
-        return _decoded(files[i], side, files.mark(i))
+        return _decoded(files, i, side)
 
     try:
         with whole_file(pixels) as partial, partial.open("wb") as file:
@@ -199,10 +198,10 @@ def _write(
     return broken
 
 
-def _decoded(file: Path, side: int, mark: int) -> np.ndarray | str:
+def _decoded(files: Pictures, i: int, side: int) -> np.ndarray | str:
     """uint8 [height, width, 3], or why there is none."""
     try:
-        image = read_picture(file, mark)
+        image = files.read(i)
     except UnreadableError as error:
         return error.why
     return np.asarray(v2.functional.resize(image, [side], antialias=True))

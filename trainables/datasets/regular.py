@@ -17,7 +17,7 @@ _UNPACKED = {".bmp", ".pgm", ".ppm", ".tif", ".tiff"}
 _BLOCK, _BLOCKS = 4_096, 9  # of the others, read at even distances; the middle is among them
 
 # What says that the file is not to be had, today and tomorrow. Any other error of a disk may pass.
-_LASTING = {
+LASTING = {
     errno.EACCES: "it may not be read",
     errno.EISDIR: "a folder",
     errno.ELOOP: "a loop of links",
@@ -52,8 +52,8 @@ def opened(path: Path | str) -> Iterator[int]:
     except ValueError as error:  # a name with a null byte
         raise UnreadableError(str(error)) from error
     except OSError as error:
-        if error.errno in _LASTING:
-            raise UnreadableError(_LASTING[error.errno]) from error
+        if error.errno in LASTING:
+            raise UnreadableError(LASTING[error.errno]) from error
         raise
     try:
         found = os.fstat(descriptor)

@@ -14,7 +14,6 @@ from trainables.networks.outline import (
     require_pixels,
 )
 from trainables.networks.own_checks import require_again, require_trainable
-from trainables.networks.own_code import find_code, hold_code, offer_code
 from trainables.networks.units import (
     ReadAt,
     UnitLayer,
@@ -23,6 +22,7 @@ from trainables.networks.units import (
     unread_units,
     zero_filters,
 )
+from trainables.own_code import find_code, hold_code, offer_code
 
 __all__ = [
     "Centres",

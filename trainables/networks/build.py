@@ -12,8 +12,8 @@ from trainables.network_names import HEADS, TIMM, is_own
 from trainables.networks.checkpoints import checkpoint_state, file_digest
 from trainables.networks.heads import with_weights
 from trainables.networks.imagenet import imagenet_classes, imagenet_network
-from trainables.networks.own_code import own_function
-from trainables.networks.own_settings import SettingChanged, root_of, settings_kept, told
+from trainables.own_code import own_function
+from trainables.own_settings import SettingChanged, root_of, settings_kept, told
 
 
 def build_network(config: NetworkConfig, n_classes: int) -> nn.Module:

@@ -13,7 +13,7 @@ from torch.nn.parameter import is_lazy
 from trainables.config import NetworkConfig
 from trainables.network_names import is_own
 from trainables.networks.build import build_network, logits_of
-from trainables.networks.own_settings import SettingChanged, root_of, settings_kept, told
+from trainables.own_settings import SettingChanged, root_of, settings_kept, told
 
 _CLASSES = (10, 1_000)  # of networks that are only looked at; one's own may know ImageNet's alone
 _LARGEST = 512  # pixels up to which the smallest size is looked for

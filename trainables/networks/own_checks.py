@@ -8,7 +8,7 @@ from torch import nn
 
 from trainables.config import NetworkConfig
 from trainables.networks.build import build_network, logits_of
-from trainables.networks.own_settings import SettingChanged, root_of, settings_kept, told
+from trainables.own_settings import SettingChanged, root_of, settings_kept, told
 
 
 def require_again(network: nn.Module, config: NetworkConfig, n_classes: int) -> None:

@@ -235,10 +235,10 @@ def test_what_was_only_touched_is_not(files, tmp_path, monkeypatch):
 def _open_slowly(files, tmp_path, queue):
     decoded = pack_module._decoded
 
-    def slow(file, side, mark):
+    def slow(files, i, side):
         time.sleep(0.05)
-        queue.put(file.name)
-        return decoded(file, side, mark)
+        queue.put(files[i].name)
+        return decoded(files, i, side)
 
     pack_module._decoded = slow
     opened(files, tmp_path)

@@ -1,4 +1,5 @@
-"""A user's own network, "package.module:function": its source, what it is known by, its import.
+"""A user's own function, "package.module:function", of a network or of a data set: its source, what
+it is known by, its import.
 
 The files are those of the package of the module, or the module alone, and all that these import
 from the same folder, in turn. They are copied once to RESULTS/code/<digest>, which all nodes of a
@@ -18,12 +19,13 @@ from importlib.machinery import PathFinder
 from pathlib import Path
 from typing import Any
 
-from trainables.config import NetworkConfig
-from trainables.networks.own_settings import SettingChanged, settings_kept, told
+from trainables.config import DataConfig, NetworkConfig
+from trainables.own_settings import SettingChanged, settings_kept, told
 from trainables.workspace import own_path
 
 _OURS = ("mis", "pruning", "sweeps", "trainables")
 _FOLDER = "code"  # of a results folder
+_LOADED: dict[tuple[Path, str], str] = {}  # root and module -> digest of what was imported
 
 
 @dataclass(frozen=True)
@@ -49,9 +51,9 @@ def _places() -> list[Path]:
     return list(dict.fromkeys(path.resolve() for path in (Path.cwd(), *named)))
 
 
-def find_code(name: str) -> OwnCode:
-    """The source of the network "package.module:function", in the folder where the user stands, or
-    in the first of PYTHONPATH that has it.
+def find_code(name: str, field: str = "network.name") -> OwnCode:
+    """The source of "package.module:function", in the folder where the user stands, or in the first
+    of PYTHONPATH that has it. field: that names it, for sentences.
 
     Raises ValueError where there is none, where it is no Python, where a module of it is called as
     one that is installed.
@@ -62,22 +64,20 @@ def find_code(name: str) -> OwnCode:
     if root is None:
         shown = ", ".join(map(str, where))
         raise ValueError(
-            f"{top} of network.name={name!r} must be a module in {shown}, or in a folder that "
+            f"{top} of {field}={name!r} must be a module in {shown}, or in a folder that "
             "PYTHONPATH names (RESULTS/code has what trials were made of): none is"
         )
     wanted, files = [top], dict[str, None]()
     for each in wanted:  # which grows
         if each in _OURS or not _there(root, each):
             continue
-        _require_free(each, name, where)
+        _require_free(each, f"{field}={name!r}", where)
         for path in _sources(root, each):
             files[path.relative_to(root).as_posix()] = None
             wanted += [n for n in _imports(path) if n not in wanted]
     parts = module.split(".")
     if not any(f"{'/'.join(parts)}{end}" in files for end in (".py", "/__init__.py")):
-        raise ValueError(
-            f"network.name={name!r} must name a module, there is no {module} in {root}"
-        )
+        raise ValueError(f"{field}={name!r} must name a module, there is no {module} in {root}")
     return OwnCode(root, tuple(sorted(files)))
 
 
@@ -137,8 +137,7 @@ def _require_free(top: str, name: str, where: Sequence[Path]) -> None:
     if spec is not None:
         there = spec.origin or str(next(iter(spec.submodule_search_locations or ()), ""))
     raise ValueError(
-        f"a module of network.name={name!r} must not be called as one that is installed: rename "
-        f"{top} ({there})"
+        f"a module of {name} must not be called as one that is installed: rename {top} ({there})"
     )
 
 
@@ -147,19 +146,20 @@ def _is_own_place(path: Path, where: Sequence[Path]) -> bool:
     return here in where or here.parent.name == _FOLDER
 
 
-def hold_code(network: NetworkConfig, results: Path) -> None:
-    """Copy the code of a user's own network to RESULTS/code/<digest>, where it is not yet, and let
-    this process import it; nothing of other networks.
+def hold_code(part: NetworkConfig | DataConfig, results: Path) -> None:
+    """Copy the code of a user's own network or data set to RESULTS/code/<digest>, where it is not
+    yet, and let this process import it; nothing of others.
 
     Raises ValueError where it has changed since the digest was taken.
     """
-    name, digest = network.name, network.code
+    name, digest = part.name, part.code
+    field = "data.name" if isinstance(part, DataConfig) else "network.name"
     if not digest:
         return
     folder = own_path(results, _FOLDER, digest)
     if not folder.is_dir():
-        code = find_code(name)
-        _require_same(name, digest, code)
+        code = find_code(name, field)
+        _require_same(f"{field}={name!r}", digest, code)
         partial = folder.with_name(f".{digest}.{uuid.uuid4().hex}")
         try:
             for each in code.files:
@@ -172,7 +172,7 @@ def hold_code(network: NetworkConfig, results: Path) -> None:
                 raise
         finally:
             shutil.rmtree(partial, ignore_errors=True)
-    _require_same(name, digest, _copied(folder))
+    _require_same(f"{field}={name!r}", digest, _copied(folder))
     offer_code(digest, results)
 
 
@@ -195,28 +195,29 @@ def _require_same(name: str, digest: str, code: OwnCode) -> None:
         return
     if code.root.parent.name == _FOLDER:
         raise ValueError(
-            f"the copy of the code of network.name={name!r} in {code.root} must stay as it was "
+            f"the copy of the code of {name} in {code.root} must stay as it was "
             "made, it has changed: remove that folder, and it is copied anew"
         )
     raise ValueError(
-        f"the code of network.name={name!r} must stay as it was when the sweep was planned, "
+        f"the code of {name} must stay as it was when the sweep was planned, "
         f"that in {code.root} is another; plan it anew"
     )
 
 
-def own_function(name: str, digest: str) -> Callable[..., Any]:
-    """The function that a network's name names, from the copy that `hold_code` has made, else from
-    where the user stands.
+def own_function(name: str, digest: str, field: str = "network.name") -> Callable[..., Any]:
+    """The function that "package.module:function" names, from the copy that `hold_code` has made,
+    else from where the user stands.
 
     Raises ValueError where the module cannot be imported, or has no such function.
     """
     module, _, attribute = name.partition(":")
     held = (Path(p) for p in sys.path if digest and Path(p).name == digest)
-    code = next((_copied(p) for p in held if p.parent.name == _FOLDER), None) or find_code(name)
+    code = next((_copied(p) for p in held if p.parent.name == _FOLDER), None)
+    code = code or find_code(name, field)
     if digest:
-        _require_same(name, digest, code)
+        _require_same(f"{field}={name!r}", digest, code)
     try:
-        with settings_kept(name):
+        with settings_kept(name, field):
             imported = _imported(module, code)
     except KeyboardInterrupt:
         raise
@@ -232,14 +233,12 @@ def own_function(name: str, digest: str) -> Callable[..., Any]:
             what = f"it imports {error.name}, which is not there"
         else:
             what = told(error, code.root)
-        raise ValueError(
-            f"the module of network.name={name!r} cannot be imported: {what}"
-        ) from error
+        raise ValueError(f"the module of {field}={name!r} cannot be imported: {what}") from error
     function = getattr(imported, attribute, None)
     if not callable(function):
         there = [n for n, v in vars(imported).items() if callable(v) and not n.startswith("_")]
         raise ValueError(
-            f"network.name={name!r} must name a function, {module} has none of that name; it has "
+            f"{field}={name!r} must name a function, {module} has none of that name; it has "
             f"{', '.join(sorted(there)) or 'none'}"
         )
     return function
@@ -249,8 +248,10 @@ def _imported(module: str, code: OwnCode) -> Any:
     """The module, out of that folder and no other: there may be others of its name, or earlier
     states of it. It stands first for as long as the import takes; no name in it is another's."""
     tops = {name.partition("/")[0].removesuffix(".py") for name in code.files}
+    digest = code.digest
+    is_as_loaded = _LOADED.get((code.root, module)) == digest  # else it was edited since
     for known, there in list(sys.modules.items()):
-        if known.partition(".")[0] in tops and not _is_of(there, code.root):
+        if known.partition(".")[0] in tops and not (is_as_loaded and _is_one_of(there, code)):
             del sys.modules[known]
     before, sys.path[:0] = list(sys.path), [str(code.root)]
     loaded = set(sys.modules)
@@ -259,8 +260,18 @@ def _imported(module: str, code: OwnCode) -> Any:
         imported = importlib.import_module(module)
     finally:
         sys.path[:] = before
+    _LOADED[code.root, module] = digest
     _require_all_copied(loaded, code)
     return imported
+
+
+def _is_one_of(module: Any, code: OwnCode) -> bool:
+    """Whether it is of these files; a results folder in the user's own holds copies of others."""
+    file = getattr(module, "__file__", None)
+    if file is None:
+        return _is_of(module, code.root)
+    path = Path(file)
+    return path.is_relative_to(code.root) and str(path.relative_to(code.root)) in code.files
 
 
 def _is_of(module: Any, root: Path) -> bool:

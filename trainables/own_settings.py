@@ -27,12 +27,13 @@ _SETTINGS: dict[str, tuple[Callable[[], Any], Callable[[Any], Any]]] = {
 
 
 class SettingChanged(ValueError):
-    """Code of a user's network has changed a setting of the whole process."""
+    """A user's code has changed a setting of the whole process."""
 
 
 @contextmanager
-def settings_kept(name: str) -> Iterator[None]:
-    """While code of network.name=`name` runs; all settings are as they were when this ends.
+def settings_kept(name: str, field: str = "network.name") -> Iterator[None]:
+    """While code of the function `name` runs, which `field` names; all settings are as they were
+    when this ends.
 
     Raises SettingChanged where the code has changed one that others' numbers depend on.
     """
@@ -42,10 +43,10 @@ def settings_kept(name: str) -> Iterator[None]:
     except KeyboardInterrupt:
         raise
     except BaseException as error:
-        if changed := _put_back(name, before):
+        if changed := _put_back(f"{field}={name!r}", before):
             raise SettingChanged(changed) from error  # which is likely why
         raise
-    if changed := _put_back(name, before):
+    if changed := _put_back(f"{field}={name!r}", before):
         raise SettingChanged(changed)
 
 
@@ -60,7 +61,7 @@ def _put_back(name: str, before: dict[str, Any]) -> str:
         _SETTINGS[what][1](before[what])
     for what, value in changed.items():
         return (
-            f"network.name={name!r} must leave torch's {what} as it was, {before[what]}: its code "
+            f"{name} must leave torch's {what} as it was, {before[what]}: its code "
             f"makes it {value} for the whole process"
         )
     return ""
@@ -78,7 +79,7 @@ def told(error: BaseException, root: Path | None) -> str:
 
 
 def root_of(name: str) -> Path | None:
-    """The folder from which the module of a user's network was imported."""
+    """The folder from which the module of a user's function was imported."""
     module = name.partition(":")[0]
     file = getattr(sys.modules.get(module), "__file__", None)
     if file is None:
