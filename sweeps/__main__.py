@@ -122,7 +122,12 @@ def _run(arguments: argparse.Namespace, console: Terminal) -> int:
 
 def refused(error: BaseException) -> int:
     """Say why; the exit code."""
-    refuse(str(error) or type(error).__name__)
+    said = str(error) or type(error).__name__
+    if isinstance(error, OSError) and error.filename is not None and error.strerror:
+        # Python's own, of a file that no part of ours has looked at before.
+        what = f"{error.filename} must be there for this user to read and write"
+        said = f"{what}, it is not ({error.strerror})"
+    refuse(said)
     return REFUSED
 
 

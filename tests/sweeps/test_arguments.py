@@ -114,6 +114,13 @@ def test_a_results_folder_in_a_loop_of_links_is_refused(capsys, loop):
         assert code == 2 and LOOP in error
 
 
+def test_an_errno_of_pythons_names_what_must_hold(capsys, monkeypatch, tmp_path):
+    monkeypatch.setattr("sweeps.studies.load_study", lambda _: (tmp_path / "gone").read_text())
+    code, error = said(capsys, "plan")
+    assert code == 2 and "[Errno" not in error
+    assert "gone must be there for this user to read and write, it is not (No such file" in error
+
+
 def test_an_error_that_nobody_foresaw_is_one_sentence_and_keeps_its_traceback(capsys, monkeypatch):
     def fail(_):
         raise TypeError("no such thing\nas http://ada:lovelace@host/x")

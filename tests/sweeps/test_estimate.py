@@ -83,7 +83,7 @@ def test_the_sentence_and_its_gpu_hours():
     text = cost_summary(sweep, configs, SPEED, 2)
     assert f"{cost.seconds * 0.25 / 3600:,.1f} GPU-hours, {duration(cost.finish)} with 8" in text
     assert "at 10 images/s in training and 20 in evaluation" in text and "on 2 GPUs" in text
-    assert f"{cost.bytes / 1e9:.1f} GB" in text
+    assert f"{cost.bytes / 1e6:.1f} MB" in text
     assert [duration(s) for s in (5, 600, 7_200, 864_000)] == ["1 min", "10 min", "2.0 h", "10 d"]
 
 

@@ -426,6 +426,21 @@ def test_what_a_killed_build_left_is_removed_once_it_is_old(tmp_path: Path) -> N
     assert {path.name for path in tmp_path.iterdir()} == {name, fresh.name}
 
 
+def test_a_build_under_way_stays_however_old_a_clock_that_jumps_makes_it(tmp_path: Path) -> None:
+    """The sibling of orders that hang on the clock: another machine's may be hours ahead."""
+
+    def jump(done: int, total: int) -> None:
+        (partial,) = tmp_path.glob("*.partial-*")
+        for path in (*partial.rglob("*"), partial):
+            os.utime(path, (0, 0))
+        store._remove_abandoned(tmp_path / partial.name.partition(".partial-")[0])
+        assert list(partial.rglob("*.npy"))
+
+    load(tmp_path, progress=jump)
+    (folder,) = tmp_path.iterdir()
+    assert ".partial-" not in folder.name
+
+
 def test_no_room_is_said_before_anything_is_drawn(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -1,11 +1,13 @@
 """The disk cache: images are drawn once, then opened from memory-mapped files."""
 
 import contextlib
+import fcntl
 import os
 import shutil
 import tempfile
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import fields
 from pathlib import Path
 
@@ -75,7 +77,8 @@ def _build(
         # Not the temporary folder itself, which only its owner may enter.
         complete = Path(partial) / "complete"
         complete.mkdir()
-        _write(complete, chunks, expected, progress)
+        with _held(Path(partial)):
+            _write(complete, chunks, expected, progress)
         built = _open(complete, expected)
         if built is None:
             raise OSError(f"{complete} must hold what was just written to it, but does not")
@@ -98,10 +101,25 @@ def _open(folder: Path, expected: _Expected) -> ConceptImages | None:
     return ConceptImages(**arrays)
 
 
+@contextmanager
+def _held(partial: Path) -> Iterator[None]:
+    """Hold a folder's lock, which a killed process gives back. Raises OSError where another does"""
+    handle = os.open(partial, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        yield
+    finally:
+        os.close(handle)
+
+
 def _remove_abandoned(folder: Path) -> None:
-    """Remove what killed processes left of this folder."""
+    """Remove what killed processes left of this folder.
+
+    A clock that jumps, or that of another machine, may make any folder look old: one that is being
+    written is held.
+    """
     for partial in folder.parent.glob(f"{folder.name}.partial-*"):
-        with contextlib.suppress(OSError):
+        with contextlib.suppress(OSError), _held(partial):
             newest = max(path.stat().st_mtime for path in (partial, *partial.rglob("*")))
             if time.time() - newest > _ABANDONED_SECONDS:
                 shutil.rmtree(partial, ignore_errors=True)
