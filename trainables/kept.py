@@ -1,6 +1,7 @@
 """Files that are kept to save work: read whole, or set aside, said, and made anew."""
 
 import errno
+import os
 import warnings
 import zipfile
 from collections.abc import Callable, Mapping
@@ -32,6 +33,10 @@ def read_kept(path: Path, read: Callable[[Path], T]) -> T | None:
     What cannot be read though the disk gives it, or is not as `read` must find it, is set aside.
     An error that may pass is raised, and the file stays.
     """
+    if os.path.lexists(path) and not path.is_file():
+        # A folder, a pipe, a link to nowhere: read, it would fail for ever or never end.
+        set_aside(path, ValueError("it is no file"))
+        return None
     try:
         return read(path)
     except FileNotFoundError:
@@ -83,7 +88,8 @@ def _why(error: BaseException) -> str:
     here, last = error.__traceback__, ""
     while here is not None:
         last, here = here.tb_frame.f_globals.get("__name__", ""), here.tb_next
-    if type(error) is ValueError and last.partition(".")[0] in _OURS:
+    # One that was never raised is of this file.
+    if type(error) is ValueError and (not last or last.partition(".")[0] in _OURS):
         return str(error)
     return "it is cut off or damaged, or of another version"
 

@@ -51,8 +51,12 @@ class Workspace:
         Raises ValueError where a link leads away from the results folder: what lies there is
         another's, and nothing of it may be overwritten or removed.
         """
-        for path in (self.trial("-").parent, self.state("-").parent):
+        trials = self.trial("-").parent
+        for path in (trials, self.state("-").parent):
             own_path(self.root, *path.relative_to(self.root).parts)
+        for folder, inner, _ in os.walk(trials):
+            for name in inner:
+                own_path(self.root, *(Path(folder) / name).relative_to(self.root).parts)
         for partial in self.state("-").parent.glob(".*.pt.*"):
             partial.unlink()
 
@@ -137,6 +141,26 @@ def open_own(path: Path, *, append: bool = False) -> int:
         os.close(found)
         raise OSError(f"{path} must be a file of its own, it is none or has a second name")
     return found
+
+
+def read_own(path: Path) -> bytes:
+    """What a file of ours holds; nothing where there is none.
+
+    Raises OSError for a link and for what is no file: what another has put there may have no end.
+    """
+    try:
+        found = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
+    except FileNotFoundError:
+        return b""
+    except OSError as error:
+        if error.errno == errno.ELOOP:
+            raise OSError(f"{path} must be a file of its own, it is a link") from None
+        raise
+    if not stat.S_ISREG(os.fstat(found).st_mode):
+        os.close(found)
+        raise OSError(f"{path} must be a file of its own, it is none")
+    with open(found, "rb") as file:
+        return file.read()
 
 
 def add_line(path: Path, text: str) -> None:

@@ -13,7 +13,7 @@ from pathlib import Path
 from sweeps.plan.metrics import METRICS
 from trainables.config import TrialConfig
 from trainables.fields import digest_of, identity
-from trainables.workspace import add_line
+from trainables.workspace import add_line, read_own
 
 _METRICS: Mapping[str, int] = {each.name: each.better for each in METRICS if each.stops}
 """What every epoch reports and rungs may compare -> 1 where more is better, -1 where less is."""
@@ -186,9 +186,7 @@ def remember(path: Path, stratum: str, key: str, epoch: int, value: float) -> No
 def recall(stopping: Stopping, path: Path) -> Rungs:
     """The rungs as they were: all that was recorded is decided again, in the same order."""
     rungs = Rungs(stopping)
-    if not path.exists():
-        return rungs
-    for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
+    for line in read_own(path).decode(errors="replace").splitlines():
         try:
             stratum, key, epoch, value = json.loads(line)
             rungs.decide(str(stratum), str(key), int(epoch), float(value))

@@ -13,7 +13,7 @@ from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from sweeps.plan.space import Choice, Dimension, Point, Search, point_of_config
 from trainables.config import TrialConfig
-from trainables.workspace import add_line
+from trainables.workspace import add_line, read_own
 
 _TRIES = 100  # proposals in a row that may be known or illegal; the second half drawn at random
 
@@ -173,7 +173,7 @@ class Proposals:
 
     def _recall(self) -> None:
         """Earlier proposals; those of a base that has changed since are other trials, and left."""
-        lines = self.path.read_text(errors="replace").splitlines() if self.path.exists() else []
+        lines = read_own(self.path).decode(errors="replace").splitlines()
         found: dict[str, TrialConfig] = {}
         for line in lines:
             try:

@@ -34,7 +34,7 @@ def verdict(error: Exception) -> Verdict:
         return Verdict.AWAY
     if isinstance(error, Away):
         return Verdict.AWAY
-    wrong = isinstance(error, (LookupError, TypeError, ValueError))
+    wrong = isinstance(error, (LookupError, TypeError, ValueError, AttributeError))
     return Verdict.NEVER if wrong else Verdict.UNCLEAR
 
 

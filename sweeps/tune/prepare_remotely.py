@@ -16,7 +16,7 @@ from sweeps.tracking.outbox import Outbox
 from sweeps.tracking.sync import outbox_path
 from sweeps.tune.launch import connect, trial_resources
 from trainables.config import TrialConfig
-from trainables.workspace import add_line
+from trainables.workspace import add_line, read_own
 
 _DEATHS = 3  # of its node that the work survives: it goes on from what it has cached
 
@@ -44,8 +44,7 @@ class Notes:
 
     def pass_on(self, outbox: Outbox) -> None:
         """Tell the outbox all that was told here; then forget it."""
-        lines = self.path.read_text(encoding="utf-8").splitlines() if self.path.exists() else []
-        for line in lines:
+        for line in read_own(self.path).decode(errors="replace").splitlines():
             try:
                 what, arguments, more = json.loads(line)
             except ValueError:

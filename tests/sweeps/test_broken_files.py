@@ -1,6 +1,7 @@
 """Files that a sweep goes on from, with anything in them: what makes no sense is passed over."""
 
 import json
+import os
 
 import pytest
 from optuna.distributions import FloatDistribution
@@ -47,6 +48,29 @@ def test_a_line_of_rungs_that_makes_no_sense_is_passed_over(odd, tmp_path):
         expected.decide(*line)
     assert {k: v for k, v in found.stopped.items() if k in "abc"} == expected.stopped
     assert {k: v for k, v in found.epochs.items() if k in "abc"} == expected.epochs
+
+
+@pytest.mark.timeout(60)
+@pytest.mark.parametrize("kind", ["pipe", "folder", "endless", "link"])
+def test_what_stands_in_the_place_of_such_a_file_is_refused_by_name(kind, tmp_path):
+    """A plan that reads it would never end."""
+    (tmp_path / "other").write_text("{}")
+    path = tmp_path / "s.jsonl"
+    if kind == "pipe":
+        os.mkfifo(path)
+    elif kind == "folder":
+        path.mkdir()
+    else:
+        path.symlink_to("/dev/zero" if kind == "endless" else tmp_path / "other")
+    search = Search({"prune.rate": FloatDistribution(0.1, 0.9)}, {"val/top1": "max"}, n_trials=5)
+    for read in (
+        lambda: Proposals(search, small_base(), path),
+        lambda: recall(Stopping(reduction=2, min_peers=2), path),
+    ):
+        with pytest.raises(
+            OSError, match=r"s.jsonl must be a file of its own, it is (none|a link)"
+        ):
+            read()
 
 
 @pytest.fixture(scope="module")

@@ -133,6 +133,21 @@ def test_links_are_neither_uploaded_nor_followed_to_be_removed(level, results, t
             Workspace(results, study).begin()
 
 
+@pytest.mark.parametrize("at", ["abc", "abc/gallery"])
+def test_a_trial_is_not_written_into_a_linked_folder(at, results, tmp_path, study):
+    """What it leaves would take the places of another's files."""
+    folder, _ = trial_folder(results, study, "other")
+    mine = tmp_path / "mine"
+    mine.mkdir()
+    link = folder.parent / at
+    link.parent.mkdir(exist_ok=True)
+    link.symlink_to(mine)
+    with pytest.raises(
+        ValueError, match=f"{at} must be a file or folder of its own, it is or lies"
+    ):
+        Workspace(results, study).begin()
+
+
 def test_links_and_half_written_files_among_a_trials_own_are_left_out(results, tmp_path, study):
     home = elsewhere(tmp_path)
     folder, _ = trial_folder(results, study, "abc", **{".best.png.0123": "half"})
@@ -378,6 +393,8 @@ def test_a_trial_that_could_not_begin_is_kept_in_order(results, no_pauses, study
 @pytest.mark.parametrize(
     "line",
     ["null", "[]", "{}", '{"event": "start"}', '{"event": "x", "key": "a"}', '"event"', "\x00",
+     '{"event": "start", "key": "x", "name": "t", "run_kind": "trial", "params": [1], "tags": {},'
+     ' "parent": null, "time_ms": 1}',
      '{"event": "end", "key": "nobody", "time_ms": 1}', '{"event": "end", "key": ["a"]}'],
 )  # fmt: skip
 def test_a_line_that_is_no_event_stops_nothing(line, results, no_pauses, study):

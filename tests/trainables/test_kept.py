@@ -2,6 +2,7 @@
 error that passes."""
 
 import io
+import os
 import pickle
 import zipfile
 
@@ -73,6 +74,33 @@ def test_a_file_that_is_broken_is_set_aside_and_said(tmp_path, error):
     with pytest.warns(UserWarning, match=r"a.pt cannot be used and is now a.pt.broken: "):
         assert read_kept(path, fails) is None
     assert not path.exists() and (tmp_path / "a.pt.broken").read_bytes() == b"broken"
+
+
+def _pipe(path):
+    os.mkfifo(path)
+
+
+def _folder(path):
+    path.mkdir()
+
+
+def _endless(path):
+    path.symlink_to("/dev/zero")
+
+
+def _nowhere(path):
+    path.symlink_to("nowhere")
+
+
+@pytest.mark.timeout(60)
+@pytest.mark.parametrize("make", [_pipe, _folder, _endless, _nowhere])
+def test_what_is_no_file_is_set_aside_and_neither_waited_for_nor_read_for_ever(tmp_path, make):
+    """A folder in a state's place made each trial fail, in every sweep; a pipe has no end."""
+    path = tmp_path / "a.pt"
+    make(path)
+    with pytest.warns(UserWarning, match=r"a.pt cannot be used and is now a.pt.broken: it is no f"):
+        assert read_state(path, torch.device("cpu")) is None
+    assert [p.name for p in tmp_path.iterdir()] == ["a.pt.broken"]
 
 
 def test_what_the_disk_does_not_give_is_not_broken_however_torch_words_it(tmp_path, monkeypatch):

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from trainables.datasets.listing import SPLITS, Listing, Split
-from trainables.workspace import whole_file
+from trainables.workspace import read_own, whole_file
 
 
 def known_listing(path: Path, make: Callable[[], Listing]) -> Listing:
@@ -67,7 +67,7 @@ def _untext(data: np.ndarray) -> str:
 def known_broken(path: Path) -> tuple[dict[str, str], bool]:
     """Name of a broken image -> why, and whether all were looked through: kept at `path`."""
     try:
-        told = json.loads(path.read_text(encoding="utf-8"))
+        told = json.loads(read_own(path))
         return {str(name): str(why) for name, why in told["broken"].items()}, bool(told["all"])
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return {}, False

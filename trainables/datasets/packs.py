@@ -7,7 +7,7 @@ from pathlib import Path
 
 from trainables.fields import digest_of
 from trainables.locks import locked
-from trainables.workspace import whole_file
+from trainables.workspace import read_own, whole_file
 
 _OLD = "pack-" + "[0-9a-f]" * 16  # folders of version 1, which nothing reads
 _COPY = "fetched-" + "[0-9a-f]" * 16
@@ -35,8 +35,8 @@ def unused(root: Path) -> dict[Path, int]:
     folder, asked = root / "packs", set()
     for note in folder.glob("*.json"):
         try:
-            asked |= set(json.loads(note.read_text(encoding="utf-8"))["shards"])
-        except (ValueError, KeyError, TypeError):
+            asked |= set(json.loads(read_own(note))["shards"])
+        except (OSError, ValueError, KeyError, TypeError):
             continue  # of anything else: then its shards are decoded again when asked for
     shards = (p for kind in ("pixels", "npz") for p in folder.glob(f"{_SHARD}.{kind}"))
     found = {p: p.lstat().st_size for p in shards if p.stem not in asked}
