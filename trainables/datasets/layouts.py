@@ -93,7 +93,8 @@ def _with_split(root: Path, train: str, val: str, unread: Sequence[str]) -> Layo
     else:
         splits["val"] = {name: told[0][name] for name in sorted(told[0])}
         notes.append(f"the classes of {val}/ are told by {told[1]}")
-        found["val"].loose = [name for name in found["val"].loose if name not in set(flat)]
+        read = {*flat, f"{val}/{told[1]}"}
+        found["val"].loose = [name for name in found["val"].loose if name not in read]
     for its in found.values():
         left_out += _all_left_out(its)
     classes = {name: list(its) for name, its in splits.items()}

@@ -273,7 +273,7 @@ def test_tiny_imagenet_as_it_ships(tmp_path):
     looked = look_at(str(root))
     assert looked.said == (
         "3 classes, 9 images in train/ and 4 in val/; the classes of val/ are told by "
-        "val_annotations.txt; test/ is not read; left out: 3 .txt, 1 outside a class"
+        "val_annotations.txt; test/ is not read; left out: 3 .txt"
     )
     data = loaded(root, tmp_path)
     assert data.val.labels.tolist() == [0, 0, 1, 2] and seen_right(data)

@@ -10,7 +10,9 @@ import pytest
 from PIL import Image
 from torchvision.datasets import ImageFolder
 
+from trainables.datasets import listing as listing_module
 from trainables.datasets.listing import list_folder
+from trainables.fields import digest_of
 
 
 def save(path, seed=0, size=(6, 5)):
@@ -193,6 +195,17 @@ def test_the_digest_is_of_names_and_contents_not_of_place_and_time(folder, tmp_p
     picture.write_bytes(picture.read_bytes() + b"\0")
     digests.append(list_folder(folder).digest)
     assert len({digest, *digests}) == 4
+
+
+def test_the_digest_is_taken_in_parts(folder, monkeypatch):
+    """Of a million names it took a gigabyte at once."""
+    listing = list_folder(folder)
+    parts = [listing.classes]
+    for split in listing.splits.values():
+        parts += [list(split.names), split.labels.tolist(), split.marks.tolist()]
+    for size in (1, 2, 5, 6, 7):
+        monkeypatch.setattr(listing_module, "_PART", size)
+        assert listing.digest == digest_of(parts)[:16]
 
 
 def swapped(folder):
