@@ -1,8 +1,13 @@
 """Data sets by name: torchvision's, from folders of their shape, and a user's own function."""
 
 import hashlib
+import io
 import pickle
+import re
 import sys
+import tarfile
+from pathlib import Path
+from types import SimpleNamespace
 from urllib.error import URLError
 
 import numpy as np
@@ -138,6 +143,57 @@ def here(tmp_path, monkeypatch):
         if name.startswith("own_shades"):
             del sys.modules[name]
     sys.path[:] = paths
+
+
+def examples():
+    """The modules that docs/images.md shows, by the name of their class."""
+    text = (Path(__file__).parents[3] / "docs" / "images.md").read_text()
+    blocks = re.findall(r"```python\n(# mine.py: .*?)```", text, re.S)
+    return {re.search(r"mine:(\w+)", block).group(1): block for block in blocks}
+
+
+def test_the_example_of_hugging_face_works(here, monkeypatch):
+    """With what their package gives for an image data set: rows, columns, features."""
+
+    class Rows(list):
+        features = {"labels": SimpleNamespace(names=["dark", "grey"])}
+
+        def __getitem__(self, key):
+            return (
+                [row[key] for row in self] if isinstance(key, str) else list.__getitem__(self, key)
+            )
+
+    def load_dataset(name, split):
+        asked.append(split)
+        shade = [Image.new("RGB", (8, 6), (60 * i + 20, 0, 0)) for i in range(2)]
+        return Rows({"image": shade[i % 2], "labels": i % 2} for i in range(6))
+
+    asked = []
+    monkeypatch.setitem(sys.modules, "datasets", SimpleNamespace(load_dataset=load_dataset))
+    (here / "own_shades.py").write_text(examples()["Beans"])
+    data = load_data(own("Beans"), here / "cache")
+    assert data.class_names == ("dark", "grey") and len(pixels_of(data.train)) == 6
+    assert set(asked) == {"train", "validation"}
+
+
+def test_the_example_of_webdataset_works(here):
+    for split, n in (("train", 5), ("val", 4)):
+        for shard in range(2):
+            with tarfile.open(here / f"{split}-{shard:06}.tar", "w") as tar:
+                for i in range(n):
+                    picture = io.BytesIO()
+                    Image.new("RGB", (8, 6), (60 * (i % 2) + 20, 0, 0)).save(picture, "PNG")
+                    for name, content in (
+                        ("jpg", picture.getvalue()),
+                        ("cls", f"{i % 2}".encode()),
+                    ):
+                        member = tarfile.TarInfo(f"{shard}{i:03}.{name}")
+                        member.size = len(content)
+                        tar.addfile(member, io.BytesIO(content))
+    (here / "own_shades.py").write_text(examples()["Shards"].replace("/data/", f"{here}/"))
+    data = load_data(own("Shards"), here / "cache")
+    assert data.class_names == ("owl", "newt") and len(data.val) == 8
+    assert len(pixels_of(data.train)) == 10
 
 
 def config_of(name, **changes):
