@@ -1,5 +1,4 @@
 # Each target sets up what it needs by itself: a machine has Python >= 3.11, make, git, an index.
-STUDY ?= demo
 RESULTS ?= results
 PYTHON ?= python3
 UV_VERSION = 0.13.8
@@ -11,9 +10,9 @@ override $(1) := $$(subst $$$$$$$$,$$$$,$$(value $(1)))
 export $(1)
 endef
 # Names that an environment may have for other purposes count only where they are given to make.
-$(foreach name,PORT SPEED GPUS NAME,$(if $(filter command,$(origin $(name))),,\
+$(foreach name,PORT SPEED GPUS NAME FILE,$(if $(filter command,$(origin $(name))),,\
 	$(eval override undefine $(name))))
-$(foreach name,STUDY RESULTS DATA GRID SET PORT SPEED GPUS NAME PYTHON,\
+$(foreach name,STUDY RESULTS DATA GRID SET PORT SPEED GPUS NAME FILE PYTHON,\
 	$(if $(filter-out undefined,$(origin $(name))),$(eval $(call as_typed,$(name)))))
 
 # Some images switch bytecode off; then every Ray worker compiles torch anew, which takes seconds.
@@ -21,12 +20,13 @@ RUN = env -u PYTHONDONTWRITEBYTECODE .venv/bin/python
 UV = .tools/bin/uv
 SYNC = UV_COMPILE_BYTECODE=1 $(UV) sync --locked --python "$$PYTHON" --inexact
 
-.PHONY: sweep plan ui report register sync tidy test test-all check format bench dreamsim lpips timm oracles clean help
+.PHONY: sweep plan new ui report register sync tidy test test-all check format bench dreamsim lpips timm oracles clean help
 .DEFAULT_GOAL := help
 
 help:
-	@echo 'make sweep [STUDY=demo] [RESULTS=folder] [DATA=folder] [GRID="rate=0.5,0.8"] [SET="seed=1"]'
+	@echo 'make sweep [STUDY=demo|mine.py] [RESULTS=folder] [DATA=folder] [GRID="rate=0.5,0.8"] [SET="seed=1"]'
 	@echo 'make plan   the same, and [SPEED=train,evaluate] [GPUS=8]'
+	@echo 'make new FILE=mine.py   begins a study of your own'
 	@echo 'make report, register [STUDY=demo]; make sync, tidy; make ui [PORT=5000]   each with [RESULTS=folder]'
 	@echo 'make test, check, format, bench [NAME=table], clean'
 
@@ -35,6 +35,10 @@ sweep: .venv/ready
 
 plan: .venv/ready
 	@$(RUN) -m sweeps.make plan
+
+# A study of your own to begin with.
+new: .venv/ready
+	@$(RUN) -m sweeps.make new
 
 report: .venv/ready
 	@$(RUN) -m sweeps.make report

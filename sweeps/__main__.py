@@ -1,4 +1,4 @@
-"""python -m sweeps VERB: what the Makefile calls, through sweeps.make."""
+"""secateur VERB, or python -m sweeps VERB: what the Makefile calls, through sweeps.make."""
 
 import argparse
 import os
@@ -22,6 +22,13 @@ if TYPE_CHECKING:
 FAILED, REFUSED, BROKEN_OFF = 1, 2, 130
 
 
+def _study(arguments: argparse.Namespace) -> str:
+    """Its name or file: of one's own images without a name it is the study of any folder."""
+    if arguments.study is not None:
+        return str(arguments.study)
+    return "demo" if getattr(arguments, "data", None) is None else "folder"
+
+
 def _plan(arguments: argparse.Namespace) -> "Plan":
     from sweeps.plan.planner import make_plan
     from sweeps.studies import load_study
@@ -29,7 +36,7 @@ def _plan(arguments: argparse.Namespace) -> "Plan":
     if arguments.data is not None and not arguments.data.strip():
         raise ValueError("--data must name a folder of images, or its URI, got an empty value")
     return make_plan(
-        load_study(arguments.study),
+        load_study(_study(arguments)),
         data=arguments.data,
         grid={name: values_of(text) for name, text in unique(arguments.grid, "GRID").items()},
         settings={name: value_of(text) for name, text in unique(arguments.set, "SET").items()},
@@ -92,6 +99,10 @@ def _ui(arguments: argparse.Namespace) -> int:
 
 
 def _run(arguments: argparse.Namespace, console: Terminal) -> int:
+    if arguments.verb == "new":
+        from sweeps.new_study import write_new
+
+        return write_new(arguments.file, console)
     require_folder(arguments.results, written=arguments.verb in ("plan", "sweep"))
     if arguments.verb == "plan":
         return _show_plan(arguments, console)
@@ -110,11 +121,14 @@ def _run(arguments: argparse.Namespace, console: Terminal) -> int:
 
         if arguments.study == "published":
             return report_published(arguments.results, console)
-        return report_study(arguments.study, arguments.results, arguments.sweep, console)
+        return report_study(_study(arguments), arguments.results, arguments.sweep, console)
     if arguments.verb == "register":
         from sweeps.registry import register_study
+        from sweeps.studies import name_of
 
-        return register_study(arguments.study, arguments.results, arguments.sweep, console)
+        return register_study(
+            name_of(_study(arguments)), arguments.results, arguments.sweep, console
+        )
     from sweeps.run import run_sweep
 
     return run_sweep(_plan(arguments), arguments.results.resolve(), console)
@@ -167,5 +181,10 @@ def main(argv: list[str] | None = None) -> int:
         return _failed(error)
 
 
-if __name__ == "__main__":
+def command() -> None:
+    """The command `secateur`."""
     sys.exit(main())
+
+
+if __name__ == "__main__":
+    command()

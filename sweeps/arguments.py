@@ -13,6 +13,7 @@ from sweeps.studies import study_names
 from trainables.workspace import at_home
 
 _VERBS = {
+    "new": "write a commented study of your own to begin with",
     "sweep": "run what is not done yet of a study, then report",
     "plan": "list what would run; starts nothing",
     "sync": "deliver to MLflow what sweeps could not, while it was away",
@@ -163,7 +164,7 @@ class _Parser(argparse.ArgumentParser):
 def parser() -> argparse.ArgumentParser:
     """Of `python -m sweeps`."""
     top = _Parser(
-        prog="python -m sweeps",
+        prog="secateur" if Path(sys.argv[0]).name == "secateur" else "python -m sweeps",
         description="Prune networks, and see whether they become easier to understand.",
         allow_abbrev=False,
     )
@@ -171,6 +172,9 @@ def parser() -> argparse.ArgumentParser:
     studies = ", ".join(study_names())
     for verb, help_ in _VERBS.items():
         sub = verbs.add_parser(verb, help=help_, description=help_, allow_abbrev=False)
+        if verb == "new":
+            sub.add_argument("file", help="a Python file that is not there yet, e.g. mine.py")
+            continue
         sub.add_argument(
             "--results",
             type=_folder,
@@ -184,7 +188,11 @@ def parser() -> argparse.ArgumentParser:
         if verb in ("ui", "sync", "tidy"):
             continue
         also = ", or published: the points that others released" if verb == "report" else ""
-        sub.add_argument("--study", default="demo", help=f"one of {studies}{also} (default: demo)")
+        sub.add_argument(
+            "--study",
+            help=f"one of {studies}{also}, or a Python file of your own (default: demo, or folder "
+            "where --data is given)",
+        )
         if verb in ("report", "register"):
             sub.add_argument("--sweep", help="key of a sweep (default: the study's latest)")
             continue

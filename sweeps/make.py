@@ -17,11 +17,12 @@ VARIABLES = {
     "sync": ("RESULTS",),
     "tidy": ("RESULTS",),
     "ui": ("RESULTS", "PORT"),
+    "new": ("FILE",),
 }
 """Verb -> the variables of make that it knows."""
 
 _MEANING = {
-    "STUDY": "name a study",
+    "STUDY": "name a study, or a file of your own",
     "RESULTS": "name a folder",
     "DATA": "name a folder of images, or its URI",
     "GRID": "be AXIS=VALUE,VALUE …",
@@ -29,6 +30,7 @@ _MEANING = {
     "SPEED": "be TRAIN,EVALUATE in images per second",
     "GPUS": "be a number",
     "PORT": "be a number",
+    "FILE": "name a Python file that is not there yet",
 }
 
 
@@ -37,10 +39,15 @@ def options(verb: str, variables: Mapping[str, str]) -> list[str]:
     words = [verb]
     for name in VARIABLES[verb]:
         if name not in variables:
+            if name == "FILE":
+                raise ValueError("FILE must name a Python file that is not there yet: FILE=mine.py")
             continue
         value = variables[name]
         if not value.strip():
             raise ValueError(f"{name} must {_MEANING[name]}, got an empty value; else leave it out")
+        if name == "FILE":
+            words += ["--", value]
+            continue
         values = pairs(value) if name in ("GRID", "SET") else [value]
         words += [f"--{name.lower()}={each}" for each in values]
     return words

@@ -45,10 +45,20 @@ class OwnCode:
         return found.hexdigest()[:16]
 
 
+_ALSO: list[Path] = []
+
+
+def look_also_in(folder: Path) -> None:
+    """Have this process find a user's modules there, too: beside a study of the user's."""
+    if folder not in _ALSO:
+        _ALSO.append(folder)
+
+
 def _places() -> list[Path]:
-    """Where a user's modules are looked for: where the user stands, and what PYTHONPATH names."""
+    """Where a user's modules are looked for: beside the study, where the user stands, and what
+    PYTHONPATH names."""
     named = [Path(part) for part in os.environ.get("PYTHONPATH", "").split(os.pathsep) if part]
-    return list(dict.fromkeys(path.resolve() for path in (Path.cwd(), *named)))
+    return list(dict.fromkeys(path.resolve() for path in (*_ALSO, Path.cwd(), *named)))
 
 
 def find_code(name: str, field: str = "network.name") -> OwnCode:

@@ -10,6 +10,7 @@ from sweeps.plan.check import require_sizes
 from sweeps.plan.inputs import Inputs, look_at_inputs
 from sweeps.plan.settings import with_own_settings
 from sweeps.plan.sweep import Axis, Grid, Sweep, axis, methods, sweep_key
+from sweeps.plan.weights import at_hand_or_scratch
 from trainables.config import TrialConfig
 from trainables.data_names import names_set
 from trainables.datasets.remote import is_remote
@@ -76,6 +77,7 @@ def make_plan(
     if data is not None:
         is_folder = not is_remote(data) and not names_set(data)
         sweep = sweep.with_data(str(at_home(data).resolve()) if is_folder else data)
+    sweep, without_weights = at_hand_or_scratch(sweep, settings or {})
     for name, values in (grid or {}).items():
         sweep = dataclasses.replace(sweep, grids=_with_axis(sweep.grids, name, values))
     given, varied = set(settings or {}), {name for name, values in (grid or {}).items() if values}
@@ -87,7 +89,8 @@ def make_plan(
             require_prunable_outline(config.network, config.prune)
     pruned = dict.fromkeys((c.network, c.prune.granularity) for c in configs if c.prune is not None)
     lost = [sentence for each in pruned for sentence in lost_in(*each)]
-    inputs = dataclasses.replace(inputs, lost=tuple(dict.fromkeys(lost)))
+    adapted = (*without_weights, *inputs.adapted)
+    inputs = dataclasses.replace(inputs, lost=tuple(dict.fromkeys(lost)), adapted=adapted)
     if sweep.search is None:
         return Plan(sweep, tuple(configs), inputs=inputs)
     for name in sweep.search.fields & (settings or {}).keys():

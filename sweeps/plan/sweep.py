@@ -70,10 +70,11 @@ class Sweep:
 
     base: holds `prune` and a way of retraining; the grids change them. on_folder: the base
     instead where the study is given an image folder; None if `base` is of a folder itself, or no
-    folder makes sense. retry_smaller_batch: a trial that runs out of memory is run once more with
-    half the batch. primary: the one question that the study asks beforehand; its report takes all
-    others as exploratory. sections: of the study's own, which its report shows after those of
-    every report; no trial depends on them.
+    folder makes sense. from_scratch: the base instead where ImageNet's weights, which the base
+    begins with, can neither be found nor downloaded. retry_smaller_batch: a trial that runs out of
+    memory is run once more with half the batch. primary: the one question that the study asks
+    beforehand; its report takes all others as exploratory. sections: of the study's own, which its
+    report shows after those of every report; no trial depends on them.
 
     More trials belong to every sweep and are added for each seed, network, data set and score: the
     dense network, the dense network retrained with the same recipe, and an untrained one, which
@@ -96,6 +97,7 @@ class Sweep:
     gpus_per_trial: float = 0.25  # where there is a GPU: so many trials share one
     primary: Primary = Primary()
     sections: tuple["Section", ...] = ()
+    from_scratch: TrialConfig | None = None
 
     def __post_init__(self) -> None:
         if not _NAME.fullmatch(self.name):  # files and folders are called by it

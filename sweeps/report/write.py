@@ -21,7 +21,7 @@ from sweeps.report.paper.published import published_frames, published_trials
 from sweeps.report.read.frames import SweepFrames, latest_sweep, load_frames, open_tracker
 from sweeps.report.sections.all import SECTIONS, with_own
 from sweeps.report.sections.style import save_titled
-from sweeps.studies import load_study, study_names
+from sweeps.studies import is_file, load_study, name_of, study_names
 from sweeps.tracking.charts import publish_views
 from sweeps.tracking.notes import NOTE, note_tags
 from sweeps.tracking.tracker import Tracker, Unavailable
@@ -55,8 +55,8 @@ def write_report(
 def report_study(study: str, results: Path, sweep: str | None, console: Console) -> int:
     """`make report`: the latest sweep of a study, or the one of a key, from MLflow alone."""
     results = results.resolve()
-    tracker = open_tracker(study, results)
-    own = load_study(study).sections if study in study_names() else ()
+    tracker = open_tracker(name_of(study), results)
+    own = load_study(study).sections if study in study_names() or is_file(study) else ()
     write_report(tracker, latest_sweep(tracker, sweep), results, console, own)
     return 0
 

@@ -76,7 +76,7 @@ def made(clone, *words, **environment):
 def test_defaults_are_the_demo_in_results(clone):
     words, line = made(clone, "sweep")
     assert words == ["-m", "sweeps.make", "sweep"]
-    assert line == ["sweep", "--results=results", "--study=demo"]
+    assert line == ["sweep", "--results=results"]
     assert made(clone, "ui")[1] == ["ui", "--results=results"]
 
 

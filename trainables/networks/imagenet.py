@@ -1,7 +1,10 @@
 """Networks with ImageNet weights, as torchvision and timm keep them."""
 
+import socket
 import warnings
+from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import torch
 from torch import nn
@@ -9,8 +12,10 @@ from torchvision.models import get_model, get_model_weights
 
 from trainables.config import NetworkConfig
 from trainables.datasets.images import MEAN, STD
-from trainables.network_names import HEADS, TIMM
+from trainables.network_names import HEADS, TIMM, is_own
 from trainables.networks.checkpoints import first_line, why
+
+_PATIENCE = 5.0  # seconds for the host of the weights to answer
 
 
 def imagenet_network(config: NetworkConfig) -> nn.Module:
@@ -40,6 +45,27 @@ def imagenet_network(config: NetworkConfig) -> nn.Module:
             f"{weights} must be torchvision's checkpoint of {config.name}; what was found in "
             f"{folder} is not: {why(error)}"
         ) from error
+
+
+def not_at_hand(name: str) -> str:
+    """Why torchvision's ImageNet weights of a network can neither be read here nor downloaded; ""
+    where they can. Of timm's networks, whose hub has a cache of its own, it is not asked."""
+    if is_own(name):
+        return "a network of one's own has none"
+    if name.startswith(TIMM):
+        return ""
+    weights = getattr(get_model_weights(name), "IMAGENET1K_V1", None)
+    if weights is None:
+        return "torchvision has none"
+    file = Path(torch.hub.get_dir()) / "checkpoints" / weights.url.rpartition("/")[2]
+    if file.is_file():
+        return ""
+    host = urlsplit(weights.url).hostname or ""
+    try:
+        with socket.create_connection((host, 443), timeout=_PATIENCE):
+            return ""
+    except OSError as error:
+        return f"{file} is not there, and {host} does not answer: {first_line(error)}"
 
 
 def imagenet_classes(config: NetworkConfig) -> int:
