@@ -7,7 +7,7 @@ import traceback
 from pathlib import Path
 
 from sweeps.plan.sweep import Sweep
-from trainables.networks.own_code import look_also_in
+from trainables.own_code import look_also_in
 from trainables.workspace import at_home
 
 

@@ -102,7 +102,7 @@ def test_wrong_options_are_refused_in_a_sentence(capsys, words, sentence):
         (["--study", "dem"], "STUDY must be one of"),
         (["--study", "demo\x1b[2Jx"], r"got 'demo\\x1b\[2Jx'"),
     ],
-    ids=range(16),
+    ids=range(17),
 )
 def test_wrong_values_are_refused_in_a_sentence(capsys, words, sentence):
     code, error = said(capsys, "plan", *words)

@@ -42,7 +42,7 @@ def small(num_classes):
 @pytest.fixture(autouse=True)
 def paths(monkeypatch):
     monkeypatch.setattr(sys, "path", list(sys.path))
-    monkeypatch.setattr("trainables.networks.own_code._ALSO", [])
+    monkeypatch.setattr("trainables.own_code._ALSO", [])
 
 
 def written(folder, name="mine", text=None):

@@ -17,7 +17,8 @@ from trainables.datasets.layouts import POOL
 from trainables.datasets.names import shown
 from trainables.datasets.regular import LASTING, UnreadableError
 from trainables.datasets.torchvision_sets import open_torchvision
-from trainables.own_code import find_code, own_function
+from trainables.own_code import find_code
+from trainables.own_import import own_function
 from trainables.own_settings import SettingChanged, root_of, settings_kept, told
 
 

@@ -22,7 +22,8 @@ from trainables.networks.units import (
     unread_units,
     zero_filters,
 )
-from trainables.own_code import find_code, hold_code, offer_code
+from trainables.own_code import find_code
+from trainables.own_import import hold_code, offer_code
 
 __all__ = [
     "Centres",

@@ -12,7 +12,7 @@ from trainables.network_names import HEADS, TIMM, is_own
 from trainables.networks.checkpoints import checkpoint_state, file_digest
 from trainables.networks.heads import with_weights
 from trainables.networks.imagenet import imagenet_classes, imagenet_network
-from trainables.own_code import own_function
+from trainables.own_import import own_function
 from trainables.own_settings import SettingChanged, root_of, settings_kept, told
 
 

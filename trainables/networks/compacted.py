@@ -12,7 +12,7 @@ from pruning import Survivors, compact
 from trainables.network_names import require_name
 from trainables.networks.build import rebuild
 from trainables.networks.checkpoints import read_checkpoint, require_fit
-from trainables.own_code import offer_code, own_function
+from trainables.own_import import offer_code, own_function
 
 _ARGUMENTS = {"name", "num_classes", "code", "aux_logits", "transform_input", "init_weights"}
 

@@ -23,7 +23,7 @@ from trainables.data_names import TORCHVISION_SETS
 from trainables.datasets import sets as sets_module
 from trainables.datasets.folders import look_at_data
 from trainables.datasets.loading import load_data
-from trainables.own_code import hold_code
+from trainables.own_import import hold_code
 
 OWN = """
 import torch
