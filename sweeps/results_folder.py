@@ -22,6 +22,7 @@ _FOLDERS_OF_STUDY = ("artifacts/{}", "ray/{}", "report/{}", "states/{}", "trials
 _FILES_OF_STUDY = tuple(
     f"outbox/{{}}.{end}" for end in ("delivered", "jsonl", "lease", "lock", "notes", "refused")
 )
+_KEPT = ("search", "stopping")  # where files STUDY-KEY.jsonl are
 _LONGEST_NAME, _LONGEST_PATH = 255, 4_095  # bytes: what Linux takes
 _BELOW = 400  # bytes of the longest path that is written below it
 _SHOWN = 60  # characters of a name that is too long
@@ -54,6 +55,8 @@ def require_study_folder(results: Path, study: str, *, written: bool) -> None:
         [pattern.format(study) for pattern in patterns]
         for patterns in (_FOLDERS_OF_STUDY, _FILES_OF_STUDY)
     )
+    kept = [p for place in _KEPT for p in (results / place).glob(f"{study}-*.jsonl")]
+    files += [path.relative_to(results).as_posix() for path in kept]
     _require_own(results, folders, files, written)
 
 

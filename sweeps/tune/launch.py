@@ -6,7 +6,7 @@ import os
 import shutil
 import signal
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -206,35 +206,20 @@ def launch(
     searched = (*sweep.search.objectives, *sweep.search.constraints) if sweep.search else ()
     callback = SweepCallback(outbox, progress, Workspace(results, sweep.name), searched)
     search = PlannedSearch(configs, proposals) if proposals else None
-    problems: list[str] = []
-    left, interrupted, n_broken = list(configs), False, 0
     resources = trial_resources(sweep, connect(), may_grow=bool(os.environ.get("RAY_ADDRESS")))
     forget_ray(results, sweep.name)  # what trials printed the last time
     _log_to(results / "ray" / "tune.log")
+
+    def run(left: Sequence[TrialConfig], search: PlannedSearch | None) -> str:
+        try:
+            connect()  # anew, where Tune gave up
+        except ValueError as error:
+            return str(error)
+        callback.stopping = _stopping(sweep, results, names)
+        return fit(sweep, left, search, resources, callback, results)
+
     with progress:
-        while left or search:
-            callback.stopping = _stopping(sweep, results, names)
-            n_news = callback.n_news
-            gave_up = fit(sweep, left, search, resources, callback, results)
-            parts = [part for part in (callback.stopping, search) if part is not None]
-            problems += [problem for part in parts for problem in part.problems]
-            dropped = callback.take_dropped()
-            unended = _unended(search.started.values() if search else left, callback, dropped)
-            if not gave_up:
-                interrupted = bool(unended or (search and search.n_to_come))
-                if interrupted:
-                    break
-                left, search = dropped, None
-                continue
-            n_broken = 1 if callback.n_news > n_news else n_broken + 1
-            if n_broken > DEATHS:
-                problems.append(f"Ray Tune gave up ({gave_up}): make sweep goes on")
-                break
-            progress.note(f"Ray Tune gave up ({gave_up}): what has not ended is launched again")
-            left = [*dropped, *unended]
-            if search is not None:
-                search.again(left)
-            connect()
+        problems, interrupted = _run_all(run, configs, search, callback)
     if callback.unwritten:
         n = len(callback.unwritten)
         problems.append(f"{n} trials ended and could not be written down: make sweep ends them")
@@ -244,9 +229,40 @@ def launch(
     return Launched(failures, (*callback.problems, *problems), interrupted)
 
 
-def _unended(
-    begun: Iterable[TrialConfig], callback: SweepCallback, dropped: Sequence[TrialConfig]
-) -> list[TrialConfig]:
-    """The trials that a run of Tune has left where they were."""
-    over = callback.ended | callback.unwritten | {config.key for config in dropped}
-    return [config for config in begun if config.key not in over]
+def _run_all(
+    run: Callable[[Sequence[TrialConfig], PlannedSearch | None], str],
+    configs: Sequence[TrialConfig],
+    search: PlannedSearch | None,
+    callback: SweepCallback,
+) -> tuple[list[str], bool]:
+    """Run Tune until nothing is left; what was no trial's fault, and whether it was broken off.
+
+    It is run again for trials that it has dropped, and where it gave up, for all that had not
+    ended: three times in a row without news of any.
+    """
+    problems: list[str] = []
+    left, n_broken = list(configs), 0
+    while left or search:
+        n_news = callback.n_news
+        gave_up = run(left, search)
+        parts = [part for part in (callback.stopping, search) if part is not None]
+        problems += [problem for part in parts for problem in part.problems]
+        dropped = callback.take_dropped()
+        over = callback.ended | callback.unwritten | {config.key for config in dropped}
+        begun = search.started.values() if search else left
+        unended = [config for config in begun if config.key not in over]
+        if not gave_up:
+            if unended or (search and search.n_to_come):
+                return problems, True
+            left, search = dropped, None
+            continue
+        n_broken = 1 if callback.n_news > n_news else n_broken + 1
+        if n_broken > DEATHS:
+            return [*problems, f"Ray Tune gave up ({gave_up}): make sweep goes on"], False
+        callback.progress.note(
+            f"Ray Tune gave up ({gave_up}): what has not ended is launched again"
+        )
+        left = [*dropped, *unended]
+        if search is not None:
+            search.again(left)
+    return problems, False

@@ -8,13 +8,15 @@ import sys
 import threading
 import time
 from pathlib import Path
+from types import SimpleNamespace
 from unittest.mock import Mock
 
 import pytest
-from small_studies import small_sweep
+from small_studies import small_base, small_sweep
 
-from sweeps.tune.launch import connect, trial_resources
+from sweeps.tune.launch import _run_all, connect, trial_resources
 from sweeps.tune.ready import require_ray
+from sweeps.tune.searcher import PlannedSearch
 
 MACHINE = {"CPU": 8.0, "memory": 16e9}
 GPUS = {**MACHINE, "GPU": 2.0}
@@ -167,6 +169,7 @@ _OWN_RAY = """
 import os, subprocess, sys
 from pathlib import Path
 from sweeps.tune.ready import require_ray
+from sweeps.tune.searcher import PlannedSearch
 require_ray()
 from sweeps.tune.launch import connect
 connect()
@@ -258,3 +261,67 @@ def test_a_worker_that_the_memory_monitor_kills_has_died_and_ends_no_sweep(what)
         getattr(manager, what)(actor if "start" in what else task, error)
         assert told and all(isinstance(e, RayActorError) and word in str(e) for e in told)
         assert "\n" not in str(told[0])
+
+
+class Runs:
+    """Stands for Tune and the callback of a sweep: what each run of Tune does, by turns.
+
+    turns: why Tune gave up ("" where it did not), how many reports came, which trials ended, and
+    which were dropped.
+    """
+
+    def __init__(self, *turns):
+        self.turns, self.ran, self.notes = list(turns), [], []
+        self.n_news, self.ended, self.unwritten, self.dropped = 0, set(), set(), []
+        self.stopping, self.progress = None, SimpleNamespace(note=self.notes.append)
+
+    def take_dropped(self):
+        dropped, self.dropped = self.dropped, []
+        return dropped
+
+    def __call__(self, left, search):
+        self.ran.append([config.seed for config in left])
+        gave_up, n_news, ended, dropped = self.turns.pop(0)
+        self.n_news += n_news
+        self.ended |= {config.key for config in left if config.seed in ended}
+        self.dropped = [config for config in left if config.seed in dropped]
+        return gave_up
+
+
+TRIALS = [small_base(seed=seed) for seed in range(4)]
+
+
+def test_what_had_not_ended_when_tune_gave_up_is_launched_again():
+    runs = Runs(("an error", 3, {0}, {2}), ("", 1, {1, 2, 3}, ()))
+    assert _run_all(runs, TRIALS, None, runs) == ([], False)
+    assert runs.ran == [[0, 1, 2, 3], [2, 1, 3]]
+    assert runs.notes == ["Ray Tune gave up (an error): what has not ended is launched again"]
+
+
+def test_a_tune_that_gives_up_again_and_again_ends_the_sweep_with_its_reason():
+    never = ("an error", 0, (), ())
+    runs = Runs(("an error", 5, {0}, ()), never, never)
+    problems, interrupted = _run_all(runs, TRIALS, None, runs)
+    assert problems == ["Ray Tune gave up (an error): make sweep goes on"] and not interrupted
+    assert runs.ran == [[0, 1, 2, 3], [1, 2, 3], [1, 2, 3]]
+
+
+def test_a_sweep_that_is_broken_off_is_not_launched_again():
+    runs = Runs(("", 1, {0}, ()))
+    assert _run_all(runs, TRIALS, None, runs) == ([], True)
+
+
+def test_a_search_goes_on_where_tune_gave_up():
+    proposals = Mock(wanted=1)
+    proposals.next.side_effect = lambda: setattr(proposals, "wanted", 0) or TRIALS[3]
+    search = PlannedSearch(TRIALS[:3], proposals)
+
+    class Searched(Runs):
+        def __call__(self, left, search):
+            n = 2 if self.turns[0][0] else search.n_to_come
+            names = [f"{len(self.ran)}-{i}" for i in range(n)]
+            return super().__call__([search.suggest(name)["trial"] for name in names], search)
+
+    runs = Searched(("an error", 1, {0}, ()), ("", 1, {1, 2, 3}, ()))
+    assert _run_all(runs, TRIALS[:3], search, runs) == ([], False)
+    assert runs.ran == [[0, 1], [1, 2, 3]]

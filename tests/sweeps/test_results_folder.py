@@ -68,6 +68,7 @@ def _link(name):
         ("h", _file("report"), "report must be a folder, it is a file"),
         ("i", _file("report/small"), "report/small must be a folder"),
         ("j", _file("states/small"), "states/small must be a folder"),
+        ("m", _folder("search/small-abc.jsonl"), "small-abc.jsonl must be a file, it is a folder"),
         ("k", _link("cache"), "cache must be a folder, it is a link that leads nowhere"),
         ("l", lambda path: (path.mkdir(), os.mkfifo(path / "search")), "is a device or a pipe"),
     ],
