@@ -33,6 +33,10 @@ def require_folder(results: Path, *, written: bool) -> None:
 
     written: what asks is going to write to it, or plans what will. Nothing is made or changed.
     """
+    mask = os.umask(0o022)
+    os.umask(mask)
+    if mask & 0o700:
+        raise ValueError(f"umask must leave files to their owner, it is {mask:04o}: umask 022")
     _require_length(results)
     there = next(path for path in (results, *results.parents) if os.path.lexists(path))
     if not there.is_dir():

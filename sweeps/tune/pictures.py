@@ -43,7 +43,7 @@ def layer_means(units: pd.DataFrame) -> pd.DataFrame:
 def _by_numbers(name: str) -> list[tuple[bool, int, str]]:
     """ "conv10" after "conv9"; the classifier last."""
     parts = re.split(r"(\d+)", name)
-    told = [(not p.isdigit(), int(p) if p.isdigit() else 0, p) for p in parts if p]
+    told = [(not p.isdecimal(), int(p) if p.isdecimal() else 0, p) for p in parts if p]
     return [(name in ("fc", "classifier"), 0, ""), *told]
 
 

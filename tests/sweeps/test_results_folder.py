@@ -98,6 +98,18 @@ def test_a_folder_or_a_database_that_may_not_be_written_is_refused(tmp_path, mon
     require_folder(tmp_path, written=True)  # that database is not asked
 
 
+@pytest.mark.parametrize("mask", [0o777, 0o177, 0o400])
+def test_a_umask_that_takes_files_from_their_owner_is_refused(tmp_path, mask):
+    before = os.umask(mask)
+    try:
+        with pytest.raises(ValueError, match=f"leave files to their owner, it is {mask:04o}: umas"):
+            require_folder(tmp_path, written=True)
+        assert os.umask(0o077) == mask
+        require_folder(tmp_path, written=True)
+    finally:
+        os.umask(before)
+
+
 def _database(results, *statements):
     results.mkdir(exist_ok=True)
     with closing(sqlite3.connect(results / "mlflow.db")) as database, database:

@@ -161,5 +161,5 @@ def _mean_and_error(rows: pd.DataFrame, layers: list[str]) -> tuple[float, float
 def _late_layers(trials: pd.DataFrame) -> list[str]:
     """Columns of the last third of layers, by the order of their names, numbers as numbers."""
     layers = [c for c in map(str, trials.columns) if re.fullmatch(r"mis/.+/mean", c)]
-    layers.sort(key=lambda c: [int(p) if p.isdigit() else p for p in re.split(r"(\d+)", c)])
+    layers.sort(key=lambda c: [int(p) if p.isdecimal() else p for p in re.split(r"(\d+)", c)])
     return layers[-max(1, round(len(layers) * LATE)) :] if layers else []
