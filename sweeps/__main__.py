@@ -13,13 +13,14 @@ from rich.markup import escape
 from sweeps.addresses import without_secrets
 from sweeps.arguments import parser, unique, value_of, values_of
 from sweeps.results_folder import require_folder, require_study_folder
-from sweeps.terminal import Terminal, plain_warnings, printable, refuse, terminal
+from sweeps.terminal import Terminal, plain_warnings, printable, refuse, terminal, word_after
 from sweeps.tracking.quiet import settled
 
 if TYPE_CHECKING:
     from sweeps.plan.planner import Plan
 
 FAILED, REFUSED, BROKEN_OFF = 1, 2, 130
+_PLAN_SECONDS = 30  # after which it is said that one is still made
 
 
 def _study(arguments: argparse.Namespace) -> str:
@@ -35,12 +36,11 @@ def _plan(arguments: argparse.Namespace) -> "Plan":
 
     if arguments.data is not None and not arguments.data.strip():
         raise ValueError("--data must name a folder of images, or its URI, got an empty value")
-    return make_plan(
-        load_study(_study(arguments)),
-        data=arguments.data,
-        grid={name: values_of(text) for name, text in unique(arguments.grid, "GRID").items()},
-        settings={name: value_of(text) for name, text in unique(arguments.set, "SET").items()},
-    )
+    study, what = load_study(_study(arguments)), "a plan: its images and networks are looked at"
+    grid = {name: values_of(text) for name, text in unique(arguments.grid, "GRID").items()}
+    settings = {name: value_of(text) for name, text in unique(arguments.set, "SET").items()}
+    with word_after(what, _PLAN_SECONDS):  # a folder may be large; a user's own code may hang
+        return make_plan(study, data=arguments.data, grid=grid, settings=settings)
 
 
 def _show_plan(arguments: argparse.Namespace, console: Terminal) -> int:

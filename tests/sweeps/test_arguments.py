@@ -115,6 +115,19 @@ def test_a_results_folder_in_a_loop_of_links_is_refused(capsys, loop):
         assert code == 2 and LOOP in error
 
 
+def test_a_plan_that_takes_long_says_so_and_ends_at_ctrl_c(capsys, monkeypatch):
+    """A function of one's own may never return."""
+
+    def hangs(*_, **__):
+        time.sleep(0.5)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("sweeps.__main__._PLAN_SECONDS", 0.05)
+    monkeypatch.setattr("sweeps.plan.planner.make_plan", hangs)
+    code, error = said(capsys, "plan")
+    assert code == 130 and error.startswith("waiting for a plan: its images and networks are look")
+
+
 def test_an_errno_of_pythons_names_what_must_hold(capsys, monkeypatch, tmp_path):
     monkeypatch.setattr("sweeps.studies.load_study", lambda _: (tmp_path / "gone").read_text())
     code, error = said(capsys, "plan")
