@@ -79,9 +79,13 @@ def look_at_inputs(
                 text = "all" if number is None else f"{number:,}"
                 adapted[f"{name} takes {text} that there are, the study asks for {want:,}"] = None
         config = config.replace(changes)
-        classes = classes_of(folders.get(source_of(config.data)))
-        config = config.replace({"network": for_classes(config.network, classes)})
-        heads[head_said(config.network, len(classes))] = None
+        folder = folders.get(source_of(config.data))
+        if (
+            folder is not None or config.data.name == "concepts"
+        ):  # else nobody knows the classes yet
+            classes = classes_of(folder)
+            config = config.replace({"network": for_classes(config.network, classes)})
+            heads[head_said(config.network, len(classes))] = None
         named[config.key] = config
     said = tuple(sentence for sentence in heads if sentence)
     return list(named.values()), Inputs(folders, tuple(adapted), said)

@@ -73,6 +73,11 @@ def _called(names: Mapping[str, object], name: str) -> str | None:
     return name if name in names else next((n for n in sorted(names) if n.lower() == name), None)
 
 
+def _has_split(folder: Path) -> bool:
+    inside = {entry.name: entry for entry in entries(folder) if is_folder(entry)}
+    return _called(inside, "train") is not None and any(_called(inside, n) for n in _HELD_OUT)
+
+
 def _is_class(folder: Path) -> bool:
     """Whether it holds pictures and no folder: of a class that is called train."""
     inside = entries(folder)
@@ -126,11 +131,17 @@ def _pool(root: Path) -> Layout:
     _require_classes(root, found)
     if len(found.files) == 1:
         only = next(iter(found.files))
-        inside = {entry.name.lower() for entry in entries(root / only) if is_folder(entry)}
+        inside = any(map(is_folder, entries(root / only)))
         way = f"; DATA={shown(root / only)} holds folders" if inside else ""
         raise ValueError(
             f"an image folder must hold at least two classes, {shown(root)} has one folder with "
             f"images, {shown(only)}{way}"
+        )
+    whole = [name for name in found.files if _has_split(root / name)]
+    if whole:
+        raise ValueError(
+            f"an image folder must hold classes, {shown(root)} holds other image folders: "
+            f"DATA={shown(root / whole[0])} is one"
         )
     few = [name for name, files in found.files.items() if len(files) < 2]
     if few:

@@ -42,8 +42,8 @@ def open_torchvision(config: DataConfig) -> dict[str, Any]:
         else:
             way = "it cannot be downloaded" if can else "torchvision does not download it"
             raise ValueError(
-                f"{config.name} must lie in {shown(root)} as torchvision keeps it (DATA=FOLDER "
-                f"names another), it does not ({faults[0]}), and {way}"
+                f"{config.name} must lie in {shown(root)} as torchvision keeps it "
+                f"(SET=data.path=FOLDER names another), it does not ({faults[0]}), and {way}"
                 + (f": {faults[-1]}" if can else "")
             )
     return found

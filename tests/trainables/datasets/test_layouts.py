@@ -2,6 +2,7 @@
 
 import dataclasses
 import io
+import os
 import shutil
 import tarfile
 
@@ -396,6 +397,12 @@ def odd_folder_in_a_folder(root):
     classes_in(root / "tiny-imagenet-200" / "val")
 
 
+def odd_two_data_sets(root):
+    for name in ("imagenet", "tiny"):
+        for split in ("train", "val"):
+            classes_in(root / name / split)
+
+
 def odd_one_class_in_both(root):
     for split in ("train", "val"):
         classes_in(root / split, ("owl",))
@@ -423,6 +430,7 @@ ODD = {
     odd_no_classes: "or one folder per class, .* holds 4 images and no folder; left out there",
     odd_one_class: "at least two classes, .* has one folder with images, owl$",
     odd_folder_in_a_folder: "has one folder with images, .*; DATA=.*/tiny-imagenet-200 holds folde",
+    odd_two_data_sets: "must hold classes, .* holds other image folders: DATA=.*/imagenet is one$",
     odd_one_class_in_both: "at least two classes, .*/train has owl alone$",
     odd_one_image: "at least two classes",
     odd_one_image_in_a_class: "at least 2 images where a split is drawn, .*: c of .* have one$",
@@ -437,6 +445,49 @@ def test_folders_that_cannot_be_are_refused_in_one_sentence(tmp_path, make):
     with pytest.raises(ValueError, match=ODD[make]) as error:
         look_at(str(tmp_path))
     assert "\n" not in str(error.value)
+
+
+def test_odd_files_are_none_of_the_classes_of_any_layout(tmp_path):
+    """Hidden and system folders, .DS_Store, links back, a Mac's shadows of flat pictures."""
+    classes, flat = tmp_path / "classes", tmp_path / "flat"
+    classes_in(classes)
+    (classes / "up").symlink_to(classes)
+    (classes / "linked").symlink_to(tmp_path / "elsewhere")
+    classes_in(tmp_path, ("elsewhere",), n=2)
+    for name in (".git", "__MACOSX", "@eaDir", ".ipynb_checkpoints"):
+        save(classes / name / "0.png")
+    for name in (".DS_Store", "Thumbs.db", "README.md", "LICENSE"):
+        (classes / name).write_bytes(b"x")
+    looked = look_at(str(classes))
+    assert looked.classes == ("linked", *WNIDS) and sum(looked.counts.values()) == 11
+    assert looked.said.endswith(
+        "; left out: 6 hidden or of the system, 2 outside a class, 1 links to what was read"
+    )
+    classes_in(flat / "train", ending=".JPEG")
+    by_names(flat, flat_val(flat))
+    for name in ("._ILSVRC2012_val_00000001.JPEG", ".DS_Store"):
+        (flat / "val" / name).write_bytes(b"x")
+    save(flat / "val" / ".AppleDouble" / "0.png")
+    looked = look_at(str(flat))
+    assert looked.counts["val"] == 6
+    assert looked.said.endswith("left out: 3 hidden or of the system")
+
+
+@pytest.mark.parametrize("where", ["", "n01440764", "n01440764/deep"])
+def test_a_folder_that_cannot_be_read_is_named(tmp_path, monkeypatch, where):
+    """Root reads everything, so that the system is made to say no."""
+    classes_in(tmp_path)
+    save(tmp_path / WNIDS[0] / "deep" / "x.png")
+    scandir = os.scandir
+
+    def refuse(path):
+        if str(path) == str(tmp_path / where):
+            raise PermissionError(13, "Permission denied", str(path))
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", refuse)
+    with pytest.raises(OSError, match="^the folder .* must be readable, it is not: Permission den"):
+        look_at(str(tmp_path))
 
 
 @pytest.mark.parametrize("name", ["owls.zip", "imagenet.tar.gz", "owl.jpg", "owls.TAR"])

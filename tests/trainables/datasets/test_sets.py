@@ -2,8 +2,10 @@
 
 import hashlib
 import io
+import os
 import pickle
 import re
+import subprocess
 import sys
 import tarfile
 from pathlib import Path
@@ -289,6 +291,32 @@ def test_its_code_is_taken_from_the_copy_of_the_results_folder(here):
     assert len(pixels_of(load_data(config, here / "cache").train)) == 9
     with pytest.raises(ValueError, match="the module of data.name='own_shades:shades' cannot be"):
         look_at_data(own("shades"))
+
+
+def test_a_worker_elsewhere_reads_them_from_the_copy(here, tmp_path_factory):
+    """As on another node: another process, where the user's module is on no path."""
+    config = with_contents(trial(own("shades")), here / "results").data
+    (here / "own_shades.py").unlink()
+    code = (
+        "import sys, torch; from pathlib import Path; from trainables.config import DataConfig;"
+        "from trainables.datasets.loading import load_data;"
+        "from trainables.own_import import hold_code; results = Path(sys.argv[1]);"
+        "config = DataConfig(name='own_shades:shades', pixels=4, train_images=None,"
+        " val_images=None, probe_images=None, digest=sys.argv[2], code=sys.argv[3]);"
+        "hold_code(config, results); data = load_data(config, results / 'cache');"
+        "print(sum(int(x[:, 0].sum()) for _, x, _ in data.val.batches(torch.arange(6), 4)))"
+    )
+    arguments = [str(here / "results"), config.digest, config.code]
+    root = Path(__file__).parents[3]
+    done = subprocess.run(
+        [sys.executable, "-c", code, *arguments],
+        capture_output=True,
+        text=True,
+        cwd=tmp_path_factory.mktemp("elsewhere"),
+        env={**os.environ, "PYTHONPATH": str(root)},
+        timeout=300,
+    )
+    assert done.stdout.strip() == str(2 * 16 * (20 + 80 + 140)), done.stderr
 
 
 @pytest.mark.parametrize("packed", [None, 5])
