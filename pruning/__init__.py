@@ -4,7 +4,16 @@ Nothing here knows of files, of Ray, of MLflow or of the interpretability scores
 """
 
 from pruning.compaction import Survivors, compact, compact_keep, copy_back, survivors_of
-from pruning.criteria import CRITERIA, NORMS, Criterion, criterion_class
+from pruning.criteria import (
+    CRITERIA,
+    NORMS,
+    Criterion,
+    OfImages,
+    OfWeights,
+    Scaled,
+    Subject,
+    criterion_class,
+)
 from pruning.following import with_followers
 from pruning.gradients import TARGETS, gradient_importance
 from pruning.granularity import GRANULARITIES, Granularity, granularity_of
@@ -37,6 +46,10 @@ __all__ = [
     "SCOPES",
     "TARGETS",
     "Criterion",
+    "OfImages",
+    "OfWeights",
+    "Scaled",
+    "Subject",
     "End",
     "Granularity",
     "Held",

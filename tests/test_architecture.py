@@ -75,7 +75,7 @@ PARTS = {
         "config": {"data_names", "fields", "methods", "network_names"},
         "own_settings": set(),
         "own_code": set(),
-        "own_import": {"config", "own_code", "own_settings", "workspace"},
+        "own_import": {"own_code", "own_settings", "workspace"},
         "datasets": {
             "config",
             "data_names",

@@ -17,6 +17,8 @@ def with_contents(config: TrialConfig, results: Path | None = None) -> TrialConf
     results: the folder that keeps the code of a user's own network, see `hold_code`. Raises
     ValueError for what is not there.
     """
+    if results is not None:
+        hold_own_code(config, results)
     data, network, dissection = config.data, config.network, config.dissection
     found: dict[str, str] = {}
     folder = None
@@ -25,6 +27,8 @@ def with_contents(config: TrialConfig, results: Path | None = None) -> TrialConf
         found |= {"data.digest": folder.digest, "data.code": folder.code}
     if is_own(network.name) and not network.code:
         found["network.code"] = find_code(network.name).digest
+    if config.prune is not None and is_own(name := config.prune.ranks_by) and not config.prune.code:
+        found["prune.code"] = find_code(name, "prune.criterion").digest
     if network.checkpoint and not network.digest:
         found["network.digest"] = file_digest(Path(network.checkpoint))
     if dissection is not None and dissection.path and not dissection.digest:
@@ -33,6 +37,13 @@ def with_contents(config: TrialConfig, results: Path | None = None) -> TrialConf
     if folder is not None or (data.name == "concepts" and not network.digest):
         config = config.replace({"network": for_classes(config.network, classes_of(folder))})
     if results is not None:
-        for part in (config.network, config.data):
-            hold_code(part, results)
+        hold_own_code(config, results)
     return config
+
+
+def hold_own_code(config: TrialConfig, results: Path) -> None:
+    """`hold_code` of all that is the user's own in a trial. Before a config is made anew, which
+    looks at the class of its criterion."""
+    for part in (config.network, config.data, config.prune):
+        if part is not None:
+            hold_code(part, results)

@@ -64,14 +64,19 @@ class Subject:
 class Criterion(ABC):
     """A way to tell how important groups are. The fields of a subclass are its settings.
 
-    name: what studies call it. knows: the kinds of granularity that it can be asked for.
-    looks_at_images: it needs `Subject.batches`. draws: it takes numbers from `Subject.generator`.
+    name: what sentences call it; that of the class where it has none. knows: the kinds of
+    granularity that it can be asked for. looks_at_images: it needs `Subject.batches`. draws: it
+    takes numbers from `Subject.generator`.
     """
 
     name: ClassVar[str]
     knows: ClassVar[tuple[Kind, ...]] = ("weight", "filter", "input_channel", "n_of_m")
     looks_at_images: ClassVar[bool] = False
     draws: ClassVar[bool] = False
+
+    def __init_subclass__(cls) -> None:
+        if "name" not in cls.__dict__:
+            cls.name = cls.__name__
 
     @abstractmethod
     def importance(self, subject: Subject) -> dict[str, Tensor]:

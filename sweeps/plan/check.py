@@ -15,13 +15,13 @@ from pruning import Structure, structure_of
 from sweeps.plan.bar import step_bar
 from sweeps.plan.cost import storage
 from trainables.config import TrialConfig
+from trainables.contents import hold_own_code
 from trainables.datasets.concepts import first_labels
 from trainables.datasets.images import Data, split_batches
 from trainables.datasets.loading import load_data
 from trainables.datasets.packs import unused
 from trainables.networks import (
     build_network,
-    hold_code,
     require_again,
     require_logits,
     require_pixels,
@@ -46,12 +46,12 @@ def check(configs: Sequence[TrialConfig], results: Path, console: Console) -> No
     require_space(results, int(storage(configs, _SLOTS)))
     said: dict[str, None] = {}
     groups: dict[object, list[TrialConfig]] = {}
+    for config in _once(configs, _own_code):
+        hold_own_code(config, results)
     for config in configs:
         groups.setdefault((config.data, config.network), []).append(config)
     for alike in groups.values():
         config = alike[0]
-        hold_code(config.network, results)
-        hold_code(config.data, results)
         with step_bar(console, f"images: {config.data.name}") as progress:
             data = load_data(config.data, cache, progress)
         said[data.said] = None
@@ -102,6 +102,11 @@ def _once(
     return list({what(config): config for config in configs}.values())
 
 
+def _own_code(config: TrialConfig) -> object:
+    """What of a trial is the user's own."""
+    return config.network.code, config.data.code, config.prune and config.prune.code
+
+
 def _what_prunes(config: TrialConfig) -> object:
     """What `_check_pruning` looks at."""
     prune = config.prune
@@ -115,8 +120,7 @@ def _what_prunes(config: TrialConfig) -> object:
 def refuser(base: TrialConfig, results: Path) -> Callable[[TrialConfig], None]:
     """A check like `check`'s for trials that are `base` but for how they prune and retrain."""
     cache = Workspace(results).cache
-    hold_code(base.network, results)
-    hold_code(base.data, results)
+    hold_own_code(base, results)
     data = load_data(base.data, cache)
     network = build_network(base.network.untrained, data.n_classes)  # its shapes alone are asked
     structure = structure_of(network)

@@ -102,6 +102,10 @@ def _digests(
         if ("code", name) not in known:
             known["code", name] = find_code(name).digest
         changes["network.code"] = known["code", name]
+    if config.prune is not None and is_own(name := config.prune.ranks_by):
+        if ("code", name) not in known:
+            known["code", name] = find_code(name, "prune.criterion").digest
+        changes["prune.code"] = known["code", name]
     if checkpoint := config.network.checkpoint:
         if ("file", checkpoint) not in known:
             known["file", checkpoint] = file_digest(Path(checkpoint))

@@ -10,11 +10,9 @@ from rich.markup import escape
 
 from sweeps.plan.bar import step_bar
 from trainables.config import TrialConfig, flat_params
+from trainables.contents import hold_own_code
 from trainables.datasets.images import Data
 from trainables.datasets.loading import load_data
-from trainables.networks import (
-    hold_code,
-)
 from trainables.scores.embeddings import probe_vectors
 from trainables.scores.mis import measure_dense
 from trainables.training.compute import (
@@ -42,12 +40,12 @@ class Log(Protocol):
 def prepare(configs: Sequence[TrialConfig], results: Path, outbox: Log, console: Console) -> None:
     """Make and cache what the trials share: dense networks and embeddings."""
     cache = Workspace(results).cache
+    for config in configs:
+        hold_own_code(config, results)
     for config in _different(configs):
         prepare_process(config.compute)
         device = resolve_device(config.compute)
         resolve_compile(config.compute, device)  # which refuses what no trial here could do
-        hold_code(config.network, results)
-        hold_code(config.data, results)
         data = load_data(config.data, cache)
         alike = [c for c in configs if (c.network, c.seed) == (config.network, config.seed)]
         rewound = {c.rewind_epoch for c in alike if c.rewind == "weights"}

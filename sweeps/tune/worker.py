@@ -13,6 +13,7 @@ from ray import tune
 
 from sweeps.tune.pictures import draw_trial
 from trainables.config import TrialConfig
+from trainables.contents import hold_own_code
 from trainables.trial import Trial
 from trainables.workspace import SetAside, Workspace, files_of, size_shown
 
@@ -41,6 +42,7 @@ class PruningTrial(tune.Trainable):
         try:
             processes = config.get("processes", 1)
             changes = {"compute.processes": processes} if processes > 1 else {}
+            hold_own_code(config["trial"], self.workspace.root)
             with self._listening():
                 self._begin(config["trial"].replace(changes))
         except Exception as error:

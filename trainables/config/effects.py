@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from pruning import CRITERIA
+from trainables.config.criteria import criterion_kind
 from trainables.config.network import NetworkConfig, TrainConfig
 from trainables.config.stages import (
     DataConfig,
@@ -91,9 +92,16 @@ def _scores_by(values: Values) -> Any:
     return values["prune.counts_of"] or values["prune.criterion"]
 
 
-def has_setting(criterion: str, setting: str) -> bool:
-    """Whether a criterion of this name has that dotted field: read from its class."""
-    return criterion in CRITERIA and setting in flat(CRITERIA[criterion](), "prune.")
+def has_setting(criterion: str, setting: str, code: str | None = None) -> bool:
+    """Whether a criterion of this name has that dotted field: read from its class.
+
+    code: digest of the source of one's own; None where it is not at hand: then it may have any.
+    """
+    if is_own(criterion) and code is None:
+        return True
+    if not is_own(criterion) and criterion not in CRITERIA:
+        return False
+    return setting in flat(criterion_kind(criterion, code or "")(), "prune.")
 
 
 SETTINGS_OF_CRITERIA = frozenset(s for c in CRITERIA.values() for s in flat(c(), "prune."))
@@ -105,7 +113,11 @@ def _of_criteria() -> list[Effect]:
         names = [name for name in CRITERIA if has_setting(name, setting)]
         why = f"of the criteria only {', '.join(names)} {'has' if len(names) == 1 else 'have'} it"
         neutral = (None, "none") if setting == "prune.normalise" else (_PRUNED[setting],)
-        return Effect(setting, lambda v: has_setting(_scores_by(v), setting), neutral, why)
+
+        def holds(values: Values) -> bool:
+            return has_setting(_scores_by(values), setting, values["prune.code"])
+
+        return Effect(setting, holds, neutral, why)
 
     return [effect(setting) for setting in sorted(SETTINGS_OF_CRITERIA)]
 
@@ -175,6 +187,12 @@ EFFECTS: tuple[Effect, ...] = (
         lambda v: is_own_data(v["data.name"]),
         "it is of a data set that is your own function",
     ),
+    _effect(
+        "prune.code",
+        PruneConfig,
+        lambda v: is_own(_scores_by(v)),
+        "it is of a criterion of your own",
+    ),
     *_of_criteria(),
     _effect(
         "prune.biases",
@@ -191,7 +209,7 @@ EFFECTS: tuple[Effect, ...] = (
     _effect(
         "prune.draw",
         PruneConfig,
-        lambda v: v["prune.criterion"] in CRITERIA and CRITERIA[v["prune.criterion"]].draws,
+        lambda v: criterion_kind(v["prune.criterion"], v["prune.code"]).draws,
         f"only criterion={', '.join(repr(n) for n, c in CRITERIA.items() if c.draws)} draws",
     ),
     Effect(

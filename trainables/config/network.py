@@ -71,6 +71,11 @@ class NetworkConfig(Checked):
     # rate repeats.
     recipe: TrainConfig | None = None
 
+    @property
+    def own(self) -> tuple[str, str]:
+        """The field that may name code of the user's own, and the name."""
+        return "network.name", self.name
+
     def __post_init__(self) -> None:
         super().__post_init__()
         require_name(self.name)

@@ -1,6 +1,6 @@
 """The stages of a trial, each a frozen dataclass that is checked when it is built."""
 
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from typing import Literal
 
 from pruning import (
@@ -11,9 +11,11 @@ from pruning import (
     cumulative_rates,
     granularity_of,
 )
+from trainables.config.criteria import criterion_kind, criterion_of
 from trainables.data_names import is_own_data, require_data_name
 from trainables.fields import PLACE, UNSAID, Checked, said_as
 from trainables.methods import METHODS
+from trainables.network_names import is_own
 
 
 def evaluation_side(pixels: int) -> int:
@@ -41,6 +43,11 @@ class DataConfig(Checked):
     # Side in pixels to which a folder's images are decoded once and kept; None: decoded each time.
     packed: int | None = None
     workers: int = field(default=0, metadata=PLACE)  # decoding processes; of packed images: threads
+
+    @property
+    def own(self) -> tuple[str, str]:
+        """The field that may name code of the user's own, and the name."""
+        return "data.name", self.name
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -72,7 +79,8 @@ class PruneConfig(Checked):
 
     granularity: str = "weight"  # of `pruning.GRANULARITIES`
     scope: Literal["global", "layer"] = "global"
-    criterion: str = "l1"  # of `pruning.CRITERIA`
+    criterion: str = "l1"  # of `pruning.CRITERIA`; "module:Class", one's own
+    code: str = ""  # of one's own: what its source holds; filled in when a sweep is planned
     samples_per_class: int = 10  # training images per class that a criterion looks at
     target: Literal["loss", "logit"] = "loss"  # whose change gradient and Taylor tell
     # The importance of a layer is divided by its norm; None: by the usual one, see `norm`.
@@ -105,18 +113,20 @@ class PruneConfig(Checked):
         self._require(self.counts_of is None or not self.most_important_first, "counts_of", rule)
 
     def _require_names(self) -> None:
-        known = f"be one of {', '.join(CRITERIA)}"
-        self._require(self.criterion in CRITERIA, "criterion", known)
+        criterion_kind(self.criterion, self.code)
         meant = [name for name, criterion in CRITERIA.items() if not criterion.draws]
-        rule = f"be None or one of {', '.join(meant)}"
-        self._require(self.counts_of is None or self.counts_of in meant, "counts_of", rule)
+        rule = f"be None or one of {', '.join(meant)}, or a criterion of your own"
+        legal = self.counts_of is None or self.counts_of in meant or is_own(self.counts_of)
+        self._require(legal, "counts_of", rule)
+        rule = "be left alone: it is of a criterion of your own"
+        self._require(not self.code or is_own(self.ranks_by), "code", rule)
         known = f"be one of {', '.join(GRANULARITIES)}"
         self._require(self.granularity in GRANULARITIES, "granularity", known)
 
     def _check_granularity(self) -> None:
         granularity = granularity_of(self.granularity)
         for name in {self.criterion, self.ranks_by}:
-            CRITERIA[name].require_granularity(granularity)
+            criterion_kind(name, self.code).require_granularity(granularity)
         if granularity.rate is not None:
             rule = f"be 'layer' with granularity={self.granularity!r}, in blocks of which it ranks"
             self._require(self.scope == "layer", "scope", rule)
@@ -131,8 +141,12 @@ class PruneConfig(Checked):
     @property
     def by(self) -> Criterion:
         """The same as an object, with its settings."""
-        kind = CRITERIA[self.ranks_by]
-        return kind(**{item.name: getattr(self, item.name) for item in fields(kind)})
+        return criterion_of(self.ranks_by, self.code, self)
+
+    @property
+    def own(self) -> tuple[str, str]:
+        """The field that may name code of the user's own, and the name."""
+        return "prune.criterion", self.ranks_by
 
     @property
     def norm(self) -> Literal["none", "l1", "l2"]:

@@ -97,7 +97,7 @@ def _key(config: TrialConfig, data: Data) -> str:
     depends_on = {
         "version": (KEY_VERSION, _VERSION),
         "network": dense_key(config, data),
-        "criterion": prune.by.name,
+        "criterion": prune.by.name if not prune.code else (prune.ranks_by, prune.code),
         "settings": asdict(prune.by) | {"normalise": None},  # which is done to what is kept
         "granularity": prune.granularity,
         "exclude": prune.exclude,

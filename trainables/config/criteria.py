@@ -1,0 +1,54 @@
+"""A criterion by its name: one of Secateur's, or "module:Class", one of the user's own."""
+
+from dataclasses import fields
+from functools import lru_cache
+
+from pruning import CRITERIA, Criterion
+from trainables.network_names import is_own
+from trainables.own_import import own_function
+
+FIELD = "prune.criterion"
+
+
+def criterion_kind(name: str, code: str = "") -> type[Criterion]:
+    """The class of a criterion. code: digest of the source of one's own; "" while it is planned.
+
+    Raises ValueError, in one sentence, for a name that is none, and for code that is no criterion.
+    """
+    if name in CRITERIA:
+        return CRITERIA[name]
+    if not is_own(name):
+        raise ValueError(
+            f"{FIELD} must be one of {', '.join(CRITERIA)}, or module:Class, a criterion of your "
+            f"own, got {name!r}"
+        )
+    return _known(name, code) if code else _own(name, code)
+
+
+@lru_cache(64)
+def _known(name: str, code: str) -> type[Criterion]:
+    return _own(name, code)
+
+
+def _own(name: str, code: str) -> type[Criterion]:
+    kind = own_function(name, code, FIELD)
+    if not (isinstance(kind, type) and issubclass(kind, Criterion)):
+        raise ValueError(f"{FIELD}={name!r} must be a class derived from pruning.Criterion")
+    if missing := sorted(kind.__abstractmethods__):
+        raise ValueError(f"{FIELD}={name!r} must define {' and '.join(missing)}, it does not")
+    try:
+        kind()
+    except Exception as error:
+        raise ValueError(
+            f"the settings of {FIELD}={name!r} must have defaults, it cannot be made without: "
+            f"{error}"
+        ) from error
+    return kind
+
+
+def criterion_of(name: str, code: str, settings: object) -> Criterion:
+    """The criterion with the fields of `settings` that it has; its other fields at their own
+    defaults."""
+    kind = criterion_kind(name, code)
+    there = [item.name for item in fields(kind) if hasattr(settings, item.name)]
+    return kind(**{each: getattr(settings, each) for each in there})
