@@ -56,7 +56,7 @@ def check(configs: Sequence[TrialConfig], results: Path, console: Console) -> No
             data = load_data(config.data, cache, progress)
         said[data.said] = None
         require_pixels(config.network, config.data.pixels)
-        if config.network.is_trained and missing_dense(config, data, cache):
+        if any([missing_dense(c, data, cache) for c in _once(alike, lambda c: c.seed)]):
             network = build_network(config.network, data.n_classes)
         else:
             network = load_dense(config, data, cache)
