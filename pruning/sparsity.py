@@ -29,14 +29,19 @@ class Sparsity:
 
 
 @torch.no_grad()
-def measure_sparsity(network: nn.Module, weights: Mapping[str, Tensor]) -> Sparsity:
-    """Count the zeros of `network`; `weights` as `prunable_weights` gives them."""
+def measure_sparsity(
+    network: nn.Module, weights: Mapping[str, Tensor], gone: tuple[int, int] = (0, 0)
+) -> Sparsity:
+    """Count the zeros of `network`; `weights` as `prunable_weights` gives them.
+
+    gone: prunable weights, and parameters, that are no longer in it: they count as zeros.
+    """
     zeros = {name: int((weight == 0).sum()) for name, weight in weights.items()}
     return Sparsity(
-        n_zero=sum(zeros.values()),
-        n_prunable=sum(weight.numel() for weight in weights.values()),
-        n_zero_network=sum(int((p == 0).sum()) for p in network.parameters()),
-        n_network=sum(p.numel() for p in network.parameters()),
+        n_zero=sum(zeros.values()) + gone[0],
+        n_prunable=sum(weight.numel() for weight in weights.values()) + gone[0],
+        n_zero_network=sum(int((p == 0).sum()) for p in network.parameters()) + gone[1],
+        n_network=sum(p.numel() for p in network.parameters()) + gone[1],
         collapsed=tuple(
             name.removesuffix(".weight")
             for name, weight in weights.items()

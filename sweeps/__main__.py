@@ -80,6 +80,20 @@ def _show_plan(arguments: argparse.Namespace, console: Terminal) -> int:
     return 0
 
 
+def _score(arguments: argparse.Namespace, console: Terminal) -> int:
+    from sweeps.run import run_sweep
+    from sweeps.score import score_plan
+
+    plan = score_plan(
+        arguments.pruned,
+        arguments.network,
+        arguments.against,
+        arguments.data,
+        {name: value_of(text) for name, text in unique(arguments.set, "SET").items()},
+    )
+    return run_sweep(plan, arguments.results.resolve(), console)
+
+
 def _ui(arguments: argparse.Namespace) -> int:
     from sweeps.tracking.server import HOST, PORT, free_port, page_links, serve_command
 
@@ -103,9 +117,11 @@ def _run(arguments: argparse.Namespace, console: Terminal) -> int:
         from sweeps.new_study import write_new
 
         return write_new(arguments.file, console)
-    require_folder(arguments.results, written=arguments.verb in ("plan", "sweep"))
+    require_folder(arguments.results, written=arguments.verb in ("plan", "sweep", "score"))
     if arguments.verb == "plan":
         return _show_plan(arguments, console)
+    if arguments.verb == "score":
+        return _score(arguments, console)
     if arguments.verb == "ui":
         return _ui(arguments)
     if arguments.verb == "sync":

@@ -16,6 +16,7 @@ _VERBS = {
     "new": "write a commented study of your own to begin with",
     "sweep": "run what is not done yet of a study, then report",
     "plan": "list what would run; starts nothing",
+    "score": "score a network that was pruned elsewhere, beside its dense one",
     "sync": "deliver to MLflow what sweeps could not, while it was away",
     "tidy": "remove decoded images of pictures that have changed or are no longer asked for",
     "report": "rebuild tables and figures from MLflow alone",
@@ -185,7 +186,9 @@ def parser() -> argparse.ArgumentParser:
             sub.add_argument(
                 "--port", type=_port, help="of MLflow's pages (default: 5000, or the next free one)"
             )
-        if verb in ("ui", "sync", "tidy"):
+        if verb == "score":
+            _add_score(sub)
+        if verb in ("ui", "sync", "tidy", "score"):
             continue
         also = ", or published: the points that others released" if verb == "report" else ""
         sub.add_argument(
@@ -216,6 +219,10 @@ def _add_changes(sub: argparse.ArgumentParser) -> None:
         metavar="AXIS=V,V,…",
         help="other values for an axis of the study, e.g. rate=0.5,0.8; none: no such grid",
     )
+    _add_settings(sub)
+
+
+def _add_settings(sub: argparse.ArgumentParser) -> None:
     sub.add_argument(
         "--set",
         type=_pair,
@@ -224,6 +231,25 @@ def _add_changes(sub: argparse.ArgumentParser) -> None:
         metavar="FIELD=VALUE",
         help="a field of every trial that has it, e.g. finetune.epochs=1",
     )
+
+
+def _add_score(sub: argparse.ArgumentParser) -> None:
+    """What is scored, and what it is compared with."""
+    sub.add_argument("pruned", help="a file with the state_dict of the pruned network")
+    sub.add_argument(
+        "--network",
+        required=True,
+        metavar="NAME",
+        help="what it is: a network of torchvision, timm:NAME or package.module:function",
+    )
+    sub.add_argument(
+        "--against",
+        required=True,
+        metavar="FILE",
+        help="the state_dict of the dense network it was made of, or imagenet: torchvision's",
+    )
+    sub.add_argument("--data", required=True, help="an image folder, or its URI")
+    _add_settings(sub)
 
 
 def _add_cost(sub: argparse.ArgumentParser) -> None:

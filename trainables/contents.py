@@ -31,6 +31,8 @@ def with_contents(config: TrialConfig, results: Path | None = None) -> TrialConf
         found["prune.code"] = find_code(name, "prune.criterion").digest
     if network.checkpoint and not network.digest:
         found["network.digest"] = file_digest(Path(network.checkpoint))
+    if config.given is not None and not config.given.digest:
+        found["given.digest"] = file_digest(Path(config.given.path))
     if dissection is not None and dissection.path and not dissection.digest:
         found["dissection.digest"] = broden_digest(Path(dissection.path), dissection.n_images)
     config = config.replace(found)

@@ -25,14 +25,15 @@ def cost_metrics(pruned: PrunedNetwork, arguments: dict[str, Any], pixels: int) 
     """
     network = pruned.network.eval()
     smaller, survivors = pruned.compacted()
-    whole = count_cost(network, pixels)
-    small = whole if survivors is None else count_cost(smaller, pixels)
     device = next(network.parameters()).device
     dense = place(rebuild(arguments), device)
+    masked = count_cost(network, pixels)
+    whole = masked if pruned.left is None else count_cost(dense.eval(), pixels)
+    small = masked if survivors is None else count_cost(smaller, pixels)
     counts = {
         "": (small.params, small.macs),
         "_dense": (whole.params, whole.macs),
-        "_masked": (whole.nonzero_params, whole.nonzero_macs),
+        "_masked": (masked.nonzero_params, masked.nonzero_macs),
     }
     metrics: dict[str, float] = {}
     for suffix, each in (("", smaller), ("_dense", dense), ("_masked", network)):

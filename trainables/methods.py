@@ -10,3 +10,6 @@ METHODS: dict[str, dict[str, str]] = {
     "nm_2_4": {"granularity": "2:4", "scope": "layer"},
 }
 """A method is a choice of granularity and scope, and these are their names."""
+
+GIVEN = "given"
+"""The method of a network that came pruned: nothing is known of how."""

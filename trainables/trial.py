@@ -9,7 +9,6 @@ from typing import Any, Literal
 import pandas as pd
 import torch
 
-from pruning import measure_sparsity
 from trainables.config import TrialConfig
 from trainables.contents import with_contents
 from trainables.cost import cost_metrics
@@ -20,7 +19,7 @@ from trainables.randomness import generator
 from trainables.results import save_results
 from trainables.rounds.choosing import choose
 from trainables.rounds.numbers import layer_rows
-from trainables.rounds.pruned import PrunedNetwork
+from trainables.rounds.pruned import begun
 from trainables.scores.scoring import Scored, score_trial
 from trainables.training.compute import (
     describe,
@@ -77,10 +76,10 @@ class Trial:
         self._begin()
 
     def _begin(self) -> None:
-        """At the dense network, with nothing done."""
-        network = load_dense(self.config, self.data, self.workspace.cache)
-        self.network = place(network, self.device)
-        self.pruned = PrunedNetwork(self.network, self.config.prune)
+        """At the dense network, or the one that is given, with nothing done."""
+        dense = load_dense(self.config, self.data, self.workspace.cache)
+        self.pruned = begun(place(dense, self.device), self.config)
+        self.network = self.pruned.network
         self.training: Training | None = None
         self.history: list[dict[str, float]] = []
         self.layers: list[dict[str, float | str]] = []
@@ -142,7 +141,7 @@ class Trial:
 
     def evaluate(self) -> dict[str, float]:
         """Accuracy on the validation images, and what is zero."""
-        sparsity = measure_sparsity(self.network, self.pruned.weights)
+        sparsity = self.pruned.measure_sparsity()
         logits = predict(
             self.pruned.without_removed(),
             self.data.val,

@@ -11,6 +11,7 @@ from trainables.fields import flat
 DRAWS = 3  # of chance within layers, where nothing is trained and one more is cheap
 
 AS_IT_IS = {
+    "given": None,
     "prune": None,
     "finetune": None,
     "rewind": "none",

@@ -10,7 +10,7 @@ from trainables.datasets.broden import broden_digest
 from trainables.datasets.folders import Folder, Source, classes_of, look_at_all, source_of
 from trainables.datasets.names import shown
 from trainables.network_names import is_own
-from trainables.networks import file_digest, find_code, for_classes, head_said
+from trainables.networks import file_digest, find_code, for_classes, given_said, head_said
 
 _SPLITS = ("train", "val", "probe")
 
@@ -20,8 +20,8 @@ class Inputs:
     """folders: what a split depends on -> the images that there are.
 
     adapted: sentences on the study's own numbers that were larger than what there is. heads: on
-    those that given weights get for the data's classes. lost: on what pruning cannot do in networks
-    whose channels cannot be followed.
+    those that given weights get for the data's classes, and on a network that is given pruned.
+    lost: on what pruning cannot do in networks whose channels cannot be followed.
     """
 
     folders: Mapping[Source, Folder] = field(default_factory=dict)
@@ -80,12 +80,13 @@ def look_at_inputs(
                 adapted[f"{name} takes {text} that there are, the study asks for {want:,}"] = None
         config = config.replace(changes)
         folder = folders.get(source_of(config.data))
-        if (
-            folder is not None or config.data.name == "concepts"
-        ):  # else nobody knows the classes yet
+        if folder is not None or config.data.name == "concepts":  # else no class is known yet
             classes = classes_of(folder)
             config = config.replace({"network": for_classes(config.network, classes)})
             heads[head_said(config.network, len(classes))] = None
+            if config.given is not None:
+                which = (config.network, config.given, len(classes), config.data.pixels)
+                heads[given_said(*which)] = None
         named[config.key] = config
     said = tuple(sentence for sentence in heads if sentence)
     return list(named.values()), Inputs(folders, tuple(adapted), said)
@@ -110,6 +111,8 @@ def _digests(
         if ("file", checkpoint) not in known:
             known["file", checkpoint] = file_digest(Path(checkpoint))
         changes["network.digest"] = known["file", checkpoint]
+    if config.given is not None:
+        changes["given.digest"] = file_digest(Path(config.given.path))
     dissection = config.dissection
     if dissection is not None and dissection.path is not None:
         which = (dissection.path, dissection.n_images)

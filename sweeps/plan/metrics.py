@@ -82,6 +82,15 @@ METRICS = (
         better=1,
         terminal=True,
     ),
+    Metric(
+        "mis/change_unpaired",
+        "MIS minus the dense network's, of all alive units: of a network that came with fewer "
+        "channels, where the same units are not known; selection counts as change; "
+        "mis/<layer>/change_unpaired: of one layer",
+        error="mis/change_unpaired_error",
+        better=1,
+        searched=False,
+    ),
     Metric("mis/n_units", "units that are scored", heading="units", kind="count", terminal=True),
     Metric(
         "mis/n_dead",

@@ -1,6 +1,6 @@
 """What a trial is, as frozen dataclasses: its stages, its key, and which settings do something."""
 
-from trainables.config.network import NetworkConfig, TrainConfig
+from trainables.config.network import GivenConfig, NetworkConfig, TrainConfig
 from trainables.config.stages import (
     ComputeConfig,
     DataConfig,
@@ -16,6 +16,7 @@ __all__ = [
     "ComputeConfig",
     "DataConfig",
     "DissectionConfig",
+    "GivenConfig",
     "NetworkConfig",
     "PruneConfig",
     "ScoreConfig",

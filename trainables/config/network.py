@@ -99,3 +99,16 @@ class NetworkConfig(Checked):
         """The same network with weights as they are drawn: the control."""
         weights = {"weights": "random", "checkpoint": None, "digest": "", "entry": ""}
         return replace(self, recipe=None, head=None, kept_classes=(), **weights)  # type: ignore[arg-type]
+
+
+@dataclass(frozen=True, kw_only=True)
+class GivenConfig(Checked):
+    """Weights of the trial's network that somebody else pruned, and maybe trained again."""
+
+    path: str = field(default="", metadata=PLACE)  # a state_dict, with zeros or with fewer channels
+    digest: str = ""  # of that file; filled in when a sweep is planned
+    entry: str = ""  # as `NetworkConfig.entry`
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self._require(bool(self.path), "path", "be a checkpoint")

@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Literal, Self
 
 from trainables.config.effects import require_effects
-from trainables.config.network import NetworkConfig, TrainConfig
+from trainables.config.network import GivenConfig, NetworkConfig, TrainConfig
 from trainables.config.stages import (
     ComputeConfig,
     DataConfig,
@@ -14,6 +14,7 @@ from trainables.config.stages import (
     ScoreConfig,
 )
 from trainables.fields import Checked, digest_of, flat, identity, replaced
+from trainables.methods import GIVEN
 from trainables.network_names import HEADS
 
 KEY_VERSION = 2  # part of every trial key: raise it when old results no longer compare
@@ -31,6 +32,7 @@ class TrialConfig(Checked):
 
     network: NetworkConfig = NetworkConfig(recipe=TrainConfig())
     data: DataConfig = DataConfig()
+    given: GivenConfig | None = None  # scored as it is, beside `network`, the dense one
     prune: PruneConfig | None = None
     finetune: TrainConfig | None = None
     rewind: Literal["none", "weights", "learning_rate"] = "none"
@@ -48,6 +50,10 @@ class TrialConfig(Checked):
         if self.retrain is not None:  # which re-estimates the statistics anyway
             self._require(self.recalibrate_images == 0, "recalibrate_images", "be 0 with training")
         self._check_classes()
+        if self.given is not None:
+            alone = self.prune is None and self.retrain is None and not self.recalibrate_images
+            rule = "be scored as it is: without prune, finetune, rewind and recalibrate_images"
+            self._require(alone, "given", rule)
         require_effects(self)
         self._check_heads()
         if self.rewind == "none":
@@ -102,6 +108,8 @@ class TrialConfig(Checked):
     def method(self) -> str:
         if self.prune is not None:
             return self.prune.method
+        if self.given is not None:
+            return GIVEN
         return "untrained" if self.network.weights == "random" else "dense"
 
     @property

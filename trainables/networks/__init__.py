@@ -6,6 +6,7 @@ from trainables.networks.checkpoints import file_digest, load_checkpoint, requir
 from trainables.networks.compacted import load_compacted, save_compacted
 from trainables.networks.cost import Cost, count_cost, measure_latency
 from trainables.networks.for_classes import for_classes, head_said
+from trainables.networks.given import given_network, given_said
 from trainables.networks.heads import auxiliary_layers, head_parameters
 from trainables.networks.outline import (
     n_parameters,
@@ -37,6 +38,8 @@ __all__ = [
     "file_digest",
     "find_code",
     "for_classes",
+    "given_network",
+    "given_said",
     "head_parameters",
     "head_said",
     "hold_code",

@@ -206,6 +206,9 @@ def _adapted(network: nn.Module, state: dict[str, Tensor]) -> dict[str, Tensor]:
     """The state under the network's own names, with what it can do without."""
     expected = network.state_dict()
     state = {name.replace("_orig_mod.", ""): tensor for name, tensor in state.items()}
+    for name in [n.removesuffix("_orig") for n in state if n.endswith("_orig")]:
+        if f"{name}_mask" in state:  # as torch.nn.utils.prune leaves a weight and its mask
+            state[name] = state.pop(f"{name}_orig") * state.pop(f"{name}_mask")
     if _COUNTER not in expected:
         state.pop(_COUNTER, None)
     while not expected.keys() & state.keys():  # a network may itself be held by one called "model"

@@ -11,6 +11,7 @@ from pruning import (
     Held,
     KeepMask,
     NeedsExclusion,
+    Sparsity,
     Structure,
     Survivors,
     compact,
@@ -19,13 +20,15 @@ from pruning import (
     groups_of,
     kept_numbers,
     masks_of,
+    measure_sparsity,
     prunable_weights,
     require_importance,
     require_rate,
     structure_of,
     survivors_of,
 )
-from trainables.config import PruneConfig
+from trainables.config import PruneConfig, TrialConfig
+from trainables.networks import given_network
 
 
 @dataclass(frozen=True)
@@ -42,13 +45,19 @@ class PrunedNetwork:
     """The network of a trial, which is dense until masks are held.
 
     network: keeps its full shape, so that its state_dict loads anywhere; changed in place.
-    prune: how it is pruned; None: not at all.
+    prune: how it is pruned; None: not at all. whole: the dense network, where this one came with
+    fewer channels; then `left` says how many of each parameter.
     """
 
     def __init__(
-        self, network: nn.Module, prune: PruneConfig | None, structure: Structure | None = None
+        self,
+        network: nn.Module,
+        prune: PruneConfig | None,
+        structure: Structure | None = None,
+        left: Survivors | None = None,
+        whole: nn.Module | None = None,
     ) -> None:
-        self.network, self.prune = network, prune
+        self.network, self.prune, self.left, self.whole = network, prune, left, whole
         if structure is not None:
             self.structure = structure
         self.masks: Masks | None = None
@@ -70,6 +79,14 @@ class PrunedNetwork:
             biases=prune.biases,
             structure=self.structure,
         )
+
+    def measure_sparsity(self) -> Sparsity:
+        """What of it is zero, or is gone."""
+        gone = (0, 0)
+        if self.whole is not None:
+            own, dense = (_sizes(PrunedNetwork(n, None)) for n in (self.network, self.whole))
+            gone = (dense[0] - own[0], dense[1] - own[1])
+        return measure_sparsity(self.network, self.weights, gone)
 
     @property
     def groups(self) -> Groups | None:
@@ -138,7 +155,7 @@ class PrunedNetwork:
         None where nothing is pruned, or what was pruned grew back: then it is the network itself.
         """
         if self.masks is None or not self._is_held:
-            return self.network, None
+            return self.network, self.left
         survivors = self.masks.survivors or survivors_of(
             self.network, self.masks.keep, self.structure
         )
@@ -169,6 +186,23 @@ class PrunedNetwork:
                 f"pruned weights must stay exactly zero, those of {len(revived)} parameters do "
                 f"not: {', '.join(revived[:3])}"
             )
+
+
+def begun(dense: nn.Module, config: TrialConfig) -> PrunedNetwork:
+    """What a trial begins with: its dense network, or the one that is given in its place.
+
+    Raises ValueError as `given_network`.
+    """
+    if config.given is None:
+        return PrunedNetwork(dense, config.prune)
+    network, left = given_network(dense, config.network, config.given)
+    return PrunedNetwork(network, None, left=left, whole=None if left is None else dense)
+
+
+def _sizes(pruned: PrunedNetwork) -> tuple[int, int]:
+    """How many weights may be pruned, and how many parameters there are."""
+    n_prunable = sum(weight.numel() for weight in pruned.weights.values())
+    return n_prunable, sum(p.numel() for p in pruned.network.parameters())
 
 
 def require_prunable(pruned: PrunedNetwork) -> None:

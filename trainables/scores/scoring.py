@@ -49,6 +49,8 @@ def score_trial(config: TrialConfig, network: nn.Module, data: Data, cache: Path
     # An untrained network did not start from the dense one.
     dense = None if config.network.weights == "random" else measure_dense(config, data, cache)
     metrics = mis_metrics(measured, dense) | _control(config, data, cache)
+    if dense is not None and not same_units(measured, dense):
+        dense = None  # which of its units are left nobody knows
     dissected = None
     if config.dissection is not None:
         found, dissected = dissect_network(network, config, cache)
@@ -65,7 +67,8 @@ def mis_metrics(measured: Measured, dense: Measured | None) -> dict[str, float]:
     mis/n_constant_scored, mis/constant_mean: of units that are the same on all images and have a
     score nevertheless, as "von_rad2024_released" wants it.
     mis/pixels_mean: the same tasks by raw pixels. mis/change: mean difference to the same units of
-    the dense network, over units that have a score in both, with mis/change_error likewise. See
+    the dense network, over units that have a score in both, with mis/change_error likewise; of a
+    network that came with fewer channels mis/change_unpaired instead, see `_unpaired`. See
     `mis.summarize` for the others.
     """
     scores, alive = measured.scores, measured.state == _ALIVE
@@ -85,8 +88,10 @@ def mis_metrics(measured: Measured, dense: Measured | None) -> dict[str, float]:
     if constant.any():  # which other protocols leave out
         metrics["mis/n_constant_scored"] = float(constant.sum())
         metrics["mis/constant_mean"] = float(measured.mis[constant].double().mean())
-    if dense is not None:
+    if dense is not None and same_units(measured, dense):
         metrics |= _change(measured, dense, chosen)
+    elif dense is not None:
+        metrics |= _unpaired(measured, dense)
     # An error that cannot be known (too few images or units) is left out.
     return {n: v for n, v in metrics.items() if not (n.endswith(_ERRORS) and math.isnan(v))}
 
@@ -98,6 +103,35 @@ def _image_error(measured: Measured, chosen: Tensor) -> float:
     if measured.replicates is None or not chosen.any():
         return math.nan
     return float(image_error(measured.replicates[:, :, chosen].mean(2)))
+
+
+def same_units(measured: Measured, dense: Measured) -> bool:
+    """Whether the networks have as many units in every layer: then these are the same ones."""
+    return measured.layers == dense.layers and torch.equal(measured.layer_of, dense.layer_of)
+
+
+def _unpaired(measured: Measured, dense: Measured) -> dict[str, float]:
+    """Of a network with fewer channels, of which nobody knows which they were: how far the mean of
+    all that is alive lies from the dense network's, of the network and per layer. What was selected
+    counts as change. mis/change_unpaired_error: of both means, over images and units."""
+    metrics: dict[str, float] = {}
+    means: list[list[float]] = []
+    for each in (measured, dense):
+        alive = (each.state == _ALIVE) & each.counted
+        means.append([float(each.mis[alive].double().mean())])
+        means[-1].append(math.hypot(unit_error(each.mis[alive]), _image_error(each, alive)))
+    (here, error), (there, dense_error) = means
+    metrics["mis/change_unpaired"] = here - there
+    metrics["mis/change_unpaired_error"] = math.hypot(error, dense_error)
+    for layer in measured.layers:
+        both = []
+        for each in (measured, dense):
+            if layer in each.layers:
+                of_layer = each.layer_of == each.layers.index(layer)
+                both.append(float(each.mis[of_layer & (each.state == _ALIVE)].double().mean()))
+        if len(both) == 2 and not any(map(math.isnan, both)):
+            metrics[f"mis/{layer}/change_unpaired"] = both[0] - both[1]
+    return metrics
 
 
 def _change(measured: Measured, dense: Measured, chosen: Tensor) -> dict[str, float]:

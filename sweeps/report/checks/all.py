@@ -23,6 +23,7 @@ from sweeps.report.checks.making import check_made_alike, check_trainings
 from sweeps.report.checks.scores import (
     check_dead_units,
     check_probe_images,
+    check_same_units,
     check_scores_differ,
     check_shuffled,
     check_untrained,
@@ -58,6 +59,7 @@ def checks(
         check_untrained(trials),
         check_dead_units(trials, units or {}),
         check_scores_differ(trials),
+        *check_same_units(trials),
         check_shuffled(trials),
         check_probe_images(trials),
         check_validation_images(trials),

@@ -8,7 +8,15 @@ import pandas as pd
 
 from pruning.selection import n_pruned
 from sweeps.report.checks.check import Check, listed
-from sweeps.report.read.values import flag, is_pruned, is_retrained, number, text, within_layers
+from sweeps.report.read.values import (
+    flag,
+    is_pruned,
+    is_pruned_here,
+    is_retrained,
+    number,
+    text,
+    within_layers,
+)
 from trainables.methods import METHODS
 
 SMALLEST_LAYER = 16  # filters, and input channels, of GoogLeNet's; other networks have more
@@ -23,7 +31,7 @@ def check_masks(trials: pd.DataFrame) -> Check:
     fixed by the rate, and only has to be above 0. Trials stopped between rounds are not asked.
     """
     name = "masks held"
-    pruned = trials[is_pruned(trials) & (text(trials, "outcome") != "stopped")]
+    pruned = trials[is_pruned_here(trials) & (text(trials, "outcome") != "stopped")]
     let_go = text(pruned, "prune.held") == "False"
     if let_go.any():
         return Check(
@@ -127,7 +135,7 @@ def check_same_dense(trials: pd.DataFrame) -> Check:
 def check_controls(trials: pd.DataFrame) -> list[Check]:
     """Is every method also run by chance, and with the most important first? And what ranks all
     layers at once by chance with its own numbers per layer?"""
-    pruned = trials[is_pruned(trials)]
+    pruned = trials[is_pruned_here(trials)]
     reversed_, within = flag(pruned, "most_important_first"), within_layers(pruned)
     by_chance = (text(pruned, "criterion") == "random") & ~within
     methods = set(pruned.loc[~reversed_, "method"]) if len(pruned) else set()

@@ -99,6 +99,25 @@ def check_validation_images(trials: pd.DataFrame) -> Check:
     return Check(name, "failed" if worst > MOST_TOP1_ERROR else "ok", said)
 
 
+def check_same_units(trials: pd.DataFrame) -> list[Check]:
+    """Are changes those of the same units? Of a network that came with fewer channels it is not
+    known which they were; nothing is said where there is none."""
+    change, error = (number(trials, f"mis/change_unpaired{end}") for end in ("", "_error"))
+    if not change.notna().any():
+        return []
+    rows = zip(text(trials, "label"), change, error, strict=True)
+    told = [
+        f"{name} {value:+.3f} (standard error {its:.3f})"
+        for name, value, its in rows
+        if np.isfinite(value)
+    ]
+    said = (
+        "which channels are gone the file does not say: the change of MIS to the dense network is "
+        f"of all units that are alive, and what was selected counts: {listed(told)}"
+    )
+    return [Check("same units compared", "failed", said)]
+
+
 def check_shuffled(trials: pd.DataFrame) -> Check:
     """Do units of shuffled activations score 0.5? Else tasks or vectors are wrong.
 

@@ -7,10 +7,10 @@ from rich.box import SIMPLE
 from rich.table import Table
 
 from sweeps.plan.metrics import METRICS, Metric
-from trainables.methods import METHODS
+from trainables.methods import GIVEN, METHODS
 
 COLUMNS = tuple(metric for metric in METRICS if metric.heading)
-_KINDS = ["dense", "untrained", *METHODS]
+_KINDS = ["dense", "untrained", *METHODS, GIVEN]
 _RETRAINED = ["none", "recalibrate", "finetune", "rewind_weights", "rewind_learning_rate"]
 _BY = ["kind", "most_important_first", "chance", "how", "schedule", "rate", "seed"]
 

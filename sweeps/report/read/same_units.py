@@ -17,8 +17,9 @@ def with_dense(units: pd.DataFrame, trials: pd.DataFrame) -> pd.DataFrame:
     if units.empty:
         return units
     written = units.get("dense_mis", pd.Series(float("nan"), units.index))
+    unpaired = _unpaired(trials)
     counts = written.groupby(units["key"], observed=True).count()
-    without = counts.index[counts == 0]
+    without = [key for key in counts.index[counts == 0] if key not in unpaired]
     if not len(without):
         return units
     lacking = units["key"].isin(without)
@@ -32,13 +33,23 @@ def with_dense(units: pd.DataFrame, trials: pd.DataFrame) -> pd.DataFrame:
     return units.assign(dense_mis=written.where(~lacking, found))
 
 
+def _unpaired(trials: pd.DataFrame) -> set[str]:
+    """Keys of networks that came with fewer channels: which unit is which is not known."""
+    if "mis/change_unpaired" not in trials:
+        return set()
+    return set(trials.loc[trials["mis/change_unpaired"].notna(), "key"])
+
+
 def complete(tables: FileTables, trials: pd.DataFrame) -> None:
     """`with_dense` of tables that are kept on the disk, one by one."""
     is_dense = (trials["method"] == "dense") & (trials["retraining"] == "none")
     seed_of = dict(zip(trials["key"], trials["seed"], strict=True))
     there = trials[is_dense & trials["key"].isin(list(tables))].drop_duplicates("seed")
     dense_of = dict(zip(there["seed"], there["key"], strict=True))
+    unpaired = _unpaired(trials)
     for key in list(tables):
+        if key in unpaired:
+            continue
         own = tables.read([key], ["dense_mis"])
         if "dense_mis" in own and own["dense_mis"].notna().any():
             continue

@@ -3,7 +3,7 @@
 import numpy as np
 import pandas as pd
 
-from trainables.methods import METHODS
+from trainables.methods import GIVEN, METHODS
 
 HALVES = ("val/top1_a", "val/top1_b")
 """Accuracy on two halves of the validation images."""
@@ -37,6 +37,11 @@ def within_layers(trials: pd.DataFrame) -> pd.Series:
 
 def is_pruned(trials: pd.DataFrame) -> pd.Series:
     """Whether a trial's network is pruned: not the dense or the untrained one."""
+    return text(trials, "method").isin([*METHODS, GIVEN])
+
+
+def is_pruned_here(trials: pd.DataFrame) -> pd.Series:
+    """Likewise, by a method of ours, and not before it came."""
     return text(trials, "method").isin(METHODS)
 
 
