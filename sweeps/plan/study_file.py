@@ -8,6 +8,7 @@ from pathlib import Path
 
 from sweeps.plan.sweep import Sweep
 from trainables.own_code import look_also_in
+from trainables.own_settings import SettingChanged, settings_kept
 from trainables.workspace import at_home
 
 
@@ -44,8 +45,9 @@ def _run(path: Path) -> object:
     beside = str(path.parent)
     sys.path.insert(0, beside)
     try:
-        spec.loader.exec_module(module)
-    except KeyboardInterrupt:
+        with settings_kept(str(path), "STUDY"):
+            spec.loader.exec_module(module)
+    except (KeyboardInterrupt, SettingChanged):
         raise
     except BaseException as error:  # whatever a file does, sys.exit() included
         raise ValueError(f"{path} must be a study, it fails: {_where(error, path)}") from error

@@ -6,6 +6,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+import torch
 from small_studies import small_sweep
 
 import sweeps.studies
@@ -73,3 +74,31 @@ def test_a_trial_that_was_stopped_and_has_collapsed_is_not_done_where_none_is_st
     stopping = Stopping(metric="val/loss", reduction=2, min_peers=2)
     stops = make_plan(dataclasses.replace(small_sweep(), stopping=stopping))
     assert done(stops, finished) == set("abcd")
+
+
+@pytest.mark.parametrize(
+    ("code", "sentence"),
+    [
+        (
+            "import torch\ntorch.set_default_dtype(torch.float64)",
+            r"mine.py' must leave torch's default dtype as it was, torch.float32: its code makes",
+        ),
+        (
+            "import torch\ntorch.set_grad_enabled(False)\n1 / 0",
+            "leave torch's gradients as it",
+        ),
+        ("\n1 / 0", "mine.py must be a study, it fails: line 2: ZeroDivisionError: division by ze"),
+        ("raise SystemExit(0)", "must be a study, it fails: line 1: SystemExit: 0"),
+        ("STUDY = 5", r"must hold STUDY = Sweep\(…\), it has a int"),
+    ],
+)
+def test_what_a_study_of_the_users_does_wrong_is_one_sentence(
+    tmp_path, monkeypatch, code, sentence
+):
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    monkeypatch.setattr("trainables.own_code._ALSO", [])
+    (tmp_path / "mine.py").write_text(code)
+    with pytest.raises(ValueError, match=sentence) as refused:
+        load_study(str(tmp_path / "mine.py"))
+    assert "\n" not in str(refused.value)
+    assert torch.get_default_dtype() == torch.float32 and torch.is_grad_enabled()
