@@ -74,7 +74,7 @@ PARTS = {
         "workspace": set(),
         "kept": {"workspace"},
         "randomness": {"fields"},
-        "config": {"data_names", "fields", "methods", "network_names"},
+        "config": {"data_names", "fields", "methods", "network_names", "own_import"},
         "own_settings": set(),
         "own_code": set(),
         "own_import": {"own_code", "own_settings", "workspace"},

@@ -161,6 +161,7 @@ ALONE = {  # what cannot change alone, or has one value only
     "network.digest": None,
     "data.name": {"data": FOLDER},
     "data.code": {"data.name": "my.data:load", "data.code": "x"},
+    "prune.code": None,  # looks at the class: test_own_criterion.py
     "data.val_share": {"data": dataclasses.replace(FOLDER, val_share=0.3)},
     "data.digest": {"data": dataclasses.replace(FOLDER, digest="x")},
     "data.broken_images": {"data": dataclasses.replace(FOLDER, broken_images="skip")},

@@ -4,6 +4,7 @@ from dataclasses import fields
 from functools import lru_cache
 
 from pruning import CRITERIA, Criterion
+from trainables.fields import flat
 from trainables.network_names import is_own
 from trainables.own_import import own_function
 
@@ -52,3 +53,19 @@ def criterion_of(name: str, code: str, settings: object) -> Criterion:
     kind = criterion_kind(name, code)
     there = [item.name for item in fields(kind) if hasattr(settings, item.name)]
     return kind(**{each: getattr(settings, each) for each in there})
+
+
+def has_setting(criterion: str, setting: str, code: str | None = None) -> bool:
+    """Whether a criterion of this name has that dotted field: read from its class.
+
+    code: digest of the source of one's own; None where it is not at hand: then it may have any.
+    """
+    if is_own(criterion) and code is None:
+        return True
+    if not is_own(criterion) and criterion not in CRITERIA:
+        return False
+    return setting in flat(criterion_kind(criterion, code or "")(), "prune.")
+
+
+SETTINGS_OF_CRITERIA = frozenset(s for c in CRITERIA.values() for s in flat(c(), "prune."))
+"""Dotted fields that some criteria have and others have not."""

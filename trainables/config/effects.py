@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from pruning import CRITERIA
-from trainables.config.criteria import criterion_kind
+from trainables.config.criteria import SETTINGS_OF_CRITERIA, criterion_kind, has_setting
 from trainables.config.network import NetworkConfig, TrainConfig
 from trainables.config.stages import (
     DataConfig,
@@ -90,22 +90,6 @@ def _retrains(values: Values) -> bool:
 
 def _scores_by(values: Values) -> Any:
     return values["prune.counts_of"] or values["prune.criterion"]
-
-
-def has_setting(criterion: str, setting: str, code: str | None = None) -> bool:
-    """Whether a criterion of this name has that dotted field: read from its class.
-
-    code: digest of the source of one's own; None where it is not at hand: then it may have any.
-    """
-    if is_own(criterion) and code is None:
-        return True
-    if not is_own(criterion) and criterion not in CRITERIA:
-        return False
-    return setting in flat(criterion_kind(criterion, code or "")(), "prune.")
-
-
-SETTINGS_OF_CRITERIA = frozenset(s for c in CRITERIA.values() for s in flat(c(), "prune."))
-"""Dotted fields that some criteria have and others have not."""
 
 
 def _of_criteria() -> list[Effect]:

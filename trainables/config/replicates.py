@@ -15,7 +15,7 @@ from trainables.config import (
     TrialConfig,
     flat_params,
 )
-from trainables.config.effects import SETTINGS_OF_CRITERIA, has_setting
+from trainables.config.criteria import SETTINGS_OF_CRITERIA, has_setting
 
 Params = Mapping[str, str]
 """A trial's fields under their dotted names, as text: see `flat_params`."""

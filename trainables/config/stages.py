@@ -118,8 +118,6 @@ class PruneConfig(Checked):
         rule = f"be None or one of {', '.join(meant)}, or a criterion of your own"
         legal = self.counts_of is None or self.counts_of in meant or is_own(self.counts_of)
         self._require(legal, "counts_of", rule)
-        rule = "be left alone: it is of a criterion of your own"
-        self._require(not self.code or is_own(self.ranks_by), "code", rule)
         known = f"be one of {', '.join(GRANULARITIES)}"
         self._require(self.granularity in GRANULARITIES, "granularity", known)
 
