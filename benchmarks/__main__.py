@@ -1,7 +1,7 @@
 """make bench [NAME=pruning]: a table of ratios. Lower is better; the goal stands beside it.
 
 make bench NAME=sweep, stopping, toy, harmless, loaders, load, reading, protocols, criteria,
-networks or torch_pruning: what has a table of its own, and takes minutes.
+networks, listing or torch_pruning: what has a table of its own, and takes minutes.
 """
 
 import importlib
@@ -36,6 +36,7 @@ PROGRAMS = (
     "protocols",
     "criteria",
     "networks",
+    "listing",
     "torch_pruning",
 )  # modules with a main of their own, and its options
 

@@ -42,7 +42,7 @@ class Files(Sequence[Path]):
     """
 
     root: str
-    names: tuple[str, ...]
+    names: Sequence[str]
     marks: np.ndarray
 
     def __len__(self) -> int:

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from trainables.datasets.listing import SPLITS, Listing, Split
+from trainables.datasets.many_names import Names
 from trainables.workspace import read_own, whole_file
 
 
@@ -33,7 +34,7 @@ def _write(path: Path, listing: Listing) -> None:
     arrays = {"about": _text(json.dumps(about))}
     for name, split in listing.splits.items():
         arrays |= {
-            f"{name}_names": _text("\0".join(split.names)),  # no name holds a null
+            f"{name}_names": split.names.text,
             f"{name}_labels": split.labels,
             f"{name}_marks": split.marks,
         }
@@ -46,7 +47,7 @@ def _read(path: Path) -> Listing:
         about = json.loads(_untext(told["about"]))
         splits = {}
         for name in about.get("splits", SPLITS):
-            names = tuple(_untext(told[f"{name}_names"]).split("\0"))
+            names = Names(told[f"{name}_names"])
             split = Split(names, told[f"{name}_labels"], told[f"{name}_marks"])
             if not len(names) == len(split.labels) == len(split.marks):
                 raise ValueError(f"{path} must hold as many labels as names")

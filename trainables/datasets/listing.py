@@ -12,6 +12,7 @@ import numpy as np
 
 from trainables.datasets.images import Progress
 from trainables.datasets.layouts import lay_out, listed
+from trainables.datasets.many_names import Names
 from trainables.datasets.names import some
 from trainables.datasets.regular import EMPTY, UnreadableError, mark_of
 
@@ -28,7 +29,7 @@ class Split:
     marks: int64 [picture], of what each file holds (`mark_of`); -1 where it cannot be read.
     """
 
-    names: tuple[str, ...]
+    names: Names
     labels: np.ndarray
     marks: np.ndarray
 
@@ -37,8 +38,7 @@ class Split:
 
     def at(self, places: np.ndarray) -> "Split":
         """The pictures at these places."""
-        names = tuple(self.names[i] for i in places)
-        return Split(names, self.labels[places], self.marks[places])
+        return Split(self.names.at(places), self.labels[places], self.marks[places])
 
 
 @dataclass(frozen=True)
@@ -134,7 +134,7 @@ def list_folder(root: Path, progress: Progress | None = None) -> Listing:
         lengths = [len(its[name]) for name in classes]
         labels = np.repeat(np.arange(len(classes), dtype=np.int64), lengths)
         ours, marks = marks[: len(labels)], marks[len(labels) :]
-        splits[split] = Split(tuple(names[split]), labels, ours)
+        splits[split] = Split(Names.of(names[split]), labels, ours)
     left_out, faults = dict(layout.left_out), dict(sorted(faults.items()))
     return Listing(classes, splits, faults, left_out, layout.called, layout.notes)
 

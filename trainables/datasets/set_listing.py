@@ -12,6 +12,7 @@ from trainables.config import DataConfig
 from trainables.data_names import TORCHVISION, TORCHVISION_SETS, is_torchvision
 from trainables.datasets.layouts import POOL
 from trainables.datasets.listing import Listing, Split
+from trainables.datasets.many_names import Names
 from trainables.datasets.names import some
 from trainables.datasets.regular import UnreadableError
 from trainables.datasets.sets import Sets, tried
@@ -66,7 +67,7 @@ def _said(arguments: Mapping[str, object]) -> str:
 def _split(split: str, labels: np.ndarray, digest: str) -> Split:
     """In order of class, as of a folder."""
     order = np.argsort(labels, kind="stable")
-    names = tuple(f"{split}/{i}" for i in order)
+    names = Names.of(f"{split}/{i}" for i in order)
     seen = (hashlib.blake2b(f"{digest} {name}".encode(), digest_size=8) for name in names)
     marks = [int.from_bytes(each.digest(), "big") >> 1 for each in seen]
     return Split(names, labels[order], np.array(marks, np.int64))

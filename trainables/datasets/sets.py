@@ -1,6 +1,6 @@
 """Map-style data sets of torchvision, or of a user's own function: opened, and what they hold."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
 from threading import Lock
@@ -63,7 +63,7 @@ class Items:
     """Pictures of data sets; see `files.Pictures`."""
 
     sets: Sets
-    names: tuple[str, ...]
+    names: Sequence[str]
     marks: np.ndarray
 
     def __len__(self) -> int:
