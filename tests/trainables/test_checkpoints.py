@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 from torch import nn
+from torchvision.models import get_model
 
 from trainables.networks import load_checkpoint
 
@@ -235,3 +236,12 @@ def test_a_whole_network_is_refused_with_the_line_that_saves_its_weights(tmp_pat
     torch.save({"model": Small(), "epoch": 3}, tmp_path / "a.pt")
     with pytest.raises(ValueError, match=r"torch.save\(model.state_dict\(\), 'weights.pt'\)$"):
         load_checkpoint(Small(), tmp_path / "a.pt")
+
+
+def test_a_network_that_asks_for_its_version_is_loaded(tmp_path):
+    """MNASNet looks for a version beside the weights, which plain dictionaries have not."""
+    network = get_model("mnasnet0_5", weights=None, num_classes=3)
+    torch.save(dict(network.state_dict()), tmp_path / "a.pt")
+    again = get_model("mnasnet0_5", weights=None, num_classes=3)
+    load_checkpoint(again, tmp_path / "a.pt")
+    assert torch.equal(again.classifier[1].weight, network.classifier[1].weight)

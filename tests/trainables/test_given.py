@@ -16,7 +16,7 @@ from trainables.networks import build_network, given_network, given_said, load_c
 from trainables.trial import run_trial
 from trainables.workspace import Workspace
 
-NAMES = ("resnet18", "mobilenet_v2", "googlenet", "densenet121")
+NAMES = ("mnasnet0_5", "resnet18", "mobilenet_v2", "googlenet", "densenet121")
 
 
 def dense(name="resnet18", n_classes=20):
@@ -75,6 +75,29 @@ def test_what_torch_pruning_leaves_is_read(tmp_path):
     again, left = given_network(dense(), config, given)
     torch.testing.assert_close(again(images), network.eval()(images))
     assert left is not None and again.conv1.out_channels == 32
+
+
+def test_channels_of_a_layer_norm_go_too(tmp_path):
+    """By hand: what `compact` does not remove, other libraries do."""
+
+    class Normed(nn.Sequential):
+        def __init__(self, width):
+            layers = nn.Conv2d(3, width, 3), nn.GroupNorm(2, width), nn.AdaptiveAvgPool2d(1)
+            super().__init__(*layers, nn.Flatten(), nn.LayerNorm(width), nn.Linear(width, 20))
+
+    smaller = Normed(4).eval()
+    given, images = saved(smaller, tmp_path / "a.pt"), torch.randn(2, 3, 8, 8)
+    again, left = given_network(Normed(8), NetworkConfig(weights="random"), given)
+    assert left is not None
+    torch.testing.assert_close(again(images), smaller(images))
+
+
+def test_a_head_is_kept_for_the_classes_that_the_data_has(tmp_path):
+    given = saved(with_zeros(whole := dense(n_classes=1000)), tmp_path / "a.pt")
+    places = {"head": "kept", "kept_classes": (6, 0, 999)}
+    config = NetworkConfig(name="resnet18", weights="file", checkpoint="/a.pt", **places)
+    again, left = given_network(dense(n_classes=3), config, given)
+    assert left is None and torch.equal(again.fc.weight, whole.fc.weight[[6, 0, 999]])
 
 
 def test_zeros_are_read_as_torchs_own_pruning_leaves_them(tmp_path):

@@ -6,6 +6,7 @@ import pathlib
 import pickle
 import re
 import warnings
+from collections import OrderedDict
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -42,8 +43,16 @@ def load_checkpoint(network: nn.Module, path: Path | str, entry: str = "") -> No
     """
     path = Path(path)
     state = checkpoint_state(network, path, entry)
+    load_fitting(network, state, path)
+
+
+def load_fitting(network: nn.Module, state: Mapping[str, Tensor], path: Path) -> None:
+    """Load a state_dict; ValueError, and nothing is changed, as of `require_fit`."""
     require_fit(network, state, path)
-    network.load_state_dict(state)
+    whole = OrderedDict(state)
+    # Versions of modules, which a plain dictionary lacks and MNASNet asks for.
+    whole._metadata = getattr(network.state_dict(), "_metadata", {})  # type: ignore[attr-defined]
+    network.load_state_dict(whole)
 
 
 def checkpoint_state(network: nn.Module, path: Path, entry: str = "") -> dict[str, Tensor]:

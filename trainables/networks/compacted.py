@@ -11,7 +11,7 @@ from torch import nn
 from pruning import Survivors, compact
 from trainables.network_names import require_name
 from trainables.networks.build import rebuild
-from trainables.networks.checkpoints import read_checkpoint, require_fit
+from trainables.networks.checkpoints import load_fitting, read_checkpoint
 from trainables.own_import import offer_code, own_function
 
 _ARGUMENTS = {"name", "num_classes", "code", "aux_logits", "transform_input", "init_weights"}
@@ -51,8 +51,7 @@ def load_compacted(path: Path | str, results: Path | None = None) -> nn.Module:
     except Exception as error:
         # Anything may be in the file, and torch.load raises as many kinds of errors.
         raise _something_else(path) from error
-    require_fit(smaller, state, path)
-    smaller.load_state_dict(state)
+    load_fitting(smaller, state, path)
     return smaller.eval()
 
 

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from pruning import Survivors, compact
 from trainables.config import GivenConfig, NetworkConfig
-from trainables.networks.checkpoints import checkpoint_state, file_digest, require_fit
+from trainables.networks.checkpoints import checkpoint_state, file_digest, load_fitting
 from trainables.networks.heads import fitted
 from trainables.networks.outline import outline_with, require_logits
 
@@ -33,8 +33,12 @@ def given_network(
     state = fitted(network, config, checkpoint_state(network, path, given.entry))
     left = _left(network, state, path)
     smaller = network if left is None else compact(network, left)
-    require_fit(smaller, state, path)
-    smaller.load_state_dict(state)
+    load_fitting(smaller, state, path)
+    for module in smaller.modules() if left else ():
+        if isinstance(module, nn.LayerNorm) and module.weight is not None:
+            module.normalized_shape = tuple(module.weight.shape)
+        elif isinstance(module, nn.GroupNorm) and module.weight is not None:
+            module.num_channels = len(module.weight)
     return smaller.eval(), left
 
 

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from pruning import structure_of, what_is_lost
 from trainables.config import NetworkConfig
-from trainables.networks.checkpoints import require_fit
+from trainables.networks.checkpoints import load_fitting
 
 
 def output_layers(network: nn.Module) -> tuple[list[str], list[str]]:
@@ -54,8 +54,7 @@ def with_weights(
     Raises ValueError where they are of another network. source: for people, where they come from.
     """
     state = fitted(network, config, given)
-    require_fit(network, state, Path(source))
-    network.load_state_dict(state)
+    load_fitting(network, state, Path(source))
     return network
 
 
