@@ -35,7 +35,9 @@ def _plan(arguments: argparse.Namespace) -> "Plan":
     from sweeps.studies import load_study
 
     if arguments.data is not None and not arguments.data.strip():
-        raise ValueError("--data must name a folder of images, or its URI, got an empty value")
+        raise ValueError(
+            "--data must name a folder of images, its URI, or a data set, got an empty value"
+        )
     study, what = load_study(_study(arguments)), "a plan: its images and networks are looked at"
     grid = {name: values_of(text) for name, text in unique(arguments.grid, "GRID").items()}
     settings = {name: value_of(text) for name, text in unique(arguments.set, "SET").items()}

@@ -24,7 +24,7 @@ VARIABLES = {
 _MEANING = {
     "STUDY": "name a study, or a file of your own",
     "RESULTS": "name a folder",
-    "DATA": "name a folder of images, or its URI",
+    "DATA": "name a folder of images, its URI, or a data set",
     "GRID": "be AXIS=VALUE,VALUE …",
     "SET": "be FIELD=VALUE …",
     "SPEED": "be TRAIN,EVALUATE in images per second",

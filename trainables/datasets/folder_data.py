@@ -32,10 +32,10 @@ def folder_data(config: DataConfig, cache: Path, progress: Progress | None = Non
     config, listing, pictures = _opened(config, cache, progress)
     where = config.path or config.name
     config = replace(config, digest=drawn_digest(listing, config.digest, config))
-    listing = with_split(listing, config)
-    n_listed = sum(len(split) for split in listing.splits.values())
     if config.broken_images == "refuse":
         listing.require_pictures(where)
+    listing = with_split(listing, config)
+    n_listed = sum(len(split) for split in listing.splits.values())
     looks = [_Look(config, split, pictures, listing, cache) for split in ("train", "val", "probe")]
     sets = [look.images(progress) for look in looks]
     broken = listing.faults | {name: why for look in looks for name, why in look.broken.items()}

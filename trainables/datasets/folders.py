@@ -68,10 +68,10 @@ def look_at_all(datas: Iterable[DataConfig]) -> dict[Source, Folder]:
         data, pool = coded(data), source[:2]
         if pool not in listings:
             listings[pool] = list_images(data)
+        if data.broken_images == "refuse":
+            listings[pool].require_pictures(path)
         if source not in found:
             found[source] = _folder(listings[pool], data)
-        if found[source].faults and data.broken_images == "refuse":
-            listings[pool].require_pictures(path)
     return found
 
 

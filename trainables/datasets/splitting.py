@@ -8,16 +8,29 @@ import torch
 from trainables.config import DataConfig
 from trainables.datasets.layouts import POOL
 from trainables.datasets.listing import Listing
+from trainables.datasets.names import shown, some
 from trainables.fields import digest_of
 
 
 def with_split(listing: Listing, data: DataConfig) -> Listing:
     """The listing itself where it has train and val; else one with a split drawn.
 
-    Of each class `data.val_share` of the images are drawn to validate, rounded, at least one; and
-    one at least is left to train. It depends on data.seed, on the class's name and on how many
-    images it has. Raises ValueError for a share that is given where nothing is drawn.
+    Of each class `data.val_share` of the images that can be read are drawn to validate, rounded, at
+    least one; and one at least is left to train. It depends on data.seed, on the class's name and
+    on how many images it has. Raises ValueError for a share that is given where nothing is drawn,
+    and for a class of which a split has no image that can be read.
     """
+    split = _drawn(listing, data)
+    for name, counts in split.counts_per_class.items():
+        if none := [split.classes[i] for i, n in enumerate(counts) if n == 0]:
+            raise ValueError(
+                f"every class must have an image in {name} that can be read, {some(none)} of "
+                f"{shown(data.path or data.name)} have none"
+            )
+    return split
+
+
+def _drawn(listing: Listing, data: DataConfig) -> Listing:
     if POOL not in listing.splits:
         if data.val_share != DataConfig.val_share:
             raise ValueError(
@@ -33,8 +46,10 @@ def with_split(listing: Listing, data: DataConfig) -> Listing:
     ):
         stream = int(digest_of(["split", data.seed, name])[:12], 16)
         order = torch.randperm(len(places), generator=torch.Generator().manual_seed(stream))
-        n = min(max(round(data.val_share * len(places)), 1), len(places) - 1)
-        is_val[places[order[:n].numpy()]] = True
+        drawn = places[order.numpy()]
+        sound = drawn[pool.marks[drawn] >= 0]
+        n = min(max(round(data.val_share * len(sound)), 1), max(len(sound) - 1, 0))
+        is_val[sound[:n]] = True
     splits = {
         name: pool.at(np.flatnonzero(which))
         for name, which in (("train", ~is_val), ("val", is_val))

@@ -510,6 +510,22 @@ def test_an_empty_file_is_refused_before_anything_runs(tmp_path):
     assert len(data.train) + len(data.val) == 6
 
 
+@pytest.mark.parametrize("split", ["train", "val", ""])
+def test_a_class_of_empty_files_is_none(tmp_path, split):
+    """With skip the class would be there without an image."""
+    for each in ("train", "val") if split else ("",):
+        classes_in(tmp_path / each, ("a", "b"))
+    for path in (tmp_path / split / "b").iterdir():
+        path.write_bytes(b"")
+    says = f"every class must have an image in {split or 'train'} that can be read, b of "
+    with pytest.raises(ValueError, match=says):
+        look_at(str(tmp_path))
+    with pytest.raises(ValueError, match=says):
+        loaded(tmp_path, tmp_path, broken_images="skip")
+    with pytest.raises(ValueError, match="3 of .* are not: .*an empty file"):
+        loaded(tmp_path, tmp_path)
+
+
 def test_ten_thousand_classes(tmp_path):
     """One sentence where each has one image; read where each has two."""
     pixel = io.BytesIO()
