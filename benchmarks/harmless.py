@@ -43,7 +43,7 @@ FAST = ComputeConfig(compile="auto", threads=1)
 
 
 def write_folder(root: Path, pixels: int, counts: dict[str, int]) -> None:
-    """The generated images as a folder of PNG files, a folder a class."""
+    """The generated images as a folder of PNG files, a folder per class."""
     for split, count in counts.items():
         drawn = concepts.draw(split, count, pixels=pixels)
         for i, (image, label) in enumerate(zip(drawn.images, drawn.labels, strict=True)):

@@ -1,6 +1,6 @@
-"""How many trials share a device best: images a second of 1, 2, … that train side by side.
+"""How many trials share a device best: images per second of 1, 2, … that train side by side.
 
-python -m benchmarks.sharing BEGIN END PIXELS   is one of the trials: its images a second between
+python -m benchmarks.sharing BEGIN END PIXELS   is one of the trials: its images per second between
 two times of the clock (seconds since 1970).
 """
 

@@ -17,7 +17,7 @@ from trainables.training.finetune import Training
 
 CLASSES = 1000
 RECIPE = TrainConfig(optimizer="sgd", lr=0.01, momentum=0.9, weight_decay=1e-4, epochs=10**6)
-# Of a CPU small, since its images a second hardly depend on it and a step takes seconds.
+# Of a CPU small, since its images per second hardly depend on it and a step takes seconds.
 BATCH, BATCH_ON_A_CPU = 128, 16
 ROUNDS = 5
 

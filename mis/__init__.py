@@ -1,4 +1,4 @@
-"""How interpretable is each unit of a network? Images and activations in, one score a unit out.
+"""How interpretable is each unit of a network? Images and activations in, one score per unit out.
 
 The Machine Interpretability Score of Zimmermann, Klindt, Brendel 2024 (arXiv 2402.14859):
 `collect_extremes` finds each unit's extreme images, `Similarity.embed` turns images into vectors,

@@ -3,9 +3,9 @@
 CHECKPOINT = "checkpoint.pt"  # a plain state_dict of the whole network, pruned weights zero
 COMPACTED = "compacted.pt"  # the network without what was removed: networks.load_compacted
 MASKS = "keep.pt"  # parameter name -> bool, True = kept
-UNITS = "units.parquet"  # one row a unit
-EPOCHS = "epochs.parquet"  # one row an epoch
-LAYERS = "layers.parquet"  # one row a layer and round of pruning
+UNITS = "units.parquet"  # one row per unit
+EPOCHS = "epochs.parquet"  # one row per epoch
+LAYERS = "layers.parquet"  # one row per layer and round of pruning
 DISSECTION = "dissection.parquet"  # one row a dissected unit
 NETWORK = "network.json"  # what to build before the checkpoint is loaded
 GALLERY = "gallery"  # pictures of what chosen units answer to

@@ -14,7 +14,7 @@ _BATCH = 8  # of the latency: small enough that a CPU's caches and a GPU's launc
 
 
 def cost_metrics(pruned: PrunedNetwork, arguments: dict[str, Any], pixels: int) -> dict[str, float]:
-    """Parameters, multiply-adds an image and latency (ms an image) of three networks.
+    """Parameters, multiply-adds per image and latency (ms per image) of three networks.
 
     cost/params, cost/macs, cost/latency: of the network without its removed filters, which is
     what would be run. cost/params_dense …: of the network before pruning. cost/params_masked and

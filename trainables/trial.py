@@ -42,7 +42,7 @@ Outcome = Literal["completed", "stopped", "collapsed", "failed"]
 
 @dataclass(frozen=True)
 class Result:
-    """What a trial ends with: metrics by name, one row a unit, and the folder of its files.
+    """What a trial ends with: metrics by name, one row per unit, and the folder of its files.
 
     made_on: device, precision, versions, images.
     """

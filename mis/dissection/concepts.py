@@ -16,7 +16,7 @@ class ConceptSpec:
     """
 
     names: tuple[str, ...]
-    category: tuple[str, ...]  # one a concept
+    category: tuple[str, ...]  # one per concept
 
     def __post_init__(self) -> None:
         if not self.names or len(self.names) != len(self.category):

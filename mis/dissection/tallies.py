@@ -55,7 +55,7 @@ class Tally:
         self._shared, self._active = zeros, zeros[: len(spec.categories)].clone()
         self.concept = zeros[:, 0].clone()  # int64 [concept], pixels that show it
         self._cells: list[_Part] = []
-        self._counts: list[Tensor] = []  # of the dense engine, one a layer
+        self._counts: list[Tensor] = []  # of the dense engine, one per layer
 
     def see(self, layer: int, maps: Tensor, segments: Segments) -> None:
         """maps: float32 [batch, unit, h, w], finite, of the images of the segments; not kept."""

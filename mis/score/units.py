@@ -1,4 +1,4 @@
-"""Tasks and vectors in, one score a unit out: the Machine Interpretability Score.
+"""Tasks and vectors in, one score per unit out: the Machine Interpretability Score.
 
 Zimmermann, Klindt, Brendel 2024 (arXiv 2402.14859), Sec. 3: a task is solved when the query of a
 side is more similar to the explanations of its own side than the other query is.

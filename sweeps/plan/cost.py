@@ -89,7 +89,7 @@ def measured_here(sweep: Sweep, gpus: float | None) -> Speed:
     if gpus and gpus_here(sweep) is None:
         raise ValueError(
             f"the speed of trials on {gpus:g} GPUs cannot be measured on a machine without one: "
-            "give --speed TRAIN,EVALUATE in images a second of one trial on its share of a GPU"
+            "give --speed TRAIN,EVALUATE in images per second of one trial on its share of a GPU"
         )
     return measure_speed(sweep, sweep.base)
 

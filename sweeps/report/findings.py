@@ -66,7 +66,7 @@ def n_exploratory(found: Sequence[Answer]) -> int:
 
 
 def statistics_table(found: Sequence[Answer]) -> pd.DataFrame:
-    """A row an answer; p are adjusted for all that was asked, intervals are not."""
+    """A row per answer; p are adjusted for all that was asked, intervals are not."""
     rows = []
     for answer in found:
         slope, question, names = answer.slope, answer.question, answer.population.trainings

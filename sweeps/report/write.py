@@ -126,7 +126,7 @@ def _write_tables(frames: SweepFrames, found: Findings, folder: Path) -> None:
         table.to_csv(folder / f"{name}.csv", index=False)
         table.to_parquet(folder / f"{name}.parquet", index=False)
     frames.trials.to_parquet(folder / "trials_all_metrics.parquet", index=False)
-    if len(frames.of_units):  # a row a unit of every trial: too many for CSV
+    if len(frames.of_units):  # a row per unit of every trial: too many for CSV
         frames.of_units.write(folder / "units.parquet")
 
 

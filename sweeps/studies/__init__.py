@@ -1,4 +1,4 @@
-"""One file a question. The docstring of a study says its purpose, source, expectation and cost."""
+"""One file per question. A study's docstring says its purpose, source, expectation and cost."""
 
 import dataclasses
 import importlib

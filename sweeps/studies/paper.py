@@ -51,7 +51,7 @@ RECIPES: Axis = {  # beside SGD at 0.01 for 50 epochs
         "finetune.epochs": 10,
     },
 }
-ROUNDS = {  # their schedules: method, rate, schedule, rounds, epochs a round
+ROUNDS = {  # their schedules: method, rate, schedule, rounds, epochs per round
     "unstructured 5x50": ("unstructured", 1 - 0.6**5, "iterative", 5, 50),  # 40 % of the rest
     "unstructured 1x60": ("unstructured", 1 - 0.6**5, "one_shot", 1, 60),  # the same at once
     "structured 4x30": ("structured", 1 - 0.67**4, "iterative", 4, 30),  # 33 % of the rest

@@ -12,7 +12,7 @@ Purpose   Shows what the faults of the released code do to its conclusions: thei
           files breaks their ties, each of their extremes is of one class, which looks clear.
 Source    Their released code (arXiv 2409.19727): `prune_channels` zeroes once and installs no hook;
           `ln_structured` masks the convolution alone. All share one recipe here: SGD, lr 0.01,
-          momentum 0.9, weight decay 1e-4, x 0.9 an epoch, 50 epochs a round, batches of 128; but
+          momentum 0.9, weight decay 1e-4, x 0.9 an epoch, 50 epochs per round, batches of 128; but
           where scores are compared, Adam at 0.001 beside it, with which units died. Theirs with
           others, and without retraining, are in the study `paper`. Their
           unstructured pool held Linear layers and biases, and does so here but for those of the
@@ -28,7 +28,7 @@ Expected  The trials that are not held end with a sparsity near 0 whatever their
 Asked     Does MIS change with sparsity, in networks that were retrained? As they asked it: of
           whichever units are left.
 Cost      Tens of GPU-hours a trial on ImageNet; without DATA on generated images, 64 px, three
-          epochs a round: about three quarters of an hour on two CPU cores.
+          epochs per round: about three quarters of an hour on two CPU cores.
 Command   make sweep STUDY=released [DATA=/path/to/imagenet]
 """
 

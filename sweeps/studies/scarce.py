@@ -3,7 +3,7 @@
 Purpose   Which criterion finds the filters that can go when it sees 1, 2, 5, 10, 20 or 50 images
           a class and nothing is trained afterwards: LRP relevance against Taylor, gradient,
           magnitude and chance, over several seeds (each its own dense network and samples). Single
-          weights, half of all, by LRP of ten images a class and by magnitude.
+          weights, half of all, by LRP of ten images per class and by magnitude.
 Controls  A ranking over all layers decides two things: where, how many filters each layer loses,
           and which of a layer's filters these are. Chance takes as much of every layer. Chance
           within layers takes of each layer as many as the criterion did, three draws, and leaves to

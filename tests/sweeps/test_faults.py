@@ -141,7 +141,7 @@ def test_drivers_killed_or_told_to_end_at_any_moment_and_a_state_cut_short(quiet
 
 
 def epochs_told(results):
-    """The keys of the trials whose epochs the driver has heard of, one an epoch."""
+    """The keys of the trials whose epochs the driver has heard of, one per epoch."""
     path = outbox_path(results, "faults")
     lines = path.read_text().splitlines() if path.exists() else []
     events = [json.loads(line) for line in lines if line.endswith("}")]

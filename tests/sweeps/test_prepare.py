@@ -36,7 +36,7 @@ def refuse(tmp_path_factory):
         ),
         (
             {"prune.granularity": "input_channel", "prune.rate": 0.999},
-            r"at least one input channel a layer: 0.999 of \d+ leaves \d+ for 56 layers",
+            r"at least one input channel per layer: 0.999 of \d+ leaves \d+ for 56 layers",
         ),
         ({"prune.exclude": ("conv9",)}, "must hold a convolution, 'conv9' does not; there are"),
         (

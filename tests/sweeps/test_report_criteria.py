@@ -53,7 +53,7 @@ def test_a_row_a_criterion_with_its_own_controls(frames):
     assert shown[names[2]]["own"] == keys["own", "l1"]
     assert shown[names[2]]["within"] == keys["within", "l1"] and len(keys["within", "l1"]) == 3
     assert shown[names[3]]["within"] == keys["within", "taylor of the logit"]
-    most = here["prune.samples_per_class"] == "10"  # images a class, where some saw fewer
+    most = here["prune.samples_per_class"] == "10"  # images per class, where some saw fewer
     own = here[(here["arm"] == "own") & (here["scored"] == "taylor of the logit") & most]
     assert shown[names[3]]["own"] == set(own["key"])
     assert "no accuracy" in BESIDE_CONTROLS.data(without(frames, "val/top1"))

@@ -79,7 +79,7 @@ def in_three_rounds(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def raw(reported):
-    """A row a run with what MLflow says of it, as a script would read it."""
+    """A row per run with what MLflow says of it, as a script would read it."""
     rows = []
     for key, run in reported[2].items():
         params = {name: run.data.params[name] for name in (*ARM, "rate", "seed")}

@@ -210,7 +210,7 @@ def test_protocols_by_loops(workspace, network, protocol, query):
     means = means_before_the_relu(network, data)
     draw = generator(config.seed, "tasks")
     priority = torch.randperm(90, generator=draw)
-    if protocol == "von_rad2024_released":  # as files in a folder a class
+    if protocol == "von_rad2024_released":  # as files in a folder per class
         files = sorted(range(90), key=lambda i: (int(data.probe.labels[i]), i))
         for place, image in enumerate(files):
             priority[image] = place

@@ -128,7 +128,7 @@ def normalise(images: Tensor) -> Tensor:
 
 @cache
 def _mean_and_std(device: torch.device) -> tuple[Tensor, Tensor]:
-    """Of a byte, [3, 1, 1]; once a device, since a copy to a GPU waits for all that it does."""
+    """Of a byte, [3, 1, 1]; once per device, since a copy to a GPU waits for all that it does."""
     with torch.inference_mode(False):
         mean, std = (torch.tensor(values).mul(255).view(3, 1, 1) for values in (MEAN, STD))
         return mean.to(device), std.to(device)

@@ -80,7 +80,7 @@ def open_pack(
 
     side: the shorter side of what is kept, in pixels; resized as evaluation resizes the files
     themselves. of: whose they are; what was kept for the same before is no longer needed then.
-    workers: threads that decode, 0 for one a core.
+    workers: threads that decode, 0 for one per core.
 
     A build that was cut off goes on where it was. Shards whose size or checksum is wrong are
     built again. Several processes may call at once: one builds, the others wait for it.

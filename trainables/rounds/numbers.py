@@ -13,7 +13,7 @@ Numbers = Mapping[str, tuple[int, int]]
 
 
 def layer_rows(round_: int, numbers: Numbers) -> list[dict[str, float | str]]:
-    """A row a layer: round (from 1), layer, n_groups, n_kept, share (kept, in [0, 1]).
+    """A row per layer: round (from 1), layer, n_groups, n_kept, share (kept, in [0, 1]).
 
     A group is what the method prunes as one: a weight, a filter or an input channel.
     """

@@ -121,7 +121,7 @@ def check_dissection(network: nn.Module, config: TrialConfig, cache: Path) -> No
 def dissect_network(
     network: nn.Module, config: TrialConfig, cache: Path
 ) -> tuple[dict[str, float], pd.DataFrame]:
-    """What the units detect: its summary by metric name, and a table with a row a unit.
+    """What the units detect: its summary by metric name, and a table with a row per unit.
 
     A concept that no image shows is no error; a warning names it.
     Columns: layer, channel, state (alive, constant, dead), iou (the best), concept, category (None

@@ -1,4 +1,4 @@
-"""Vectors of the images of a set in the perceptual space: once a set, shared by all trials.
+"""Vectors of the images of a set in the perceptual space: once per set, shared by all trials.
 
 All images are embedded, not only those that some unit shows: 7,280 units that show 400 random
 images each show all of 50,000 images and 90 % of 1.28 million, and the next network shows others.

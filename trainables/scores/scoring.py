@@ -34,7 +34,7 @@ _ALIVE = UNIT_STATES.index("alive")
 
 @dataclass(frozen=True)
 class Scored:
-    """metrics by name; units: a row a unit; dissected: likewise, if the trial is dissected;
+    """metrics by name; units: a row per unit; dissected: likewise, if the trial is dissected;
     gallery: file name -> picture of what a chosen unit answers to."""
 
     metrics: dict[str, float]

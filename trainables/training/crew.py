@@ -23,7 +23,7 @@ from trainables.training.member import Member
 
 
 class Crew:
-    """Processes that follow this one, which is `member`, rank 0: one a GPU, or on a CPU any number.
+    """Processes that follow this one, which is `member`, rank 0: one per GPU, on a CPU any number.
 
     They hold nothing that is not sent: a trial is stopped, saved and scored by this one alone.
     Raises ValueError for more processes than GPUs.

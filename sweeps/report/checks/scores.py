@@ -151,7 +151,7 @@ def check_untrained(trials: pd.DataFrame) -> Check:
     sides = [_mean_and_error(rows, late) for rows in (untrained, dense)]
     (low, low_error), (high, high_error) = sides
     if not np.isfinite([low, high]).all():
-        lacking = "no untrained network" if untrained.empty else "no score a layer of both"
+        lacking = "no untrained network" if untrained.empty else "no score per layer of both"
         return Check(name, "unknown", f"{lacking} among the trials")
     error = float(np.hypot(low_error, high_error))
     said = f"in the last {len(late)} layers the untrained network scores {low:.3f}, the dense"

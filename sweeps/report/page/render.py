@@ -170,7 +170,7 @@ def _columns(trials: pd.DataFrame) -> list[str]:
 
 
 def _rows(frames: SweepFrames) -> list[dict[str, object]]:
-    """A row a trial: its cells are (text, error, value to sort by)."""
+    """A row per trial: its cells are (text, error, value to sort by)."""
     columns = [c for c in COLUMNS if c.heading in _columns(frames.trials)]
     rows = []
     for row in ordered(frames.trials).to_dict("records"):

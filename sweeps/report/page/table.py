@@ -29,7 +29,7 @@ def ordered(trials: pd.DataFrame) -> pd.DataFrame:
 
 
 def summary(trials: pd.DataFrame) -> pd.DataFrame:
-    """A row a trial, dense networks first, with the columns of COLUMNS by their headings.
+    """A row per trial, dense networks first, with the columns of COLUMNS by their headings.
 
     `change` of MIS: to the same units of the dense network. trials: as in `SweepFrames`.
     """

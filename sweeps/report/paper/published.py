@@ -33,7 +33,7 @@ _VAL_IMAGES = 50_000
 
 
 def published_trials() -> pd.DataFrame:
-    """A row a released network, in the columns of `SweepFrames.trials`, with the FAULTS as bools.
+    """A row per released network, in the columns of `SweepFrames.trials`, with the FAULTS as bools.
 
     rate: nominal; NaN for the rounds of an iterative run. prune/sparsity: fraction of all
     convolution weights that were zero right after pruning; NaN where no log has it.

@@ -26,18 +26,18 @@ _NOTHING: dict[str, list[str]] = {"key": [], "label": []}
 
 @dataclass(frozen=True)
 class SweepFrames:
-    """trials: a row a finished trial: its axes, `held`, `most_important_first`, `rounds`, `recipe`
-    (text that tells apart trials which otherwise share all axes), label, key, outcome, run_id,
+    """trials: a row per finished trial: its axes, `held`, `most_important_first`, `rounds`,
+    `recipe` (text that tells apart trials which otherwise share all axes), label, key, outcome, run_id,
     seconds, stopped (when and why it was, "" for others); every param under its dotted name, as
     text; every final metric.
 
     Beside the metrics that were logged: `mis/dense_same_units`, the mean score in the dense network
     of the same seed of the units that are alive and counted here; `mis/change`, the mean difference
     to it. It alone tells change from selection: pruning away the worst units raises a mean, too.
-    units: a row a unit of every trial, with its trial's key and label, `dense_mis` (its score in
+    units: a row per unit of every trial, with its trial's key and label, `dense_mis` (its score in
     the dense network) and what the trial wrote: layer, channel, state, mis, counted, ….
-    epochs: a row an epoch of training. dissected: a row a dissected unit. layers: a row a layer and
-    round of pruning. unfinished: a row a trial that failed or was broken off.
+    epochs: a row per epoch of training. dissected: a row per dissected unit. layers: a row per
+    layer and round of pruning. unfinished: a row per trial that failed or was broken off.
     kept: where units and dissected units are read from when these frames are empty, since those of
     thousands of trials would fill the memory; `of_units` and `of_dissected` read either.
     missing: number of planned trials without a finished run. gaps: what could not be read.

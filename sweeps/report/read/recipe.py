@@ -16,7 +16,7 @@ _TOLD = {
 
 
 def recipes(trials: Sequence[Params]) -> list[str]:
-    """A recipe a trial: "3 epochs, sgd 0.005", and what else differs among the pruned ones.
+    """A recipe per trial: "3 epochs, sgd 0.005", and what else differs among the pruned ones.
 
     Pruned trials of one method, schedule, criterion and retraining with one recipe are replicates:
     they differ in rate and draws alone.

@@ -84,7 +84,7 @@ def _same_units(units: pd.DataFrame) -> pd.DataFrame:
 
 
 def shares(units: pd.DataFrame) -> pd.DataFrame:
-    """A row a trial's key, columns alive, unread, constant, dead: fractions of counted units."""
+    """A row per trial's key, columns alive, unread, constant, dead: fractions of counted units."""
     states = ["alive", "unread", "constant", "dead"]
     if units.empty:
         return pd.DataFrame(columns=states, dtype=float)

@@ -78,7 +78,7 @@ class FrameTables(Tables):
 
 
 class FileTables(Tables):
-    """Of a file a trial, in a folder that outlives this."""
+    """Of a file per trial, in a folder that outlives this."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder

@@ -83,7 +83,7 @@ def ends_of_mis(frames: SweepFrames) -> tuple[float, float] | None:
 
 
 def of_branches(frames: SweepFrames, series: Series) -> pd.DataFrame:
-    """A row a sparsity and kind of branch: mean and sem of its units' change, and their count."""
+    """A row per sparsity and kind of branch: mean and sem of its units' change, and their count."""
     rounded = series.rows["prune/sparsity"].round(3)
     parts = [pd.DataFrame(columns=["branch", "mean", "sem", "count", "sparsity"])]
     for sparsity, keys in series.rows["key"].groupby(rounded):

@@ -51,7 +51,7 @@ def arms(trials: pd.DataFrame) -> pd.DataFrame:
 
 def _beside_controls(frames: SweepFrames) -> pd.DataFrame | str:
     """Top-1 of each criterion and of its controls, at the smallest rate of each method that has
-    them: a row a criterion, a mark a trial."""
+    them: a row per criterion, a mark per trial."""
     if not has(frames.trials, _TOP1):
         return "The trials of this sweep have no accuracy."
     rows = [

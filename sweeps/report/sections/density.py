@@ -166,7 +166,7 @@ def _draw_categories(axes: Axes, rounds: pd.DataFrame, value: str) -> None:
 
 
 def _draw_lines(axes: Axes, rounds: pd.DataFrame, colour: str, marker: str) -> None:
-    """A line a trial."""
+    """A line per trial."""
     for _, line in rounds.groupby("keys"):
         x, y = line[_DENSITY], line["value"]
         axes.plot(x, y, color=colour, lw=1.3)

@@ -108,7 +108,7 @@ def _draw_detectors(table: pd.DataFrame) -> Figure:
 
 
 def within_layers(found: pd.DataFrame, units: pd.DataFrame) -> pd.DataFrame:
-    """A row a network (by its key) that has a layer with both kinds of units: `difference`.
+    """A row per network (by its key) that has a layer with both kinds of units: `difference`.
 
     The mean over layers of the difference of the two means, each layer weighted by n m / (n + m),
     as least squares with an intercept for each layer does. Units of networks and layers of other

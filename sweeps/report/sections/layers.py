@@ -81,7 +81,7 @@ def _by_layer(frames: SweepFrames) -> pd.DataFrame | str:
 def _means(
     frames: SweepFrames, keys: Collection[str], layers: Sequence[str], value: str
 ) -> list[dict[str, Any]]:
-    """A row a layer, in the order of the network."""
+    """A row per layer, in the order of the network."""
     return [
         {"layer": layer, "place": place, "units": n, "metric": value, "value": mean}
         for place, (layer, mean, n) in enumerate(layer_means(frames, keys, layers, value))
@@ -187,7 +187,7 @@ def _share_kept(frames: SweepFrames) -> pd.DataFrame | str:
 
 
 def _shares(frames: SweepFrames) -> pd.DataFrame:
-    """A row a layer of each trial that a criterion ranked over all layers, after its last round:
+    """A row per layer of each trial that a criterion ranked over all layers, after its last round:
     columns key, method, scored, rate, layer, share."""
     trials = arms(frames.trials)
     in_all_layers = [m for m, choice in METHODS.items() if choice["scope"] == "global"]

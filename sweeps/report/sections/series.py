@@ -113,7 +113,7 @@ def tidy(rows: Iterable[Mapping[str, Any]]) -> pd.DataFrame:
 
 
 def mean_rows(trials: pd.DataFrame, value: str) -> list[dict[str, Any]]:
-    """A row a rate, the least sparse first: means over seeds at the measured sparsity.
+    """A row per rate, the least sparse first: means over seeds at the measured sparsity.
 
     error: the standard error over seeds; with one seed what the trial itself knows of its error.
     """
@@ -158,7 +158,7 @@ def level_rows(trials: pd.DataFrame, value: str) -> list[dict[str, Any]]:
 
 
 def network_rows(series: Series, x: str, value: str, **more: str) -> list[dict[str, Any]]:
-    """Kind `network`, a row a trial that has both metrics: `x`, and `value` over it.
+    """Kind `network`, a row per trial that has both metrics: `x`, and `value` over it.
 
     more: column -> the trials' column that it is of.
     """

@@ -50,7 +50,7 @@ def _over_epochs(frames: SweepFrames) -> pd.DataFrame | str:
 
 
 def _curves(series: Series, epochs: pd.DataFrame) -> list[dict[str, object]]:
-    """A row a rate and epoch: the mean over seeds."""
+    """A row per rate and epoch: the mean over seeds."""
     rows = []
     for rate, trials in series.rows.groupby("rate"):
         mine = epochs[epochs["key"].isin(trials["key"])].dropna(subset=[_TOP1])
@@ -82,7 +82,7 @@ def _draw_over_epochs(table: pd.DataFrame) -> Figure:
 
 
 def _draw_curves(axes: Axes, series: Series) -> None:
-    """A line a rate, the sparser the fainter, named where it ends."""
+    """A line per rate, the sparser the fainter, named where it ends."""
     rates, ends = sorted(series.rows["rate"].unique()), []
     for place, rate in enumerate(rates):
         curve = series.rows[series.rows["rate"] == rate]
@@ -187,7 +187,7 @@ OVER_EPOCHS = Section(
     "accuracy_over_epochs",
     "Accuracy over epochs after one-shot pruning",
     "How fast does a pruned network recover?",
-    "One line a rate, the sparser the fainter; the level is the dense network's.",
+    "One line per rate, the sparser the fainter; the level is the dense network's.",
     _over_epochs,
     _draw_over_epochs,
     "2",

@@ -81,7 +81,7 @@ def _distribution(frames: SweepFrames) -> pd.DataFrame | str:
 
 
 def _histogram(values: pd.Series, edges: np.ndarray) -> Iterator[dict[str, Any]]:
-    """A row a bin: from, to, the units in it, and value, their density."""
+    """A row per bin: from, to, the units in it, and value, their density."""
     if not len(values):
         return
     counts, density = np.histogram(values, edges)[0], np.histogram(values, edges, density=True)[0]

@@ -36,7 +36,7 @@ _AXES = ("method", "criterion", "schedule", "retraining", "recipe", "most_import
 class Population:
     """The trials that a question can be asked of.
 
-    points: a row a trial, columns x, y (finite), arm, method, training (the dense network that it
+    points: a row per trial, columns x, y (finite), arm, method, training (the dense network that it
     starts from, as people call it), outcome, held, key, and a, b (the accuracies on the two halves
     of the validation images, NaN where they were not measured).
     left_out: reason -> number of trials, of the stratum's own.

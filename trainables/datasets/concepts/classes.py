@@ -67,5 +67,5 @@ PREFERRED_SCENE_SHARE = 0.4
 
 
 def class_names() -> tuple[str, ...]:
-    """One name a class, by label: "disc-rings", …"""
+    """One name per class, by label: "disc-rings", …"""
     return tuple(f"{shape}-{texture}" for shape, texture in CLASSES)
