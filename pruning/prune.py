@@ -122,8 +122,8 @@ def _require_some_left(counts: Sequence[int], rate: float, granularity: str) -> 
     n_kept = sum(counts) - n_pruned(rate, sum(counts))
     if n_kept < len(counts):
         raise ValueError(
-            f"a rate must leave at least one {granularity.replace('_', ' ')} per layer: {rate:g} of "
-            f"{sum(counts)} leaves {n_kept} for {len(counts)} layers"
+            f"a rate must leave at least one {granularity.replace('_', ' ')} per layer: {rate:g} "
+            f"of {sum(counts)} leaves {n_kept} for {len(counts)} layers"
         )
 
 

@@ -32,7 +32,7 @@ def refuse(tmp_path_factory):
     [
         (
             {**FILTERS, "prune.rate": 0.9999},
-            "leave at least one filter a layer: 0.9999 of 7216 leaves 1 for 56 layers",
+            "leave at least one filter per layer: 0.9999 of 7216 leaves 1 for 56 layers",
         ),
         (
             {"prune.granularity": "input_channel", "prune.rate": 0.999},
@@ -185,7 +185,7 @@ def test_a_check_grows_with_what_differs_and_not_with_the_square_of_the_seeds(
 def test_what_is_checked_once_is_checked_wherever_it_stands(tmp_path, at):
     configs = [small_base(**FILTERS, seed=seed) for seed in range(18)]
     configs[at] = configs[at].replace({"prune.rate": 0.9999})
-    with pytest.raises(ValueError, match="leave at least one filter a layer"):
+    with pytest.raises(ValueError, match="leave at least one filter per layer"):
         sweeps.plan.check.check(configs, tmp_path, Console(quiet=True))
 
 

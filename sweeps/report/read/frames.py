@@ -27,9 +27,9 @@ _NOTHING: dict[str, list[str]] = {"key": [], "label": []}
 @dataclass(frozen=True)
 class SweepFrames:
     """trials: a row per finished trial: its axes, `held`, `most_important_first`, `rounds`,
-    `recipe` (text that tells apart trials which otherwise share all axes), label, key, outcome, run_id,
-    seconds, stopped (when and why it was, "" for others); every param under its dotted name, as
-    text; every final metric.
+    `recipe` (text that tells apart trials which otherwise share all axes), label, key, outcome,
+    run_id, seconds, stopped (when and why it was, "" for others); every param under its dotted
+    name, as text; every final metric.
 
     Beside the metrics that were logged: `mis/dense_same_units`, the mean score in the dense network
     of the same seed of the units that are alive and counted here; `mis/change`, the mean difference
