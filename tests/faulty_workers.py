@@ -12,17 +12,6 @@ import sweeps.tune.launch  # noqa: F401  (first: it switches Ray's authenticatio
 from sweeps.tune.worker import PruningTrial
 
 
-class DiesTakingOn(PruningTrial):
-    """Its worker dies once, while it takes on another trial."""
-
-    def reset_config(self, new_config):
-        mark = Path(new_config["results"]) / "died"
-        if not mark.exists():
-            mark.touch()
-            os.kill(os.getpid(), signal.SIGKILL)
-        return super().reset_config(new_config)
-
-
 class WaitsForAll(PruningTrial):
     """Does nothing until it is told to, so that there is one on every node, however slow one is."""
 
@@ -34,12 +23,18 @@ class WaitsForAll(PruningTrial):
 
 class DiesOfAll(PruningTrial):
     """Its worker dies while it is set up for the first time; in a step, the driver is told that
-    memory ran out; and Tune itself fails when the first trial has reported."""
+    memory ran out; while it takes on another trial; and Tune itself fails when the first trial has
+    reported."""
 
     def setup(self, config):
         if not marked(config["results"], "died setting up"):
             os._exit(1)
         super().setup(config)
+
+    def reset_config(self, new_config):
+        if not marked(new_config["results"], "died taking on"):
+            os.kill(os.getpid(), signal.SIGKILL)
+        return super().reset_config(new_config)
 
     def step(self):
         if not marked(self.workspace.root, "died of memory"):

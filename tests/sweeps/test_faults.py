@@ -222,26 +222,16 @@ def test_mlflow_away_and_its_postgresql_restarted_stop_nothing(quiet, results, m
         pytest.skip(f"all but the restart of PostgreSQL was done: {missing}")
 
 
-def test_a_worker_that_dies_while_it_takes_on_a_trial_costs_nothing(quiet, results):
-    """Ray gives such a trial up at once; the driver launches it again."""
-    driver = start(results, worker="DiesTakingOn")
-    try:
-        assert code_of(driver) == 0, log(results)
-    finally:
-        end(driver)
-    assert (results / "died").exists()
-    assert logged(results) == quiet[1]
-    assert not list((results / "outbox").glob("*.jsonl"))
-
-
 def test_deaths_in_setting_up_of_memory_and_errors_of_tunes_own_cost_nothing(quiet, results):
-    """A worker dies before it has its trial, Ray's memory monitor kills one, Tune gives up."""
+    """A worker dies before it has its trial, and one that takes on another's (Ray gives such a
+    trial up at once); Ray's memory monitor kills one; Tune gives up."""
     driver = start(results, worker="DiesOfAll")
     try:
         assert code_of(driver) == 0, log(results)
     finally:
         end(driver)
-    assert (results / "died setting up").exists() and (results / "died of memory").exists()
+    for what in ("setting up", "of memory", "taking on"):
+        assert (results / f"died {what}").exists()
     assert "Ray Tune gave up (RuntimeError: Caught unexpected exception)" in log(results)
     assert logged(results) == quiet[1]
     assert not list((results / "outbox").glob("*.jsonl"))
