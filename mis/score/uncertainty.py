@@ -11,6 +11,7 @@ import math
 from dataclasses import dataclass
 
 import torch
+from scipy.stats import hypergeom
 from torch import Tensor
 
 from mis.score.extremes import Extremes
@@ -199,25 +200,9 @@ def _depth_needed(depth: int, n_images: int, n_groups: int) -> int:
     low, high = depth, n_images  # all images minus a group may still be too few: see below
     while low < high:
         middle = (low + high) // 2
-        if _more_than(middle - depth, n_images, group, middle) < _CHANCE:
+        # That of so many random images more than the margin are of the group.
+        if hypergeom.sf(middle - depth, n_images, group, middle) < _CHANCE:
             high = middle
         else:
             low = middle + 1
     return low
-
-
-def _more_than(margin: int, n_images: int, group: int, drawn: int) -> float:
-    """Chance that of `drawn` random images more than `margin` are of the group."""
-    highest = min(group, drawn)
-    return math.fsum(
-        math.exp(
-            _log_choices(group, held)
-            + _log_choices(n_images - group, drawn - held)
-            - _log_choices(n_images, drawn)
-        )
-        for held in range(max(margin + 1, drawn - n_images + group), highest + 1)
-    )
-
-
-def _log_choices(n: int, k: int) -> float:
-    return math.lgamma(n + 1) - math.lgamma(k + 1) - math.lgamma(n - k + 1)
