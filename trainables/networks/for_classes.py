@@ -8,7 +8,7 @@ from typing import Literal
 
 import torch
 
-from trainables.config import NetworkConfig
+from trainables.config import NetworkConfig, TrainConfig
 from trainables.networks.checkpoints import checkpoint_state, require_fit
 from trainables.networks.heads import fitted, output_layers
 from trainables.networks.imagenet import imagenet_classes
@@ -125,7 +125,9 @@ def _classes_in(
     except ValueError as error:
         try:
             weight = f"{output_layers(network)[0][0]}.weight"
-        except ValueError:
+            new = replace(config, head="new", recipe=config.recipe or TrainConfig())
+            _require_file(new, n_classes)
+        except ValueError:  # not even its body fits
             raise error from None
         there = len(state[weight]) if weight in state and state[weight].dim() else None
         if there == n_classes:
