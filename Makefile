@@ -20,7 +20,7 @@ RUN = env -u PYTHONDONTWRITEBYTECODE .venv/bin/python
 UV = .tools/bin/uv
 SYNC = UV_COMPILE_BYTECODE=1 $(UV) sync --locked --python "$$PYTHON" --inexact
 
-.PHONY: sweep plan new ui report register sync tidy test test-all check format bench dreamsim lpips timm oracles clean help
+.PHONY: sweep plan new ui report register sync tidy test test-slow test-all check format bench dreamsim lpips timm oracles clean help
 .DEFAULT_GOAL := help
 
 help:
@@ -28,7 +28,7 @@ help:
 	@echo 'make plan   the same, and [SPEED=train,evaluate] [GPUS=8]'
 	@echo 'make new FILE=mine.py   begins a study of your own'
 	@echo 'make report, register [STUDY=demo]; make sync, tidy; make ui [PORT=5000]   each with [RESULTS=folder]'
-	@echo 'make test, check, format, bench [NAME=table], clean'
+	@echo 'make test, test-slow, test-all, check, format, bench [NAME=table], clean'
 
 sweep: .venv/ready
 	@$(RUN) -m sweeps.make sweep
@@ -58,15 +58,24 @@ sync: .venv/ready
 tidy: .venv/ready
 	@$(RUN) -m sweeps.make tidy
 
-# A process a core, a thread a process: together faster than one of two threads.
+# A process per core, a thread per process: together faster than one of two threads.
+PYTEST = OMP_NUM_THREADS=1 $(RUN) -m pytest -n 2 --dist loadfile --no-loadscope-reorder
+
+# The heart of every promise: under ten minutes on two quiet cores.
 test: .venv/ready
-	OMP_NUM_THREADS=1 $(RUN) -m pytest -n 2 --dist loadfile --no-loadscope-reorder -m "not long"
+	$(PYTEST) -m "not slow and not long"
 
-# With those that take minutes each: two studies at once, with real trials.
+# The second rank: with `check` what CI runs.
+test-slow: .venv/ready
+	$(PYTEST) -m "slow and not long"
+
+# Both, and those that take minutes each (every network, two studies at once, the wheel on a
+# cluster), beside the packages that ours are held against.
 test-all: .venv/ready
-	OMP_NUM_THREADS=1 $(RUN) -m pytest -n 2 --dist loadfile --no-loadscope-reorder
+	$(SYNC) --group oracles --extra lpips --extra timm
+	$(PYTEST)
 
-# What CI runs.
+# What a change must pass.
 check: .venv/ready
 	$(RUN) -m ruff format --check .
 	$(RUN) -m ruff check .
