@@ -192,6 +192,7 @@ METRICS = (
     Metric("mis/error_units", "standard error of `mis/mean`: other units …", searched=False),
     Metric("mis/error_images", "… and other images", searched=False),
     Metric("mis/change_error", searched=False),
+    Metric("mis/change_unpaired_error", searched=False),
     Metric("mis/n_compared", "units of which `mis/change` is", kind="count", searched=False),
     Metric("mis/slope", "how fast a difference of similarity becomes certainty", searched=False),
     Metric("mis/shuffled_mean", "MIS of shuffled images: chance", searched=False),

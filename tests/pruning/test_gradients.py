@@ -271,6 +271,7 @@ NETWORKS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("granularity", GRANULARITIES)
 @pytest.mark.parametrize("network", NETWORKS)
 def test_networks_of_torchvision(network, granularity):

@@ -8,6 +8,8 @@ import pytest
 from benchmarks.coverage_page import page
 from benchmarks.networks import coverage, names
 
+pytestmark = pytest.mark.slow
+
 PAGE = (Path(__file__).parents[2] / "docs" / "networks.md").read_text()
 ROW = re.compile(r"^\| ([\w:.]+) \| \d+ of \d+ \|.*$", re.MULTILINE)
 NARROW = re.findall(r"[\w:.]+", re.search(r"float64(?: \((.*): float32\))?", PAGE)[1] or "")

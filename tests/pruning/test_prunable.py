@@ -115,6 +115,7 @@ def test_of_a_network_that_cannot_be_traced_the_first_and_the_last_layer_are_gue
     assert list(prunable_weights(Unclear(), granularity="filter")) == ["b.weight"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["vgg", "vgg_bn", "googlenet_with_heads", "alexnet"])
 def test_linear_layers_are_compacted_to_equal_outputs_and_gradients(name):
     """Their filters go with what reads them, and their columns with the filters that they read."""

@@ -226,6 +226,7 @@ EXACT = ("mobilenet_v3_small", "efficientnet_b0", "densenet121", "resnext50_32x4
 EXACT += ("shufflenet_v2_x0_5", "regnet_y_400mf", "squeezenet1_1", "inception_v3")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", EXACT)
 def test_compacted_is_equal_and_smaller(name):
     """Random filters of all but depthwise layers; all networks: make bench NAME=networks."""

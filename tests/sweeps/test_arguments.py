@@ -191,6 +191,7 @@ def test_help_and_refusals_need_no_torch():
         assert done.stdout.splitlines()[-1] == ""
 
 
+@pytest.mark.slow
 def test_a_terminal_of_ascii_is_answered(tmp_path):
     """As of a machine whose locale is C: what it cannot show is replaced."""
     (tmp_path / "größe").mkdir()

@@ -35,7 +35,11 @@ from servers import Postgres, free_port, start_mlflow, stop, why_no_postgres
 from sweeps.tracking.sync import outbox_path
 from sweeps.tracking.tracker import Tracker
 
-pytestmark = [pytest.mark.ray, pytest.mark.timeout(1_800)]  # on a machine that has more to do
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.ray,
+    pytest.mark.timeout(1_800),
+]  # on a machine that has more to do
 TESTS = Path(__file__).parents[1]
 
 

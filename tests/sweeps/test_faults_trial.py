@@ -13,6 +13,8 @@ from sweeps.tune.worker import PruningTrial, is_out_of_memory, smaller_batch
 from trainables.config import NetworkConfig
 from trainables.workspace import Workspace
 
+pytestmark = pytest.mark.slow
+
 TWO_ROUNDS = {"prune.schedule": "iterative", "prune.rounds": 2, "finetune.epochs": 2}
 
 

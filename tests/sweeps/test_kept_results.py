@@ -68,6 +68,7 @@ def test_finished_trials_are_done_and_not_run_again(results):
     assert open_proposals(more, results, tracker).wanted == 1
 
 
+@pytest.mark.slow
 def test_a_sweep_with_nothing_to_do_reports(results):
     text = io.StringIO()
     assert run_sweep(plan_of("finished"), results, Console(file=text, width=120)) == 0
@@ -124,6 +125,7 @@ def test_the_interrupted_trial_goes_on_between_its_rounds(results):
     assert trial.history[-1]["prune/sparsity"] == pytest.approx(0.5, abs=0.01)
 
 
+@pytest.mark.slow
 @pytest.mark.ray
 def test_the_interrupted_sweep_is_finished(results):
     plan = plan_of("interrupted")

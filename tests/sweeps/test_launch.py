@@ -169,7 +169,6 @@ _OWN_RAY = """
 import os, subprocess, sys
 from pathlib import Path
 from sweeps.tune.ready import require_ray
-from sweeps.tune.searcher import PlannedSearch
 require_ray()
 from sweeps.tune.launch import connect
 connect()
@@ -199,6 +198,7 @@ for table in ("tcp", "tcp6"):
 """
 
 
+@pytest.mark.slow
 @pytest.mark.ray
 def test_a_ray_of_our_own_is_on_loopback_with_a_token_in_no_file_from_any_path(tmp_path):
     """In a clone whose path has blanks, under a home that cannot be written."""

@@ -9,6 +9,8 @@ import pytest
 
 from sweeps.tracking.quiet import settled
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parents[2]
 SCRIPT = """
 import os, matplotlib

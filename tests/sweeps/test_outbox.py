@@ -93,6 +93,7 @@ PLANTED = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("what", PLANTED)
 def test_a_planted_event_moves_nothing_that_is_not_a_trial_of_its_study(
     what, results, tmp_path, study
@@ -176,6 +177,7 @@ def test_an_outbox_that_is_another_file_is_not_read_beside_what_was_refused(
     assert (box / f"{study}.refused").read_text() == "{}\n"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("suffix", ["jsonl", "lock", "refused", "delivered"])
 @pytest.mark.parametrize("kind", ["link", "hard link", "to a folder"])
 def test_links_where_the_outbox_keeps_its_files_harm_nobody(suffix, kind, results, tmp_path, study):
@@ -299,6 +301,7 @@ def too_large(tracker, limit, error):
     tracker.client.log_artifact = log_artifact
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("status", [413, 400, 422])
 def test_a_file_that_a_proxy_refuses_is_kept_named_and_in_nobodys_way(
     status, results, no_pauses, study

@@ -17,6 +17,8 @@ from sweeps.tracking.tracker import Tracker
 from trainables.config import DissectionConfig, NetworkConfig, TrainConfig
 from trainables.networks import load_compacted
 
+pytestmark = pytest.mark.slow
+
 MODULE = """
 from torch import nn
 from own_parts.block import block

@@ -17,7 +17,7 @@ from torchvision.models import GoogLeNet_Weights, googlenet
 
 from sweeps.tracking.tracker import Tracker
 
-pytestmark = pytest.mark.ray
+pytestmark = [pytest.mark.slow, pytest.mark.ray]
 
 CUT_DOWN = (
     *("--grid", "method=structured", "--grid", "rate=0.8", "--grid", "rounds="),

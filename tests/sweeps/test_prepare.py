@@ -181,6 +181,7 @@ def test_a_check_grows_with_what_differs_and_not_with_the_square_of_the_seeds(
     assert counts[0]["require_prunable"] == 6
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("at", [0, 7, 17])
 def test_what_is_checked_once_is_checked_wherever_it_stands(tmp_path, at):
     configs = [small_base(**FILTERS, seed=seed) for seed in range(18)]

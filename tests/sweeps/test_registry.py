@@ -18,6 +18,8 @@ from trainables.results import save_results
 from trainables.rounds.pruned import PrunedNetwork
 from trainables.scores.scoring import Scored
 
+pytestmark = pytest.mark.slow
+
 IMAGES = torch.randint(
     256, (5, 3, 32, 32), dtype=torch.uint8, generator=torch.Generator().manual_seed(1)
 )

@@ -327,6 +327,7 @@ def test_a_sweep_of_criteria_is_coloured_by_criterion_and_chance_is_one():
     assert hues == {"lrp", "taylor", "random"}
 
 
+@pytest.mark.slow
 def test_a_criterion_that_the_report_has_never_heard_of_is_drawn_like_any_other(frames):
     found = by_criteria("l1", "yours", "random")
     hues = dict.fromkeys(series.hue for series in all_series(compared(found.trials)))
@@ -505,6 +506,7 @@ def test_a_docstring_is_taken_apart():
 # Figures.
 
 
+@pytest.mark.slow
 def test_every_figure_is_drawn_of_a_whole_sweep(frames):
     absent = {name: said for name, said in drawn(frames).items() if isinstance(said, str)}
     assert set(absent) == {"units_over_density"}
@@ -637,6 +639,7 @@ def store(whole, tmp_path):
     return results, Tracker("synthetic", results)
 
 
+@pytest.mark.slow
 def test_what_was_deleted_half_way_is_said_and_the_rest_is_shown(store):
     results, tracker = store
     runs = list(tracker.finished().values())
@@ -725,6 +728,7 @@ def test_a_server_that_is_not_there_is_one_sentence(tmp_path, monkeypatch):
         load("demo", tmp_path)
 
 
+@pytest.mark.slow
 def test_a_store_that_takes_nothing_stops_nothing(store, monkeypatch):
     results, _ = store
     monkeypatch.setattr("sweeps.report.write._write_sections", lambda *_: [])  # seconds
@@ -780,6 +784,7 @@ def broken(name):
 CASES = [*ODD, "NaN metrics", "only NaN", "no units", "an older sweep", "no baselines"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", CASES)
 def test_what_there_is_is_shown_and_what_is_missing_is_said(name):
     frames = broken(name)
@@ -806,6 +811,7 @@ def test_one_trial_alone_makes_a_report(tmp_path):
     assert "1 networks" in (tmp_path / PAGE).read_text()
 
 
+@pytest.mark.slow
 def test_the_released_points_alone_say_what_they_hold(tmp_path):
     """That there is no relation does not survive, and the box of checks is red (facts of each)."""
     text = io.StringIO()

@@ -6,7 +6,7 @@ from report_frames import synthetic
 
 from sweeps.report.write import PAGE, write_files
 
-pytestmark = [pytest.mark.browser, needs_browser]
+pytestmark = [pytest.mark.slow, pytest.mark.browser, needs_browser]
 
 
 @pytest.fixture(scope="module")

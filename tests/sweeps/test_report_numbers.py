@@ -98,6 +98,7 @@ def stratum(raw, name):
     ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["all", "retrained", "not retrained"])
 @pytest.mark.parametrize(("x", "y"), QUESTIONS)
 def test_statistics_are_those_of_scipy_and_statsmodels_on_mlflows_numbers(
@@ -284,6 +285,7 @@ def error(trials, metric):
     return statistics.stdev(t.metrics[metric] for t in trials) / math.sqrt(len(trials))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("which", ["reported", "in_three_rounds"])
 def test_every_file_is_what_its_section_makes_of_mlflow(which, request):
     folder, loaded, *_ = request.getfixturevalue(which)

@@ -15,7 +15,7 @@ from sweeps.tracking.charts import compare_path
 from sweeps.tracking.server import page_links
 from sweeps.tune.pictures import LAYERS, draw_trial
 
-pytestmark = [pytest.mark.browser, needs_browser]
+pytestmark = [pytest.mark.slow, pytest.mark.browser, needs_browser]
 
 
 @pytest.fixture(scope="module")

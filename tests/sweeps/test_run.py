@@ -112,6 +112,7 @@ def test_every_sampled_value_reached_the_trial(swept, tracker, tmp_path):
         assert run_.data.params == flat_params(by_key[key])
 
 
+@pytest.mark.slow
 def test_every_metric_is_there_once_a_step(swept, tracker):
     plan, *_ = swept
     for config in plan.configs:
@@ -125,6 +126,7 @@ def test_every_metric_is_there_once_a_step(swept, tracker):
         assert "epoch" in run_.data.metrics or config.n_epochs == 0
 
 
+@pytest.mark.slow
 def test_every_number_can_be_recomputed_from_the_artifacts(swept, tracker, tmp_path):
     plan, results, *_ = swept
     for config in plan.configs:
@@ -196,6 +198,7 @@ def test_survivors_are_compared_with_their_own_dense_scores(swept, tracker, tmp_
     assert trials.loc[label, "mis/dense_same_units"] == pytest.approx(pd.Series(expected).mean())
 
 
+@pytest.mark.slow
 def test_a_trial_that_fails_is_told_and_the_others_go_on(swept):
     """Its learning rate blows the weights up; the sweep runs on and ends with exit code 1."""
     _, results, *_ = swept

@@ -136,6 +136,7 @@ def ray_trial(config_):
     return SimpleNamespace(config={"trial": config_}, run_metadata=SimpleNamespace(num_failures=0))
 
 
+@pytest.mark.slow
 def test_a_state_that_a_worker_sets_aside_is_told_on_the_terminal(tmp_path):
     workspace, wanted = Workspace(tmp_path), config()
     path = workspace.state(wanted.key)
@@ -182,6 +183,7 @@ def full(*_):
     raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20 MiB")
 
 
+@pytest.mark.slow
 def test_no_memory_on_resuming_leaves_the_state_of_the_whole_batch(tmp_path, monkeypatch):
     wanted = config(**{"finetune.epochs": 2})
     worker(wanted, tmp_path).step()

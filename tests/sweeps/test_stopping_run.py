@@ -30,8 +30,8 @@ def no_server_from_outside():
     with pytest.MonkeyPatch.context() as patch:
         for name in ("MLFLOW_TRACKING_URI", "RAY_ADDRESS"):
             patch.delenv(name, raising=False)
-        # Two at a time, on any machine: who meets whom at a rung depends on it.
-        ray.init(address="local", num_cpus=2, include_dashboard=False, log_to_driver=False)
+        # One at a time: who meets whom at a rung depends on it, and of two at once on their speed.
+        ray.init(address="local", num_cpus=1, include_dashboard=False, log_to_driver=False)
         yield
     ray.shutdown()
 
@@ -150,6 +150,7 @@ def searching_plan(n_trials):
     return make_plan(sweep)
 
 
+@pytest.mark.slow
 def test_a_search_goes_on_from_the_grid_and_from_itself(tmp_path):
     plan = searching_plan(3)
     code, text = run(plan, tmp_path)

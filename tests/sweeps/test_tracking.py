@@ -380,6 +380,7 @@ def test_there_is_nothing_to_show_before_a_sweep(tmp_path):
         serve_command(tmp_path, 5000)
 
 
+@pytest.mark.slow
 @pytest.mark.ray
 def test_a_server_that_goes_away_gets_everything_when_it_is_back(store, tmp_path, monkeypatch):
     port = free_port()
@@ -414,6 +415,7 @@ def said(verb, results):
     return code, text.getvalue().splitlines()[-1]
 
 
+@pytest.mark.slow
 @pytest.mark.ray
 @pytest.mark.parametrize("by", ["database", "server"])
 def test_eight_that_log_at_once_lose_nothing(store, tmp_path, monkeypatch, capfd, by):
@@ -496,6 +498,7 @@ def test_odd_tags_of_a_sweep_do_not_stop_the_order_of_sweeps(odd):
     assert order_of(SimpleNamespace(info=info, data=SimpleNamespace(tags=tags))) == (0, 5, "a")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("noted", [b"\xff\xfe", "²".encode(), b"9" * 5_000, b"-4", b"12.5", b""])
 def test_an_odd_note_of_what_was_delivered_only_sends_it_again(store, tmp_path, noted):
     tracker = Tracker("odd notes", store)

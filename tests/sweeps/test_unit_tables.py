@@ -24,6 +24,8 @@ from sweeps.report.sections.alive_units import at_highest_rate, ends_of_mis, lay
 from sweeps.report.sections.series import main_series
 from sweeps.report.statistics.population import compared
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parents[2]
 
 

@@ -161,6 +161,7 @@ def ctrl_c_is_heard():
         signal.signal(signal.SIGINT, before)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=lambda n: n.name)
 @pytest.mark.parametrize("wait", WAITS, ids=lambda wait: wait.__name__)
 def test_the_first_signal_ends_a_wait_that_has_said_what_it_is_for(

@@ -62,6 +62,7 @@ def names():
     return [*QUICK, *(pytest.param(name, marks=pytest.mark.long) for name in LONG)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", names())
 def test_a_trial_goes_from_dense_to_its_scores_and_its_artifact(name, stand):
     if name.startswith("timm:") and importlib.util.find_spec("timm") is None:

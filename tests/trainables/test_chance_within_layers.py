@@ -25,6 +25,7 @@ def masks(config, workspace):
     return pd.DataFrame(trial.layers), trial.pruned.keep
 
 
+@pytest.mark.slow
 def test_numbers_are_the_criterions_and_the_choice_is_not(workspace):
     own = small_base(**IN_ALL_LAYERS, **{"finetune": None, "prune.criterion": "taylor"})
     own = own.replace({"prune.samples_per_class": 2})
@@ -48,6 +49,7 @@ def test_numbers_are_the_criterions_and_the_choice_is_not(workspace):
 NO_IMAGES = {"prune.samples_per_class": 10}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("trained", [False, True])
 def test_numbers_are_those_of_every_round(workspace, trained):
     """Where rounds train, the criterion's network is not the control's: its own trial is run."""

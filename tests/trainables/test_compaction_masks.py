@@ -153,6 +153,7 @@ def test_outputs_and_gradients_are_equal(name, kind, rate, seed):
 SPARE = {"googlenet": r"branch[234]", "resnet": r"layer.*\.conv[123]"}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", SPARE)
 @settings(max_examples=3)
 @given(rate=st.floats(0.2, 0.6), seed=st.integers(0, 2**20))
@@ -275,6 +276,7 @@ def test_one_mask_for_all_readers_is_filter_pruning_and_gathers_nothing():
     assert n_weights[0] < 0.45 * n_weights[1]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "kind"),
     [

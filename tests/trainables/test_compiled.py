@@ -13,7 +13,10 @@ from trainables.config import TrainConfig
 from trainables.datasets.images import ArrayImages
 from trainables.training.finetune import Training
 
-pytestmark = pytest.mark.skipif(shutil.which("g++") is None, reason="needs a C++ compiler")
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(shutil.which("g++") is None, reason="needs a C++ compiler"),
+]
 RECIPE = TrainConfig(epochs=2, batch_size=8, optimizer="sgd", lr=0.05)
 
 

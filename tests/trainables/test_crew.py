@@ -19,6 +19,8 @@ from trainables.training.member import Member
 from trainables.trial import Trial
 from trainables.workspace import Workspace
 
+pytestmark = pytest.mark.slow
+
 COMPUTE = ComputeConfig(device="cpu", precision="fp32", threads=1, processes=2)
 # 21 images: batches of 8, 8 and 5, of which a share has 3 and the other 2.
 DATA = small_base(**{"data.train_images": 21, "data.val_images": 4, "data.probe_images": 4}).data

@@ -42,6 +42,7 @@ def same(a, b):
     return all(torch.equal(a[name], b[name]) for name in a)
 
 
+@pytest.mark.slow
 def test_early_checkpoints_are_of_the_same_training(trained, tmp_path):
     drawn, early, last = state(trained, 0), state(trained, 2), state(trained)
     assert not same(drawn, early) and not same(early, last)
@@ -66,6 +67,7 @@ def test_what_is_missing(trained, tmp_path):
     assert missing_dense(config_of(seed=1), data, workspace.cache)
 
 
+@pytest.mark.slow
 def test_an_interrupted_training_ends_like_one_that_was_not(trained, tmp_path):
     class Interrupted(Exception):
         pass

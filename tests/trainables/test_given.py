@@ -16,6 +16,8 @@ from trainables.networks import build_network, given_network, given_said, load_c
 from trainables.trial import run_trial
 from trainables.workspace import Workspace
 
+pytestmark = pytest.mark.slow
+
 NAMES = ("mnasnet0_5", "resnet18", "mobilenet_v2", "googlenet", "densenet121")
 
 

@@ -289,6 +289,7 @@ def spoiled_states(state):
     }
 
 
+@pytest.mark.slow
 def test_a_state_that_does_not_fit_is_set_aside_and_the_trial_begins_anew(workspace):
     config = base()
     trial = Trial(config, workspace)

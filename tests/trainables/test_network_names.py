@@ -85,6 +85,7 @@ def test_every_other_network_of_torchvision_is_refused():
             config(name)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "least", "heads"),
     [("alexnet", 63, False), ("inception_v3", 75, False), ("googlenet", 15, False)],
@@ -96,6 +97,7 @@ def test_the_smallest_image_that_goes_through_is_named(name, least, heads):
         require_pixels(config(name, aux_heads=heads), least - 1)
 
 
+@pytest.mark.slow
 def test_heads_of_inception_need_larger_images_in_training():
     with_heads = config("inception_v3", aux_heads=True)
     with pytest.raises(ValueError, match="at least 299 for inception_v3 in training, auxiliary he"):

@@ -43,6 +43,7 @@ def write(tmp_path, monkeypatch):
     return written
 
 
+@pytest.mark.slow
 def test_its_importance_is_what_the_class_says(write, tmp_path):
     name = write("own_a")
     untrained = NetworkConfig(weights="random")
@@ -120,6 +121,7 @@ def test_settings_must_have_defaults_and_those_that_we_know_are_set(write):
         base.replace({"prune.criterion": write("own_g"), "prune.target": "logit"})
 
 
+@pytest.mark.slow
 def test_a_process_that_stands_elsewhere_takes_the_copy(write, tmp_path):
     own = small_base(finetune=None).replace({"prune.criterion": write("own_h")})
     config = with_contents(own, tmp_path / "results")

@@ -95,6 +95,7 @@ def error_of(units):
     return math.hypot(over_units(units["mis"]), over_images(replicates_of(units)))
 
 
+@pytest.mark.slow
 def test_mis_is_computed_again_from_the_units(result, dense):
     units = pd.read_parquet(result.folder / UNITS)
     of_dense = pd.read_parquet(dense.folder / UNITS)
@@ -185,6 +186,7 @@ def means_before_the_relu(network, data):
     return torch.cat([*means, logits], 1)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("protocol", "query"),
     [("zimmermann2024", 2), ("zimmermann2024_hard", 2), ("von_rad2024_released", 2)],

@@ -161,6 +161,7 @@ def test_no_other_process_decodes(paths, monkeypatch):
     assert len(all_pixels(images_of(paths, workers=4), seed=0)) == 6
 
 
+@pytest.mark.slow
 def test_threads_decode_where_there_is_hardly_any_shared_memory(paths):
     """Bug report F08: with Docker's /dev/shm it waited for ever. Here with less than a batch."""
     code = (

@@ -255,6 +255,7 @@ def test_new_pictures_of_old_names_and_sizes_are_seen(folder, change):
     assert after.digest != before.digest
 
 
+@pytest.mark.slow
 def test_a_signal_ends_it_at_once(folder):
     """Attack A7: a pipe held it up, and SIGTERM did not end it."""
     os.mkfifo(folder / "train" / "owl" / "pipe.jpg")

@@ -293,6 +293,7 @@ def test_its_code_is_taken_from_the_copy_of_the_results_folder(here):
         look_at_data(own("shades"))
 
 
+@pytest.mark.slow
 def test_a_worker_elsewhere_reads_them_from_the_copy(here, tmp_path_factory):
     """As on another node: another process, where the user's module is on no path."""
     config = with_contents(trial(own("shades")), here / "results").data
