@@ -1,5 +1,6 @@
 """What the files of one trial hold, named in its config, as the planner of a sweep names it."""
 
+from collections.abc import Iterable
 from pathlib import Path
 
 from trainables.config import TrialConfig
@@ -18,7 +19,7 @@ def with_contents(config: TrialConfig, results: Path | None = None) -> TrialConf
     ValueError for what is not there.
     """
     if results is not None:
-        hold_own_code(config, results)
+        hold_own_code([config], results)
     data, network, dissection = config.data, config.network, config.dissection
     found: dict[str, str] = {}
     folder = None
@@ -39,13 +40,13 @@ def with_contents(config: TrialConfig, results: Path | None = None) -> TrialConf
     if folder is not None or (data.name == "concepts" and not network.digest):
         config = config.replace({"network": for_classes(config.network, classes_of(folder))})
     if results is not None:
-        hold_own_code(config, results)
+        hold_own_code([config], results)
     return config
 
 
-def hold_own_code(config: TrialConfig, results: Path) -> None:
-    """`hold_code` of all that is the user's own in a trial. Before a config is made anew, which
-    looks at the class of its criterion."""
-    for part in (config.network, config.data, config.prune):
-        if part is not None:
-            hold_code(part, results)
+def hold_own_code(configs: Iterable[TrialConfig], results: Path) -> None:
+    """`hold_code` of all that is the user's own in these trials, each code once. Before a config is
+    made anew, which looks at the class of its criterion."""
+    parts = [part for c in configs for part in (c.network, c.data, c.prune) if part is not None]
+    for part in {(part.own, part.code): part for part in parts}.values():
+        hold_code(part, results)

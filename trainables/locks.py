@@ -15,6 +15,18 @@ _PAUSE = 0.1
 
 
 @contextmanager
+def held_folder(folder: Path) -> Iterator[None]:
+    """Hold a folder's lock, which a killed process gives back. Raises OSError where another
+    does."""
+    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        yield
+    finally:
+        os.close(handle)
+
+
+@contextmanager
 def locked(path: Path, why: str) -> Iterator[None]:
     """Hold the lock of a file, which a killed process gives back; the file is not changed.
 

@@ -46,8 +46,7 @@ def check(configs: Sequence[TrialConfig], results: Path, console: Console) -> No
     require_space(results, int(storage(configs, _SLOTS)))
     said: dict[str, None] = {}
     groups: dict[object, list[TrialConfig]] = {}
-    for config in _once(configs, _own_code):
-        hold_own_code(config, results)
+    hold_own_code(configs, results)
     for config in configs:
         groups.setdefault((config.data, config.network), []).append(config)
     for alike in groups.values():
@@ -102,11 +101,6 @@ def _once(
     return list({what(config): config for config in configs}.values())
 
 
-def _own_code(config: TrialConfig) -> object:
-    """What of a trial is the user's own."""
-    return config.network.code, config.data.code, config.prune and config.prune.code
-
-
 def _what_prunes(config: TrialConfig) -> object:
     """What `_check_pruning` looks at."""
     prune = config.prune
@@ -120,7 +114,7 @@ def _what_prunes(config: TrialConfig) -> object:
 def refuser(base: TrialConfig, results: Path) -> Callable[[TrialConfig], None]:
     """A check like `check`'s for trials that are `base` but for how they prune and retrain."""
     cache = Workspace(results).cache
-    hold_own_code(base, results)
+    hold_own_code([base], results)
     data = load_data(base.data, cache)
     network = build_network(base.network.untrained, data.n_classes)  # its shapes alone are asked
     structure = structure_of(network)

@@ -1,6 +1,6 @@
 """What the trials of a plan read: named by what it holds, and what a study adapts to it."""
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -96,30 +96,31 @@ def _digests(
     config: TrialConfig, folders: Mapping[Source, Folder], known: dict[tuple[object, ...], str]
 ) -> dict[str, Any]:
     """Field -> digest of what it stands for. known: of files that other trials read, too."""
+
+    def once(make: Callable[..., str], *of: object) -> str:
+        if (make, *of) not in known:
+            known[make, *of] = make(*of)
+        return known[make, *of]
+
     changes: dict[str, Any] = {}
     if folder := folders.get(source_of(config.data)):
         changes |= {"data.digest": folder.digest, "data.code": folder.code}
-    if is_own(name := config.network.name):
-        if ("code", name) not in known:
-            known["code", name] = find_code(name).digest
-        changes["network.code"] = known["code", name]
-    if config.prune is not None and is_own(name := config.prune.ranks_by):
-        if ("code", name) not in known:
-            known["code", name] = find_code(name, "prune.criterion").digest
-        changes["prune.code"] = known["code", name]
-    if checkpoint := config.network.checkpoint:
-        if ("file", checkpoint) not in known:
-            known["file", checkpoint] = file_digest(Path(checkpoint))
-        changes["network.digest"] = known["file", checkpoint]
+    for stage, part in (("network", config.network), ("prune", config.prune)):
+        if part is not None and is_own(part.own[1]):
+            changes[f"{stage}.code"] = once(_code_digest, *part.own)
+    if config.network.checkpoint:
+        changes["network.digest"] = once(file_digest, Path(config.network.checkpoint))
     if config.given is not None:
-        changes["given.digest"] = file_digest(Path(config.given.path))
+        changes["given.digest"] = once(file_digest, Path(config.given.path))
     dissection = config.dissection
     if dissection is not None and dissection.path is not None:
-        which = (dissection.path, dissection.n_images)
-        if which not in known:
-            known[which] = broden_digest(Path(dissection.path), dissection.n_images)
-        changes["dissection.digest"] = known[which]
+        which = (Path(dissection.path), dissection.n_images)
+        changes["dissection.digest"] = once(broden_digest, *which)
     return changes
+
+
+def _code_digest(field: str, name: str) -> str:
+    return find_code(name, field).digest
 
 
 def _too_many(config: TrialConfig, folder: Folder | None) -> dict[str, tuple[int | None, int]]:

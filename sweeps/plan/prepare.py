@@ -40,8 +40,7 @@ class Log(Protocol):
 def prepare(configs: Sequence[TrialConfig], results: Path, outbox: Log, console: Console) -> None:
     """Make and cache what the trials share: dense networks and embeddings."""
     cache = Workspace(results).cache
-    for config in configs:
-        hold_own_code(config, results)
+    hold_own_code(configs, results)
     for config in _different(configs):
         prepare_process(config.compute)
         device = resolve_device(config.compute)

@@ -1,8 +1,6 @@
 """The folder of a report: its files appear together, and only those of the last one are there."""
 
-import fcntl
 import json
-import os
 import re
 import shutil
 import uuid
@@ -11,6 +9,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from trainables.fields import digest_of
+from trainables.locks import held_folder
 from trainables.workspace import files_of, own_path, whole_file
 
 PAGE = "report.html"
@@ -45,26 +44,15 @@ def partial_folder(folder: Path) -> Iterator[Path]:
     """A new folder in `folder` for as long as it is needed; those of killed processes go."""
     folder.mkdir(parents=True, exist_ok=True)
     for old in filter(_PARTIAL.fullmatch, [path.name for path in folder.iterdir()]):
-        with suppress(OSError), _held(folder / old):
+        with suppress(OSError), held_folder(folder / old):
             shutil.rmtree(folder / old)
     partial = folder / f".{uuid.uuid4().hex}"
     partial.mkdir()
     try:
-        with _held(partial):
+        with held_folder(partial):
             yield partial
     finally:
         shutil.rmtree(partial, ignore_errors=True)
-
-
-@contextmanager
-def _held(folder: Path) -> Iterator[None]:
-    """Hold a folder's lock, which a killed process gives back. Raises OSError where another does"""
-    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        yield
-    finally:
-        os.close(handle)
 
 
 def _old(folder: Path, known: Collection[str]) -> set[str]:

@@ -42,7 +42,7 @@ class PruningTrial(tune.Trainable):
         try:
             processes = config.get("processes", 1)
             changes = {"compute.processes": processes} if processes > 1 else {}
-            hold_own_code(config["trial"], self.workspace.root)
+            hold_own_code([config["trial"]], self.workspace.root)
             with self._listening():
                 self._begin(config["trial"].replace(changes))
         except Exception as error:

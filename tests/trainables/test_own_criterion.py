@@ -129,7 +129,7 @@ def test_a_process_that_stands_elsewhere_takes_the_copy(write, tmp_path):
     script = (
         "import pickle, sys; from pathlib import Path; from trainables.contents import "
         "hold_own_code as hold\nconfig = pickle.load(sys.stdin.buffer)\n"
-        f"hold(config, Path({str(tmp_path / 'results')!r}))\n"
+        f"hold([config], Path({str(tmp_path / 'results')!r}))\n"
         "print(config.replace({'prune.rate': 0.25}).prune.by.name)"
     )
     import pickle

@@ -1,19 +1,18 @@
 """The disk cache: images are drawn once, then opened from memory-mapped files."""
 
 import contextlib
-import fcntl
 import os
 import shutil
 import tempfile
 import time
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable
 from dataclasses import fields
 from pathlib import Path
 
 import numpy as np
 
 from trainables.datasets.concepts.draw import ConceptImages, check, draw_chunks
+from trainables.locks import held_folder
 from trainables.workspace import size_shown
 
 VERSION = 1  # of the pictures and the files; raised when either changes
@@ -77,7 +76,7 @@ def _build(
         # Not the temporary folder itself, which only its owner may enter.
         complete = Path(partial) / "complete"
         complete.mkdir()
-        with _held(Path(partial)):
+        with held_folder(Path(partial)):
             _write(complete, chunks, expected, progress)
         built = _open(complete, expected)
         if built is None:
@@ -101,17 +100,6 @@ def _open(folder: Path, expected: _Expected) -> ConceptImages | None:
     return ConceptImages(**arrays)
 
 
-@contextmanager
-def _held(partial: Path) -> Iterator[None]:
-    """Hold a folder's lock, which a killed process gives back. Raises OSError where another does"""
-    handle = os.open(partial, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        yield
-    finally:
-        os.close(handle)
-
-
 def _remove_abandoned(folder: Path) -> None:
     """Remove what killed processes left of this folder.
 
@@ -119,7 +107,7 @@ def _remove_abandoned(folder: Path) -> None:
     written is held.
     """
     for partial in folder.parent.glob(f"{folder.name}.partial-*"):
-        with contextlib.suppress(OSError), _held(partial):
+        with contextlib.suppress(OSError), held_folder(partial):
             newest = max(path.stat().st_mtime for path in (partial, *partial.rglob("*")))
             if time.time() - newest > _ABANDONED_SECONDS:
                 shutil.rmtree(partial, ignore_errors=True)
