@@ -107,7 +107,7 @@ class SweepCallback(Callback):
         if result.get("outcome") is not None:
             self.unwritten.add(config.key)
         # Ray gives a trial up after so many workers that died: in a row, without an epoch between.
-        trial.run_metadata.num_failures = 0
+        trial.run_metadata.num_failures = self._n_dropped[config.key] = 0
         if "retried" in result:
             self._unsaid.pop(config.key, None)
         unsaid = self._unsaid.setdefault(config.key, [])

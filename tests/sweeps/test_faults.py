@@ -144,25 +144,45 @@ def test_drivers_killed_or_told_to_end_at_any_moment_and_a_state_cut_short(quiet
     assert dense_epochs(tmp_path) == [1, 2]
 
 
-def epochs_told(results):
-    """The keys of the trials whose epochs the driver has heard of, one per epoch."""
+def told(results):
+    """All that the driver has written down so far."""
     path = outbox_path(results, "faults")
     lines = path.read_text().splitlines() if path.exists() else []
-    events = [json.loads(line) for line in lines if line.endswith("}")]
-    return [event["key"] for event in events if event["event"] == "metrics"]
+    return [json.loads(line) for line in lines if line.endswith("}")]
+
+
+def keys(events, what):
+    return {event["key"] for event in events if event["event"] == what}
+
+
+def running(results):
+    """Keys of the trials that have started and not ended."""
+    trials = [event for event in told(results) if event.get("run_kind") == "trial"]
+    return keys(trials, "start") - keys(told(results), "end")
 
 
 def kill_workers(driver, results, times):
-    """All that train, each time after each of them has told of an epoch."""
+    """All that train, each time after every one of those that run has told of an epoch."""
+    killed = set()
     for _ in range(times):
-        before = len(epochs_told(results))
+        # What a killed worker had told is heard before another takes its trial on.
+        wait_for(
+            lambda: (
+                is_over(driver) or 0 < len(running(results)) <= len(set(workers(driver)) - killed)
+            ),
+            "workers for all that run",
+        )
+        before = len(told(results))
 
         def all_told(before=before):
-            told = set(epochs_told(results)[before:])
-            return is_over(driver) or 0 < len(workers(driver)) <= len(told)
+            since = keys(told(results)[before:], "metrics")
+            return is_over(driver) or (
+                running(results) <= since and len(workers(driver)) <= len(running(results))
+            )
 
-        wait_for(all_told, "an epoch of every worker")
+        wait_for(all_told, "an epoch of every trial")
         for pid in workers(driver):
+            killed.add(pid)
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
 

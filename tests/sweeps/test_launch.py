@@ -14,9 +14,11 @@ from unittest.mock import Mock
 import pytest
 from small_studies import small_base, small_sweep
 
+from sweeps.tune.events import DEATHS, SweepCallback
 from sweeps.tune.launch import _run_all, connect, trial_resources
 from sweeps.tune.ready import require_ray
 from sweeps.tune.searcher import PlannedSearch
+from trainables.workspace import Workspace
 
 MACHINE = {"CPU": 8.0, "memory": 16e9}
 GPUS = {**MACHINE, "GPU": 2.0}
@@ -289,6 +291,21 @@ class Runs:
 
 
 TRIALS = [small_base(seed=seed) for seed in range(4)]
+
+
+def test_what_a_trial_survives_is_counted_anew_after_each_epoch(tmp_path):
+    """Of deaths that Ray does not repeat: before a trial runs, or while it is taken on."""
+    progress = Mock(started_keys={TRIALS[0].key})
+    callback = SweepCallback(Mock(), progress, Workspace(tmp_path))
+    trial = SimpleNamespace(
+        config={"trial": TRIALS[0]}, run_metadata=SimpleNamespace(num_failures=0)
+    )
+    for n_deaths in (DEATHS, DEATHS):
+        for _ in range(n_deaths):
+            callback.on_trial_error(0, [], trial)
+            assert callback.take_dropped() == [TRIALS[0]]
+        callback.on_trial_result(0, [], trial, {"epochs": [], "epoch": 1, "metrics": {}})
+    assert not callback.problems and not callback.ended
 
 
 def test_what_had_not_ended_when_tune_gave_up_is_launched_again():
