@@ -10,9 +10,9 @@ override $(1) := $$(subst $$$$$$$$,$$$$,$$(value $(1)))
 export $(1)
 endef
 # Names that an environment may have for other purposes count only where they are given to make.
-$(foreach name,PORT SPEED GPUS NAME FILE,$(if $(filter command,$(origin $(name))),,\
+$(foreach name,PORT SPEED GPUS STOP NAME FILE,$(if $(filter command,$(origin $(name))),,\
 	$(eval override undefine $(name))))
-$(foreach name,STUDY RESULTS DATA GRID SET PORT SPEED GPUS NAME FILE PYTHON,\
+$(foreach name,STUDY RESULTS DATA GRID SET STOP PORT SPEED GPUS NAME FILE PYTHON,\
 	$(if $(filter-out undefined,$(origin $(name))),$(eval $(call as_typed,$(name)))))
 
 # Some images switch bytecode off; then every Ray worker compiles torch anew, which takes seconds.
@@ -24,7 +24,7 @@ SYNC = UV_COMPILE_BYTECODE=1 $(UV) sync --locked --python "$$PYTHON" --inexact
 .DEFAULT_GOAL := help
 
 help:
-	@echo 'make sweep [STUDY=demo|mine.py] [RESULTS=folder] [DATA=folder] [GRID="rate=0.5,0.8"] [SET="seed=1"]'
+	@echo 'make sweep [STUDY=demo|mine.py] [RESULTS=folder] [DATA=folder] [GRID="rate=0.5,0.8"] [SET="seed=1"] [STOP=1|best]'
 	@echo 'make plan   the same, and [SPEED=train,evaluate] [GPUS=8]'
 	@echo 'make new FILE=mine.py   begins a study of your own'
 	@echo 'make report, register [STUDY=demo]; make sync, tidy; make ui [PORT=5000]   each with [RESULTS=folder]'

@@ -42,7 +42,9 @@ def _plan(arguments: argparse.Namespace) -> "Plan":
     grid = {name: values_of(text) for name, text in unique(arguments.grid, "GRID").items()}
     settings = {name: value_of(text) for name, text in unique(arguments.set, "SET").items()}
     with word_after(what, _PLAN_SECONDS):  # a folder may be large; a user's own code may hang
-        return make_plan(study, data=arguments.data, grid=grid, settings=settings)
+        return make_plan(
+            study, data=arguments.data, grid=grid, settings=settings, stop=arguments.stop
+        )
 
 
 def _show_plan(arguments: argparse.Namespace, console: Terminal) -> int:
@@ -72,8 +74,8 @@ def _show_plan(arguments: argparse.Namespace, console: Terminal) -> int:
     console.print(f"asked beforehand: {plan.sweep.primary}", soft_wrap=True)
     console.print(power_sentence(plan.configs), soft_wrap=True)
     gpus = arguments.gpus or gpus_here(plan.sweep)
-    if saved := stopping_summary(plan, done, gpus):
-        console.print(saved, soft_wrap=True)
+    for sentence in stopping_summary(plan, done, gpus, chosen=arguments.stop is not None):
+        console.print(escape(sentence), soft_wrap=True)
     if left := to_come(plan, results, tracker, done):
         given = arguments.speed
         speed = Speed(*given) if given else measured_here(plan.sweep, gpus)

@@ -220,6 +220,15 @@ def _add_changes(sub: argparse.ArgumentParser) -> None:
         help="other values for an axis of the study, e.g. rate=0.5,0.8; none: no such grid",
     )
     _add_settings(sub)
+    sub.add_argument(
+        "--stop",
+        nargs="?",
+        const="1",
+        metavar="1|best|0",
+        help="early stopping of hopeless trials: 1 or alone, beside others that agree on what the "
+        "study asks about; best, methods compete for the best network of each rate; 0, none "
+        "(default: as the study says)",
+    )
 
 
 def _add_settings(sub: argparse.ArgumentParser) -> None:

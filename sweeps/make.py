@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 
 from sweeps.arguments import joined
 
-_PLANNED = ("STUDY", "DATA", "GRID", "SET")
+_PLANNED = ("STUDY", "DATA", "GRID", "SET", "STOP")
 VARIABLES = {
     "sweep": ("RESULTS", *_PLANNED),
     "plan": ("RESULTS", *_PLANNED, "SPEED", "GPUS"),
@@ -27,6 +27,7 @@ _MEANING = {
     "DATA": "name a folder of images, its URI, or a data set",
     "GRID": "be AXIS=VALUE,VALUE …",
     "SET": "be FIELD=VALUE …",
+    "STOP": "be 1, best or 0",
     "SPEED": "be TRAIN,EVALUATE in images per second",
     "GPUS": "be a number",
     "PORT": "be a number",

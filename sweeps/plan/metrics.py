@@ -45,6 +45,8 @@ def _parts(form: str) -> list[str]:
     return [part for part in re.split(r"(<[a-z]+>)", form) if part]
 
 
+SAVED = "stopping/epochs_saved"
+
 METRICS = (
     Metric(
         "prune/sparsity",
@@ -207,6 +209,13 @@ METRICS = (
     Metric("mis/<layer>/mean", "mean of one layer", better=1),
     Metric("mis/<layer>/<number>", searched=False),
     Metric("dissection/<number>"),
+    Metric(
+        SAVED,
+        "epochs that a trial which was stopped early did not run",
+        "epochs saved",
+        kind="count",
+        searched=False,
+    ),
     Metric("cost/macs_masked", kind="amount", better=-1),
     Metric("cost/params_masked", kind="amount", better=-1),
     Metric("cost/latency_masked", better=-1),

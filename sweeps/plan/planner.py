@@ -45,9 +45,9 @@ class Plan:
         return str(self.sweep.primary)
 
     @property
-    def stops(self) -> bool:
-        """Whether trials may be stopped early."""
-        return self.sweep.stopping is not None
+    def stopped_by(self) -> str:
+        """The rule by which trials are stopped early; "" where none are."""
+        return self.sweep.stopped_by
 
     def remaining(self, done: Collection[str]) -> list[TrialConfig]:
         """The trials whose keys are not among those done."""
@@ -60,13 +60,15 @@ def make_plan(
     data: str | None = None,
     grid: Mapping[str, Sequence[Any]] | None = None,
     settings: Mapping[str, Any] | None = None,
+    stop: str | None = None,
 ) -> Plan:
     """The trials of a study after the changes of the command line.
 
     data: path of an image folder, its URI in an object store, or the name of a data set. grid:
     axis -> the values it shall have instead. settings: field -> value, on every trial that has the
-    field. Raises ValueError for what is not legal.
+    field. stop: `Sweep.stopped_as`. Raises ValueError for what is not legal.
     """
+    sweep = sweep.stopped_as(stop)
     for name, value in {"DATA": data, **(settings or {})}.items():
         if isinstance(value, str) and is_remote(value) and has_secrets(value):
             raise ValueError(

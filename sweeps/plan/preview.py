@@ -7,7 +7,7 @@ from collections.abc import Collection, Sequence
 from rich.table import Table
 
 from sweeps.plan.cost import Speed, duration, estimate, slots_here
-from sweeps.plan.forecast import stopping_sentence
+from sweeps.plan.forecast import stopping_sentences
 from sweeps.plan.planner import Plan
 from sweeps.plan.sweep import Sweep
 from trainables.config import TrialConfig
@@ -65,17 +65,12 @@ def axes_summary(sweep: Sweep) -> str:
     return f"axes: {'; '.join(axes)}"
 
 
-def stopping_summary(plan: Plan, done: Collection[str], gpus: float | None = None) -> str | None:
-    """One sentence: what early stopping may save of the trials that are left."""
-    stopping, search = plan.sweep.stopping, plan.sweep.search
-    if stopping is None:
-        return None
-    return stopping_sentence(
-        plan.remaining(done),
-        stopping,
-        slots_here(plan.sweep, gpus, os.cpu_count() or 1),
-        rate_is_searched=search is not None and search.rate_is_searched,
-    )
+def stopping_summary(
+    plan: Plan, done: Collection[str], gpus: float | None = None, *, chosen: bool = False
+) -> list[str]:
+    """What early stopping may save, or would, of the trials that are left; see forecast."""
+    slots = slots_here(plan.sweep, gpus, os.cpu_count() or 1)
+    return stopping_sentences(plan.remaining(done), plan.sweep, slots, chosen=chosen)
 
 
 def cost_summary(

@@ -1,4 +1,4 @@
-"""Early stopping: a trial is compared with its peers, at the same rate and the same epoch.
+"""Early stopping: a trial is compared with its peers (`strata.py`) at the same epoch.
 
 Successive halving with rungs of its own for every stratum (asynchronous, after Li et al. 2020,
 arXiv 1810.05934). One ladder for a whole grid would stop every high rate, since those start lower.
@@ -11,14 +11,13 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from sweeps.plan.metrics import METRICS
-from trainables.config import TrialConfig
-from trainables.fields import digest_of, identity
+from trainables.fields import digest_of
 from trainables.workspace import add_line, read_own
 
 _METRICS: Mapping[str, int] = {each.name: each.better for each in METRICS if each.stops}
 """What every epoch reports and rungs may compare -> 1 where more is better, -1 where less is."""
 
-_BINS_AN_OCTAVE = 4  # of density, where the rate is searched and hardly any two are equal
+_WITHDRAWN = 0  # in place of an epoch: the trial has failed
 
 
 @dataclass(frozen=True)
@@ -28,13 +27,15 @@ class Stopping:
     Rungs stand at epochs warmup · reduction^k. At each the best 1/reduction of a stratum go on,
     rounded up; a rung decides only when min_peers results of its stratum are there. Where trials
     have several rounds, epochs of the first are less sparse than those of the last and tell less of
-    them: warm up for a round or more.
+    them: warm up for a round or more. best: not only what the study does not ask about competes,
+    but all trials of a rate, methods, too: for who only wants the best network of each rate.
     """
 
     metric: str = "val/top1"
     reduction: int = 3
     warmup: int = 1  # epochs that every trial gets
     min_peers: int = 3
+    best: bool = False
 
     def __post_init__(self) -> None:
         if self.metric not in _METRICS:
@@ -72,6 +73,7 @@ class Decision:
     n_results: int = 0  # at this rung, its own among them
     n_kept: int = 0  # so many of them go on
     best: str = ""  # key of the best
+    stratum: str = ""
 
 
 class Rungs:
@@ -79,7 +81,8 @@ class Rungs:
 
     A trial is measured at the highest rung that it stands on, after every epoch anew: those who
     arrive first pass a rung that is still empty, and are found out when their peers are there. The
-    best on the highest rung of a stratum can never be stopped, so no stratum loses all its trials.
+    best on the highest rung of a stratum can never be stopped, so no stratum loses all its trials;
+    where the best fails, the others are measured without it from then on.
     """
 
     def __init__(self, stopping: Stopping) -> None:
@@ -96,6 +99,8 @@ class Rungs:
         """
         if key in self.stopped:
             return self.stopped[key]
+        if epoch == _WITHDRAWN:
+            self.withdraw(key)
         rung = self.stopping.rung(epoch)
         if rung is None or epoch <= self.epochs.get(key, 0):
             return Decision(True, epoch)
@@ -115,46 +120,30 @@ class Rungs:
             n_results=len(ranked),
             n_kept=n_kept,
             best=ranked[0],
+            stratum=stratum,
         )
         if not decision.go_on:
             self.stopped[key] = decision
         return decision
 
-
-def stratum_of(config: TrialConfig, *, rate_is_searched: bool = False) -> str | None:
-    """What makes two trials comparable at the same epoch; None for a trial that is never stopped.
-
-    That is: the rate, how rounds and epochs follow each other (sparsity grows with the rounds, so
-    equal epochs are equally sparse only then), how it retrains, the dense network and the images.
-    Never stopped is what others are measured against: networks that are not pruned, and the
-    controls that are pruned by chance or with the most important first.
-    rate_is_searched: rates are no longer a few; densities within about a fifth count as equal.
-    """
-    prune = config.prune
-    if prune is None or prune.criterion == "random" or prune.most_important_first:
-        return None
-    if config.n_epochs == 0:
-        return None
-    rate = config.rate
-    if rate_is_searched:
-        bin_ = round(_BINS_AN_OCTAVE * math.log2(1 - rate))
-        rate = 1 - 2 ** (bin_ / _BINS_AN_OCTAVE)
-    shared = digest_of([identity(config.network), identity(config.data)])[:6]
-    return (
-        f"rate {rate:.4g}, {config.schedule}, {config.rounds} x {config.epochs_a_round} epochs, "
-        f"{config.retraining} from {config.rewind_epoch}, {shared}"
-    )
+    def withdraw(self, key: str) -> None:
+        """A trial that has failed is nobody's peer; where it runs again it begins anew."""
+        self.epochs.pop(key, None)
+        for results in self._results.values():
+            results.pop(key, None)
 
 
-def stop_tags(decision: Decision, metric: str, labels: Mapping[str, str]) -> dict[str, str]:
-    """Tags of a stopped trial's run: when it was stopped, and against whom.
+def stop_tags(
+    decision: Decision, metric: str, labels: Mapping[str, str], n_epochs: int
+) -> dict[str, str]:
+    """Tags of a stopped trial's run: when it was stopped, against whom, and what that saved.
 
-    labels: trial key -> name for people, as far as known.
+    labels: trial key -> name for people, as far as known. n_epochs: that it would have had.
     """
     best = labels.get(decision.best, decision.best)
     value, cutoff = told_apart(decision.value, decision.cutoff)
     sentence = (
-        f"stopped after epoch {decision.epoch}: {metric} {value} at epoch "
+        f"stopped after epoch {decision.epoch} of {n_epochs}: {metric} {value} at epoch "
         f"{decision.rung} is not among the best {decision.n_kept} of {decision.n_results} "
         f"(from {cutoff} on; the best is {best})"
     )
@@ -162,10 +151,14 @@ def stop_tags(decision: Decision, metric: str, labels: Mapping[str, str]) -> dic
         "stopped": sentence,
         "stopped_epoch": str(decision.epoch),
         "stopped_rung": str(decision.rung),
+        "stopped_metric": metric,
         "stopped_value": repr(decision.value),
         "stopped_cutoff": repr(decision.cutoff),
         "stopped_peers": str(decision.n_results - 1),
         "stopped_best": best,
+        "stopped_best_key": decision.best,
+        "stopped_arm": decision.stratum,
+        "stopped_saved": f"{n_epochs - decision.epoch} of {n_epochs} epochs",
     }
 
 
@@ -181,6 +174,11 @@ def told_apart(value: float, other: float) -> tuple[str, str]:
 def remember(path: Path, stratum: str, key: str, epoch: int, value: float) -> None:
     """Append to the record that `recall` reads. Raises OSError on a full disk."""
     add_line(path, json.dumps([stratum, key, epoch, value]))
+
+
+def remember_failure(path: Path, key: str) -> None:
+    """Append that a trial has failed: `recall` withdraws it at this place in the order."""
+    remember(path, "", key, _WITHDRAWN, math.nan)
 
 
 def recall(stopping: Stopping, path: Path) -> Rungs:

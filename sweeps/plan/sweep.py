@@ -12,6 +12,7 @@ from sweeps.plan.primary import Primary
 from sweeps.plan.rungs import Stopping
 from sweeps.plan.settings import with_settings
 from sweeps.plan.space import Search
+from sweeps.plan.strata import QUESTION, Strata, fields_of
 from trainables.config import TrialConfig
 from trainables.config.effects import has_effect, with_room
 from trainables.data_names import is_torchvision, names_set
@@ -20,6 +21,9 @@ from trainables.methods import METHODS
 
 if TYPE_CHECKING:  # the report knows studies, and a study only what a section is
     from sweeps.plan.section import Section
+
+STOP = {"1": "recipes and other settings compete", "best": "methods, too", "0": "nothing does"}
+"""What early stopping is asked for by -> what competes."""
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 
@@ -73,8 +77,10 @@ class Sweep:
     folder makes sense. from_scratch: the base instead where ImageNet's weights, which the base
     begins with, can neither be found nor downloaded. retry_smaller_batch: a trial that runs out of
     memory is run once more with half the batch. primary: the one question that the study asks
-    beforehand; its report takes all others as exploratory. sections: of the study's own, which its
-    report shows after those of every report; no trial depends on them.
+    beforehand; its report takes all others as exploratory. question: what the study compares, of
+    which no early stopping may take anything away: names of `strata.QUESTION`, of axes of the
+    grids, or fields; trials compete only with others that agree on all of it. sections: of the
+    study's own, which its report shows after those of every report; no trial depends on them.
 
     More trials belong to every sweep and are added for each seed, network, data set and score: the
     dense network, the dense network retrained with the same recipe, and an untrained one, which
@@ -92,6 +98,7 @@ class Sweep:
     recalibrate_images: int = 512  # of the untrained network, whose statistics say nothing
     retry_smaller_batch: bool = False
     stopping: Stopping | None = None  # of hopeless trials; None: all run to their end
+    question: tuple[str, ...] = QUESTION
     search: Search | None = None  # trials that Optuna proposes beside the grids
     cpus_per_trial: float = 1.0
     gpus_per_trial: float = 0.25  # where there is a GPU: so many trials share one
@@ -107,6 +114,25 @@ class Sweep:
             )
         if self.search is not None:
             self.search.check(self.base)
+        self.strata()
+
+    def strata(self, *, best: bool = False) -> Strata:
+        """Which of its trials are peers where hopeless ones are stopped. best: see Stopping."""
+        axes: dict[str, dict[str, None]] = {}
+        for grid in self.grids:
+            for name, points in grid.axes.items():
+                fields = {field: None for point in points.values() for field in point}
+                axes.setdefault(name, {}).update(fields)
+        searched = self.search is not None and self.search.rate_is_searched
+        return Strata(fields_of(self.question, axes), best, searched)
+
+    @property
+    def stopped_by(self) -> str:
+        """8 hex digits: the rule by which trials are stopped; "" where none are."""
+        if self.stopping is None:
+            return ""
+        strata = self.strata(best=self.stopping.best)
+        return digest_of([self.stopping.key, strata.key])[:8]
 
     def expand(self, settings: Overrides | None = None) -> list[TrialConfig]:
         """Every trial once: the baselines, then the grids, the longest first; then the controls.
@@ -131,6 +157,16 @@ class Sweep:
         configs.sort(key=lambda c: (c.prune is not None, -c.n_epochs if c.prune else 0))
         beside = controls(configs) if self.controls else []
         return list({config.key: config for config in [*configs, *beside]}.values())
+
+    def stopped_as(self, stop: str | None) -> "Sweep":
+        """The same sweep with early stopping as the command line has it: "1", "best", "0" for
+        none, None as the study says. Raises ValueError for another word."""
+        if stop is None:
+            return self
+        if stop not in STOP:
+            raise ValueError(f"STOP must be one of {', '.join(STOP)}, got {stop!r}")
+        rule = dataclasses.replace(self.stopping or Stopping(), best=stop == "best")
+        return dataclasses.replace(self, stopping=None if stop == "0" else rule)
 
     def with_data(self, path: str) -> "Sweep":
         """The same sweep on an image folder, or on a data set of that name.

@@ -24,8 +24,8 @@ _TURN = "launched_turn"  # a number that grows from start to start, as a clock n
 
 
 class Planned(Protocol):
-    """What is told of a plan: the keys of its trials, their digest, what is asked, whether trials
-    may be stopped early."""
+    """What is told of a plan: the keys of its trials, their digest, what is asked, by which rule
+    trials are stopped early, "" where none are."""
 
     @property
     def key(self) -> str: ...
@@ -36,7 +36,7 @@ class Planned(Protocol):
     @property
     def primary(self) -> str: ...
     @property
-    def stops(self) -> bool: ...
+    def stopped_by(self) -> str: ...
 
 
 class SweepRuns:

@@ -30,7 +30,7 @@ from sweeps.tracking.database import opening
 from sweeps.tracking.parents import KIND, Planned, SweepRuns, order_of
 
 TRIAL_KEY, HOST, FOLDER = "trial_key", "host", "folder"
-OUTCOME, ERROR = "outcome", "error"
+OUTCOME, ERROR, STOPPED_BY = "outcome", "error", "stopped_by"
 # A new database has 65 tables, and MLflow tells of each step to them.
 logging.getLogger("mlflow.store.db.utils").setLevel(logging.WARNING)
 logging.getLogger("alembic").setLevel(logging.WARNING)
@@ -243,9 +243,13 @@ class Tracker(SweepRuns):
 
 def done(plan: Planned, finished: Mapping[str, Run]) -> set[str]:
     """Keys of the trials that need not run: one that was stopped early runs to its end in a sweep
-    that stops none.
+    that stops none, or stops by another rule: its peers were others.
     """
-    return {key for key, run in finished.items() if plan.stops or not _was_stopped(run)}
+    return {
+        key
+        for key, run in finished.items()
+        if not _was_stopped(run) or run.data.tags.get(STOPPED_BY) == plan.stopped_by != ""
+    }
 
 
 def _was_stopped(run: Run) -> bool:

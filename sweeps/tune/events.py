@@ -8,6 +8,7 @@ from typing import Any
 from ray.tune import Callback
 from ray.tune.experiment import Trial as RayTrial
 
+from sweeps.plan.metrics import SAVED
 from sweeps.tracking.outbox import Outbox
 from sweeps.tune.progress import SweepProgress
 from sweeps.tune.scheduler import StratifiedStopping
@@ -137,15 +138,18 @@ class SweepCallback(Callback):
         )
 
     def _ended(self, config: TrialConfig, outcome: str, result: dict[str, Any]) -> None:
+        n_saved = config.n_epochs - result["epoch"]
+        stopped = self.stopping.tags(config) if self.stopping and n_saved else {}
+        saved = {SAVED: float(n_saved)} if stopped else {}
         # Of the whole batch, too, where it ran with half of it.
         states = [self.workspace.state(key) for key in dict.fromkeys((result["key"], config.key))]
         self.outbox.end(
             config.key,
             "FINISHED",
             outcome,
-            result["made_on"] | (self.stopping.tags(config.key) if self.stopping else {}),
+            result["made_on"] | stopped,
             step=result["epoch"],
-            values=result["final"],
+            values=result["final"] | saved,
             folder=self.workspace.trial(result["key"]),
             holds=result["files"],
             forget=[*states, *map(set_aside_path, states)],
@@ -153,7 +157,11 @@ class SweepCallback(Callback):
         # Only now: what could not be written down has not ended, and goes on in the next sweep.
         self.ended.add(config.key)
         self.unwritten.discard(config.key)
-        self.progress.ended(config, outcome, result["metrics"])
+        self.progress.ended(
+            *(config, outcome, result["metrics"]),
+            epoch=result["epoch"],
+            stopped=stopped.get("stopped", ""),
+        )
 
     def _died(self, trial: RayTrial) -> None:
         """The worker is gone, and so are its repetitions.
@@ -181,6 +189,8 @@ class SweepCallback(Callback):
         self.unwritten.discard(config.key)
         self.progress.failed(config, sentence)
         self.outbox.end(config.key, "FAILED", "failed", {"error": sentence[:5_000]})
+        if self.stopping is not None:
+            self.stopping.failed(config)
 
 
 def _last_line(trial: RayTrial) -> str:

@@ -180,8 +180,9 @@ def _stopping(sweep: Sweep, results: Path, names: Names) -> StratifiedStopping |
         return None
     return StratifiedStopping(
         sweep.stopping,
-        results / "stopping" / f"{sweep.name}-{sweep.stopping.key}.jsonl",
-        rate_is_searched=sweep.search is not None and sweep.search.rate_is_searched,
+        sweep.strata(best=sweep.stopping.best),
+        results / "stopping" / f"{sweep.name}-{sweep.stopped_by}.jsonl",
+        rule=sweep.stopped_by,
         names=names,
     )
 
@@ -220,6 +221,7 @@ def launch(
 
     with progress:
         problems, interrupted = _run_all(run, configs, search, callback)
+    progress.tell_stopped()
     if callback.unwritten:
         n = len(callback.unwritten)
         problems.append(f"{n} trials ended and could not be written down: make sweep ends them")

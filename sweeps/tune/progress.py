@@ -25,6 +25,7 @@ class SweepProgress:
     def __init__(self, console: Console, n_trials: int, n_done: int, names: Names) -> None:
         self.console, self.n_trials, self.n_ended = console, n_trials, n_done
         self.names = names
+        self.n_stopped = self.n_saved = 0  # trials, and the epochs that they did not run
         self.best: dict[float, tuple[float, str]] = {}  # rate -> best top-1 and its trial
         self.failures: list[str] = []
         self._started: dict[str, float] = {}
@@ -64,13 +65,24 @@ class SweepProgress:
             note = f"top-1 {metrics['val/top1']:.3f}" if "val/top1" in metrics else ""
             self._bars.update(self._tasks[config.key], completed=epoch, note=note)
 
-    def ended(self, config: TrialConfig, outcome: str, metrics: Mapping[str, float]) -> None:
-        """A trial is over: one line for it, which stays."""
+    def ended(
+        self,
+        config: TrialConfig,
+        outcome: str,
+        metrics: Mapping[str, float],
+        *,
+        epoch: int = 0,
+        stopped: str = "",
+    ) -> None:
+        """A trial is over: one line for it, which stays. stopped: when and why it was."""
         self.n_ended += 1
         task = self._tasks.pop(config.key, None)
         if task is not None:
             self._bars.remove_task(task)
-        if "val/top1" in metrics:
+        if stopped:
+            self.n_stopped += 1
+            self.n_saved += config.n_epochs - epoch
+        elif "val/top1" in metrics:  # of what was stopped the accuracy is not the final one
             reached = (metrics["val/top1"], self.names.of(config))
             self.best[config.rate] = max(self.best.get(config.rate, reached), reached)
         self._bars.update(self._all, completed=self.n_ended, note=self._best_note())
@@ -82,6 +94,8 @@ class SweepProgress:
             highlight=False,
             soft_wrap=True,
         )
+        if stopped:
+            self.console.print(f"      {escape(stopped)}", style="yellow", soft_wrap=True)
 
     def failed(self, config: TrialConfig, sentence: str) -> None:
         self.failures.append(f"{self.names.of(config)} ({config.key}): {sentence}")
@@ -96,6 +110,16 @@ class SweepProgress:
     def note(self, sentence: str) -> None:
         """What is to be said of no one trial."""
         self.console.print(escape(sentence), style="yellow", soft_wrap=True)
+
+    def tell_stopped(self) -> None:
+        """Once, at the end: what early stopping saved."""
+        if self.n_stopped:
+            many = f"{self.n_stopped} trial{'s were' if self.n_stopped > 1 else ' was'}"
+            self.console.print(
+                f"{many} stopped early, with scores; {self.n_saved} epochs were saved. They are in "
+                "no comparison of final accuracies: see What was stopped in the report",
+                soft_wrap=True,
+            )
 
     def _best_note(self) -> str:
         pruned = [f"{rate:g}: {top1:.3f}" for rate, (top1, _) in sorted(self.best.items()) if rate]

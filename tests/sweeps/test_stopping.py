@@ -1,17 +1,28 @@
 """Rungs against the definition written out, on drawn and on recorded learning curves."""
 
+import dataclasses
 import math
+import random
 import re
 from collections import defaultdict
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from small_studies import small_base
+from small_studies import small_base, small_sweep
 
 from benchmarks.stopping import by_ray, compare, read_curves, table
-from sweeps.plan.forecast import Curve, by_rungs, simulate, stopping_sentence
-from sweeps.plan.rungs import Rungs, Stopping, recall, remember, stop_tags, stratum_of
+from sweeps.plan.forecast import Curve, by_rungs, savings, simulate, stopping_sentences
+from sweeps.plan.rungs import (
+    Rungs,
+    Stopping,
+    recall,
+    remember,
+    remember_failure,
+    stop_tags,
+)
+from sweeps.plan.strata import QUESTION, Strata, fields_of
+from sweeps.plan.sweep import Grid, methods
 from trainables.config import TrainConfig
 
 
@@ -114,38 +125,144 @@ def test_settings_are_refused_with_a_sentence(changes, sentence):
         Stopping(**changes)
 
 
-def test_what_others_are_measured_against_is_in_no_stratum():
+BEST, ASKED = Strata(best=True), Strata(fields_of(QUESTION, {}))
+
+
+@pytest.mark.parametrize("strata", [BEST, ASKED], ids=["best", "question"])
+def test_what_others_are_measured_against_is_in_no_stratum(strata):
     base = small_base()
-    assert stratum_of(base) is not None
+    assert strata.of(base) is not None
     for settings_ in (
         {"prune": None},
         {"prune.criterion": "random"},
         {"prune.most_important_first": True},
         {"finetune": None},  # it has no epochs to save
     ):
-        assert stratum_of(base.replace(settings_)) is None
+        assert strata.of(base.replace(settings_)) is None
+
+
+METHOD = {"prune.granularity": "filter", "prune.scope": "layer"}
+ITERATIVE = {"prune.schedule": "iterative", "prune.rounds": 2}
 
 
 def test_a_stratum_is_what_makes_epochs_comparable():
     base = small_base(finetune=TrainConfig(epochs=4))
-    same = [{"prune.granularity": "filter", "prune.scope": "layer"}, {"finetune.lr": 0.1}]
-    same += [{"seed": 3}, {"prune.criterion": "l2"}]
-    assert {stratum_of(base.replace(each)) for each in same} == {stratum_of(base)}
-    iterative = {"prune.schedule": "iterative", "prune.rounds": 2}
-    others = [{"prune.rate": 0.51}, {"finetune.epochs": 5}, iterative, {"data.pixels": 64}]
+    same = [METHOD, {"finetune.lr": 0.1}, {"seed": 3}, {"prune.criterion": "l2"}]
+    assert {BEST.of(base.replace(each)) for each in same} == {BEST.of(base)}
+    others = [{"prune.rate": 0.51}, {"finetune.epochs": 5}, ITERATIVE, {"data.pixels": 64}]
     others += [{"prune.schedule": "linear", "prune.rounds": 2}, {"network.recipe.epochs": 9}]
-    assert len({stratum_of(base.replace(each)) for each in [{}, *others]}) == len(others) + 1
+    for strata in (BEST, ASKED):
+        found = {strata.of(base.replace(each)) for each in [{}, *others]}
+        assert len(found) == len(others) + 1
+
+
+def test_no_trial_competes_with_one_that_the_study_compares_it_with():
+    base = small_base(finetune=TrainConfig(epochs=4))
+    recipes = [{"finetune.lr": 0.1}, {"finetune.optimizer": "sgd"}, {"finetune.batch_size": 8}]
+    assert {ASKED.of(base.replace(each)) for each in recipes} == {ASKED.of(base)}
+    asked = [METHOD, {"prune.criterion": "l2"}, {"prune.scope": "layer"}, {"prune.rate": 0.6}]
+    asked += [{"prune.criterion": "taylor"}, {"prune.exclude": ("conv2",)}, {"prune.held": False}]
+    asked += [{"prune.criterion": "taylor", "prune.target": "logit"}, ITERATIVE]
+    replicates = [{"seed": 1}, {"data.seed": 1}, {"score.n_tasks": 7}, {"data.val_images": 40}]
+    found = [ASKED.of(base.replace(each)) for each in [{}, *asked, *replicates]]
+    assert len(set(found)) == len(found)
+
+
+def test_a_study_says_what_it_asks():
+    heat = {"cool": {"finetune.lr": 1e-4}, "hot": {"finetune.lr": 1e-2, "finetune.warmup": 0.5}}
+    grid = Grid({"heat": heat, "method": methods("structured")})
+    sweep = dataclasses.replace(small_sweep(), grids=(grid,), question=("rate", "heat"))
+    base = small_base()
+    hot = base.replace({"finetune.lr": 0.1})
+    strata = sweep.strata()
+    assert strata.question == ("finetune.lr", "finetune.warmup", "prune.rate")
+    assert strata.of(base) != strata.of(hot)
+    assert strata.of(base) == strata.of(base.replace(METHOD))  # it does not ask about methods
+    assert sweep.strata(best=True).of(hot) == sweep.strata(best=True).of(base)
+    with pytest.raises(ValueError, match="must name method, rate, schedule, criterion, heat, or a"):
+        dataclasses.replace(sweep, question=("rate", "heta"))
+    # What was stopped for one question is not stopped for another.
+    on = sweep.stopped_as("1")
+    other = dataclasses.replace(on, question=QUESTION)
+    assert len({each.stopped_by for each in (sweep, on, other, sweep.stopped_as("best"))}) == 4
+    assert sweep.stopped_by == "" == on.stopped_as("0").stopped_by
+    assert on.stopped_as(None) is on
+    with pytest.raises(ValueError, match="STOP must be one of 1, best, 0, got 'worst'"):
+        sweep.stopped_as("worst")
+
+
+def compete(strata, seeds, gap=0.04, noise=0.005):
+    """Three methods and three trainings whose best method is known: key -> epochs that it ran."""
+    drawn = random.Random(seeds)
+    base = small_base(finetune=TrainConfig(epochs=9))
+    curves = []
+    for place, method in enumerate(("unstructured", "structured", "connection")):
+        for seed in range(3):
+            config = base.replace({**methods(method)[method], "seed": seed})
+            values = [0.7 - gap * place + drawn.gauss(0, noise) for _ in range(9)]
+            curves.append(Curve(f"{method} {seed}", strata.of(config), values))
+    return simulate(curves, by_rungs(Rungs(Stopping())), 9)
+
+
+@pytest.mark.parametrize("seeds", range(20))
+def test_all_methods_are_left_where_methods_are_the_question(seeds):
+    assert set(compete(ASKED, seeds).values()) == {9}
+    best = compete(BEST, seeds)
+    assert {key.split()[0] for key, epochs in best.items() if epochs == 9} == {"unstructured"}
+    assert max(best[f"structured {seed}"] for seed in range(3)) <= 3
+
+
+def test_recipes_of_one_arm_compete_within_each_training_and_leave_one_of_each():
+    base = small_base(finetune=TrainConfig(epochs=9))
+    curves = [
+        Curve(
+            f"{method} {seed} {lr}",
+            ASKED.of(base.replace({**points, "seed": seed, "finetune.lr": lr})),
+            [lr - 0.3 * (method == "structured")] * 9,
+        )
+        for method, points in methods("unstructured", "structured").items()
+        for seed in range(2)
+        for lr in (0.1, 0.2, 0.3, 0.4)
+    ]
+    epochs = simulate(curves, by_rungs(Rungs(Stopping())), len(curves))
+    # Two of four pass the first rung, which keeps the better half, and one of them the next.
+    left = [key for key, n in epochs.items() if n == 9]
+    arms = {f"{method} {seed}" for method in ("structured", "unstructured") for seed in (0, 1)}
+    assert {key.rsplit(" ", 1)[0] for key in left} == arms
+    assert {f"{arm} 0.4" for arm in arms} <= set(left) and len(left) < len(curves)
+
+
+def test_nobody_is_stopped_for_being_worse_than_one_that_failed(tmp_path):
+    path, stopping = tmp_path / "s.jsonl", Stopping()
+    rungs = Rungs(stopping)
+
+    def report(key, epoch, value):
+        remember(path, "s", key, epoch, value)
+        return rungs.decide("s", key, epoch, value).go_on
+
+    assert report("a", 1, 0.9) and report("b", 1, 0.8)
+    rungs.withdraw("a")
+    remember_failure(path, "a")
+    assert report("c", 1, 0.7)  # of two that are left a rung decides nothing
+    assert not report("d", 1, 0.1) and report("b", 2, 0.8)
+    again = recall(stopping, path)
+    assert again.stopped == rungs.stopped and again.epochs == rungs.epochs
+    assert report("a", 1, 0.95)  # it runs again, from its beginning
+    assert not report("c", 2, 0.7)
 
 
 def test_searched_rates_are_binned_by_density_and_never_far_apart():
-    base = small_base()
+    base, strata = small_base(), Strata(best=True, rate_is_searched=True)
     rates = [0.3 + 0.003 * i for i in range(230)]
     bins = defaultdict(list)
     for rate in rates:
         config = base.replace({"prune.rate": rate})
-        bins[stratum_of(config, rate_is_searched=True)].append(1 - rate)
+        bins[strata.of(config)].append(1 - rate)
     assert 10 < len(bins) < 30
     assert all(max(each) / min(each) <= 2**0.25 + 1e-6 for each in bins.values())
+    asked = Strata(ASKED.question, rate_is_searched=True)
+    near = [asked.of(base.replace({"prune.rate": rate})) for rate in (0.5, 0.501)]
+    assert near[0] == near[1]
 
 
 def test_a_new_driver_knows_what_the_old_one_knew(tmp_path):
@@ -169,12 +286,14 @@ def test_tags_say_when_and_against_whom():
     rungs = Rungs(Stopping())
     for key, value in {"a": 0.9, "b": 0.8, "c": 0.7}.items():
         decision = rungs.decide("s", key, 1, value)
-    tags = stop_tags(decision, "val/top1", {"a": "structured 0.5 one_shot"})
+    tags = stop_tags(decision, "val/top1", {"a": "structured 0.5 one_shot"}, 9)
     assert tags["stopped"] == (
-        "stopped after epoch 1: val/top1 0.7000 at epoch 1 is not among the best 1 of 3 "
+        "stopped after epoch 1 of 9: val/top1 0.7000 at epoch 1 is not among the best 1 of 3 "
         "(from 0.9000 on; the best is structured 0.5 one_shot)"
     )
     assert (tags["stopped_epoch"], tags["stopped_peers"]) == ("1", "2")
+    assert (tags["stopped_best_key"], tags["stopped_arm"]) == ("a", "s")
+    assert tags["stopped_saved"] == "8 of 9 epochs"
 
 
 @pytest.mark.parametrize("gap", [1e-3, 1e-9, 5e-16])
@@ -183,7 +302,7 @@ def test_tags_tell_a_value_from_its_cutoff_however_near(gap):
     rungs = Rungs(Stopping(metric="val/loss", reduction=2, min_peers=2))
     rungs.decide("s", "a", 1, 2.99724)
     decision = rungs.decide("s", "b", 1, 2.99724 + gap)
-    tags = stop_tags(decision, "val/loss", {})
+    tags = stop_tags(decision, "val/loss", {}, 9)
     assert not decision.go_on
     assert float(tags["stopped_value"]) == 2.99724 + gap > float(tags["stopped_cutoff"]) == 2.99724
     value, cutoff = re.search(r"val/loss (\S+) at .*from (\S+) on", tags["stopped"]).groups()
@@ -203,12 +322,39 @@ def test_slots_decide_who_meets_whom():
 
 def test_a_plan_says_what_stopping_may_save():
     base = small_base(finetune=TrainConfig(epochs=9))
-    configs = [base.replace({"seed": seed}) for seed in range(6)]
+    configs = [base.replace({"finetune.lr": lr / 100}) for lr in range(1, 7)]
     configs += [base.replace({"prune.rate": 0.8}), base.replace({"prune": None})]
-    sentence = stopping_sentence(configs, Stopping(), 2, rate_is_searched=False)
+    sweep = small_sweep()
     # Five of six trials stop after the first of nine epochs; one rate has too few, one is dense.
-    assert sentence.startswith("early stopping by val/top1 saves 0 to 40 of 72 epochs, about ")
-    assert 0 < int(sentence.split("about ")[1].split()[0]) < 40
+    (said,) = stopping_sentences(configs, sweep.stopped_as("1"), 2)
+    assert said.startswith("early stopping by val/top1 may save 0 to 40 of 72 epochs, about ")
+    assert 0 < int(said.split("about ")[1].split()[0]) < 40 and "(6 trials compete)" in said
+    off, best = stopping_sentences(configs, sweep, 2)
+    assert "off; STOP=1 (recipes and other settings compete) could save 0 to 40 of 72" in off
+    assert best.startswith("STOP=best (methods, too) could save 0 to 40 of 72 epochs, about ")
+    assert stopping_sentences(configs, sweep, 2, chosen=True) == []
+    assert stopping_sentences([base.replace({"prune": None})], sweep, 2) == []
+
+
+def test_a_plan_says_why_nothing_would_be_stopped():
+    base = small_base(finetune=TrainConfig(epochs=9))
+    sweep = small_sweep()
+    by_method = [base.replace(point) for point in methods("structured", "connection").values()]
+    by_method += [base, base.replace({"prune.criterion": "l2"})]
+    said, best = stopping_sentences(by_method, sweep, 2)
+    assert said == (
+        "early stopping is off; STOP=1 would stop nothing: of trials that agree on seed, method, "
+        "rate, schedule, criterion there is one each, and a trial is only stopped beside 2 or more"
+    )
+    assert "STOP=best (methods, too) could save 0 to 24 of 36 epochs" in best
+    for said in stopping_sentences([base.replace({"finetune.epochs": 1})] * 4, sweep, 2):
+        assert said.endswith("they train for no more than the 1 epochs that every trial gets")
+    controls = [base.replace({"prune.criterion": "random"})]
+    assert (
+        "there is no trial that trains and is no control"
+        in stopping_sentences(controls, sweep.stopped_as("best"), 2)[0]
+    )
+    assert savings(by_method, Stopping(), ASKED, 2).most == 0
 
 
 @pytest.mark.parametrize("slots", [1, 2, 4, 8])

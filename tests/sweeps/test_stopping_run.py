@@ -11,7 +11,7 @@ from small_studies import small_base, small_sweep
 
 from sweeps.plan.planner import make_plan
 from sweeps.plan.preview import plan_table, stopping_summary
-from sweeps.plan.rungs import Stopping, recall, stratum_of
+from sweeps.plan.rungs import Stopping, recall
 from sweeps.plan.space import Choice, Search
 from sweeps.plan.sweep import Grid, axis, methods
 from sweeps.run import run_sweep
@@ -96,10 +96,11 @@ def test_hopeless_trials_stop_with_their_score_and_say_why(stopped):
 def test_every_stratum_keeps_a_trial_and_the_dense_networks_are_left_alone(stopped):
     plan, results = stopped
     runs = Tracker("stopping", results).finished()
-    strata = {stratum_of(config) for config in plan.configs}
+    of = plan.sweep.strata().of
+    strata = {of(config) for config in plan.configs}
     assert len(strata) == 3
     for stratum in strata:
-        peers = [c for c in plan.configs if stratum_of(c) == stratum]
+        peers = [c for c in plan.configs if of(c) == stratum]
         outcomes = [runs[c.key].data.tags["outcome"] for c in peers]
         assert set(outcomes) & {"completed", "collapsed"}
         if stratum is None:
@@ -183,9 +184,9 @@ def test_a_search_goes_on_from_the_grid_and_from_itself(tmp_path):
 def test_a_plan_tells_of_both(tmp_path):
     plan = searching_plan(5)
     assert plan_table(plan, ()).title == "study searching: 4 grid trials, then up to 5 searched"
-    assert stopping_summary(plan, ()) is None
-    saved = stopping_summary(stopping_plan(), ())
-    assert saved.startswith("early stopping by val/loss saves 0 to 4 of 21 epochs")
+    assert stopping_summary(plan, ()) == []  # its trials do not train
+    (saved,) = stopping_summary(stopping_plan(), ())
+    assert saved.startswith("early stopping by val/loss may save 0 to 4 of 21 epochs")
     sweep = stopping_plan().sweep
     with pytest.raises(ValueError, match="finetune.lr is searched by this study"):
         search = Search({"finetune.lr": FloatDistribution(1e-4, 1e-2)}, {"val/top1": "max"}, 3)

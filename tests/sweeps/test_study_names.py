@@ -63,17 +63,20 @@ def run(**tags):
 
 
 def test_a_trial_that_was_stopped_and_has_collapsed_is_not_done_where_none_is_stopped():
-    finished = {
-        "a": run(outcome="completed"),
-        "b": run(outcome="stopped", stopped="val/loss was too high"),
-        "c": run(outcome="collapsed", stopped="val/loss was too high"),
-        "d": run(outcome="collapsed"),
-    }
     plan = make_plan(small_sweep())
-    assert done(plan, finished) == {"a", "d"}
     stopping = Stopping(metric="val/loss", reduction=2, min_peers=2)
     stops = make_plan(dataclasses.replace(small_sweep(), stopping=stopping))
+    early = {"stopped": "val/loss was too high", "stopped_by": stops.stopped_by}
+    finished = {
+        "a": run(outcome="completed"),
+        "b": run(outcome="stopped", **early),
+        "c": run(outcome="collapsed", **early),
+        "d": run(outcome="collapsed"),
+    }
+    assert done(plan, finished) == {"a", "d"}
     assert done(stops, finished) == set("abcd")
+    # By another rule its peers were others: methods, say, whose comparison it would be missing in.
+    assert done(make_plan(stops.sweep, stop="best"), finished) == {"a", "d"}
 
 
 @pytest.mark.parametrize(
