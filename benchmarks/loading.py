@@ -23,13 +23,12 @@ from torchvision.transforms import v2
 from benchmarks.timing import Measured, median_seconds, ratio
 from benchmarks.training import RECIPE, network
 from trainables.config import ComputeConfig
-from trainables.datasets.ahead import batches_on
+from trainables.datasets.ahead import batches_on, network_inputs
 from trainables.datasets.files import files_of
 from trainables.datasets.images import ImageSet
 from trainables.datasets.pack import open_pack
 from trainables.datasets.packed_images import PackedImages
 from trainables.training.compute import autocast, place, resolve_compile, resolve_precision
-from trainables.training.evaluate import network_inputs
 from trainables.training.finetune import Training
 
 N_IMAGES, BATCH, PIXELS, SIDE = 512, 64, 224, 256
@@ -141,7 +140,7 @@ def one_pass_for_several(device: torch.device, *, workers: int, n_networks: int 
 
         @torch.inference_mode()
         def evaluate(chosen: list[nn.Module]) -> None:
-            for _, images in network_inputs(packed, order, BATCH, device):
+            for _, images, _ in network_inputs(packed, order, BATCH, device):
                 for each in chosen:
                     with autocast(precision, device):
                         each(images)

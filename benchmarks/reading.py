@@ -30,12 +30,12 @@ from mis.score.tasks import images_needed
 from mis.score.units import CONSTANT_RANGE
 from sweeps.studies import load_study
 from trainables.config import ComputeConfig
+from trainables.datasets.ahead import network_inputs
 from trainables.datasets.loading import load_data
 from trainables.networks import unit_layers
 from trainables.scores.embeddings import probe_vectors
 from trainables.training.compute import autocast, resolve_precision
 from trainables.training.dense import load_dense, missing_dense, train_dense
-from trainables.training.evaluate import network_inputs
 from trainables.workspace import Workspace
 
 K = 9
@@ -185,7 +185,7 @@ def of_demo(n_networks: int, root: Path, table: Table) -> None:
         network, device = load_dense(config, data, cache).eval(), torch.device("cpu")
         inputs = network_inputs(data.probe, torch.arange(len(data.probe)), 64, device)
         with autocast(resolve_precision(config.compute, device), device):
-            read = read_both(network, (images for _, images in inputs))
+            read = read_both(network, (images for _, images, _ in inputs))
         space = probe_vectors(data.probe, config.score, cache, device)
         compare(f"demo {seed}", read, space.vectors, space.slope, table)
 

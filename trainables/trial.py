@@ -7,13 +7,13 @@ from pathlib import Path
 from typing import Any, Literal
 
 import pandas as pd
-import torch
 
 from trainables.config import TrialConfig
 from trainables.contents import with_contents
 from trainables.cost import cost_metrics
 from trainables.datasets.loading import load_data
 from trainables.kept import may_pass, read_state, require_state, set_aside
+from trainables.memo import Memo
 from trainables.networks import load_checkpoint, network_arguments, require_fit
 from trainables.randomness import generator
 from trainables.results import save_results
@@ -35,7 +35,7 @@ from trainables.training.dense import dense_path, load_dense
 from trainables.training.evaluate import accuracy_metrics, predict
 from trainables.training.finetune import Training, recalibrate
 from trainables.training.member import Member
-from trainables.workspace import Workspace, whole_file
+from trainables.workspace import Workspace
 
 Outcome = Literal["completed", "stopped", "collapsed", "failed"]
 
@@ -158,7 +158,7 @@ class Trial:
         }
 
     def _score(self) -> Scored:
-        return score_trial(self.config, self.network, self.data, self.workspace.cache)
+        return score_trial(self.config, self.pruned, self.data, self.workspace.cache)
 
     def begin_round(self) -> None:
         """Prune, and make ready to train where the trial trains."""
@@ -251,8 +251,7 @@ class Trial:
 
     def save(self) -> None:
         """Write the state to the workspace, whole or not at all. Raises OSError on a full disk."""
-        with whole_file(self.workspace.state(self.config.key)) as partial:
-            torch.save(self.state_dict(), partial)
+        Memo.write(self.workspace.state(self.config.key), self.state_dict())
 
     def resume(self) -> bool:
         """Go on from the state in the workspace; False, and at the beginning, where there is none.

@@ -7,9 +7,10 @@ import pytest
 import torch
 from networks_for_tests import tiny_inception
 
+from trainables.datasets.ahead import network_inputs
 from trainables.datasets.images import ArrayImages, normalise
 from trainables.training import evaluate
-from trainables.training.evaluate import accuracy_metrics, halves, network_inputs, predict
+from trainables.training.evaluate import accuracy_metrics, halves, predict
 
 CPU = torch.device("cpu")
 
@@ -132,9 +133,10 @@ def test_predict_in_bf16_gives_float32_near_the_truth():
 def test_network_inputs_follow_the_order():
     images, order = image_set(), torch.tensor([3, 0, 10, 5, 2])
     found = list(network_inputs(images, order, 2, CPU))
-    assert torch.cat([ids for ids, _ in found]).equal(order)
+    assert torch.cat([ids for ids, _, _ in found]).equal(order)
+    assert torch.cat([labels for _, _, labels in found]).equal(images.labels[order])
     pixels = torch.from_numpy(images.images[order.numpy()]).permute(0, 3, 1, 2)
-    assert torch.equal(torch.cat([x for _, x in found]), normalise(pixels))
+    assert torch.equal(torch.cat([x for _, x, _ in found]), normalise(pixels))
 
 
 def test_metrics_do_not_depend_on_how_many_images_are_looked_at_at_once(monkeypatch):

@@ -13,6 +13,7 @@ from torch import nn
 from mis import UNIT_STATES, build_tasks
 from trainables.artifacts import DISSECTION, UNITS
 from trainables.config import DissectionConfig
+from trainables.datasets.ahead import network_inputs
 from trainables.datasets.loading import load_data
 from trainables.randomness import generator
 from trainables.scores import mis as interpretability
@@ -26,7 +27,6 @@ from trainables.scores.embeddings import probe_vectors
 from trainables.scores.mis import measure
 from trainables.scores.scoring import mis_metrics
 from trainables.training.dense import load_dense, train_dense
-from trainables.training.evaluate import network_inputs
 from trainables.trial import run_trial
 from trainables.workspace import Workspace
 
@@ -277,11 +277,11 @@ def test_a_pass_over_the_images_goes_on_where_it_was_interrupted(
             raise PowerCut
 
     with pytest.raises(PowerCut):
-        measure(network, config, data, tmp_path, cut)
+        measure(network, config, data, tmp_path, progress=cut)
     # Another seed breaks ties otherwise: its pass is another one.
-    measure(network, config.replace({"seed": 1}), data, tmp_path, note(seen))
+    measure(network, config.replace({"seed": 1}), data, tmp_path, progress=note(seen))
     again = []
-    found = measure(network, config, data, tmp_path, note(again))
+    found = measure(network, config, data, tmp_path, progress=note(again))
     assert seen[:5] == [10, 20, 30, 40, 50] and seen[5] == 10 and again[0] == 50
     assert torch.equal(found.mis.nan_to_num(-1), whole.mis.nan_to_num(-1))
     assert torch.equal(found.replicates.nan_to_num(-1), whole.replicates.nan_to_num(-1))

@@ -6,7 +6,7 @@ from typing import Protocol, runtime_checkable
 import torch
 from torch import Generator, Tensor
 
-from trainables.datasets.images import WHOLE, Batch, ImageSet, Share
+from trainables.datasets.images import WHOLE, Batch, ImageSet, Share, normalise
 
 
 @runtime_checkable
@@ -61,6 +61,15 @@ def batches_on(
         for tensor in (pixels, labels):  # made on one stream, used on another
             tensor.record_stream(computing)
         yield ids, pixels, labels
+
+
+def network_inputs(
+    images: ImageSet, order: Tensor, batch_size: int, device: torch.device
+) -> Iterator[Batch]:
+    """Batches as a network takes them: ids int64 [batch] on the CPU, normalised images float32
+    [batch, 3, height, width] and labels int64 [batch] on the device."""
+    for ids, pixels, labels in batches_on(device, images, order, batch_size):
+        yield ids, normalise(pixels), labels
 
 
 def to_device(tensor: Tensor, device: torch.device) -> Tensor:

@@ -1,6 +1,6 @@
 """The importance that a trial prunes by: of the weights, or by images, then cached and shared."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
@@ -9,13 +9,12 @@ from torch import Tensor
 
 from pruning import importance_of_groups, normalised
 from trainables.config import KEY_VERSION, PruneConfig, TrialConfig
-from trainables.datasets.images import Data, ImageSet, normalise
-from trainables.fields import digest_of
-from trainables.kept import read_state
+from trainables.datasets.ahead import network_inputs
+from trainables.datasets.images import Data, ImageSet
+from trainables.memo import Memo
 from trainables.randomness import generator
 from trainables.rounds.pruned import PrunedNetwork
 from trainables.training.dense import dense_key
-from trainables.workspace import whole_file
 
 _VERSION = 3  # of the importance that is kept: raise it when a criterion tells another
 _BATCH = 32  # fixed, so that importance does not depend on how a trial evaluates
@@ -33,12 +32,9 @@ def importance(
     norm = prune.by.norm(prune.scope)
     if not prune.by.looks_at_images or round_ > 0:
         return normalised(_importance(pruned, config, data, round_), norm)
-    path = cache / f"scores-{_key(config, data)}.pt"
-    found = read_state(path, torch.device("cpu"))
-    if found is None:
-        found = _importance(pruned, config, data, round_)
-        with whole_file(path) as partial:
-            torch.save(found, partial)
+    found = Memo(cache).of(
+        "scores", _depends_on(config, data), lambda: _importance(pruned, config, data, round_)
+    )
     return normalised(found, norm)
 
 
@@ -73,7 +69,8 @@ def _importance(
     batches = None
     if prune.by.looks_at_images:
         ids = samples(data.train, prune.samples_per_class, config.seed)
-        batches = _batches(data.train, ids, next(pruned.network.parameters()).device)
+        device = next(pruned.network.parameters()).device
+        batches = ((x, labels) for _, x, labels in network_inputs(data.train, ids, _BATCH, device))
     return importance_of_groups(
         pruned.network,
         prune.by,
@@ -85,16 +82,9 @@ def _importance(
     )
 
 
-def _batches(
-    images: ImageSet, ids: Tensor, device: torch.device
-) -> Iterator[tuple[Tensor, Tensor]]:
-    for _, pixels, labels in images.batches(ids, _BATCH):
-        yield normalise(pixels.to(device)), labels.to(device)
-
-
-def _key(config: TrialConfig, data: Data) -> str:
+def _depends_on(config: TrialConfig, data: Data) -> dict[str, object]:
     prune = _of(config)
-    depends_on = {
+    return {
         "version": (KEY_VERSION, _VERSION),
         "network": dense_key(config, data),
         "criterion": prune.by.name if not prune.code else (prune.ranks_by, prune.code),
@@ -103,7 +93,6 @@ def _key(config: TrialConfig, data: Data) -> str:
         "exclude": prune.exclude,
         "layers": (prune.layers, prune.biases),
     }
-    return digest_of(depends_on)[:16]
 
 
 def _draw(prune: PruneConfig) -> tuple[int, ...]:

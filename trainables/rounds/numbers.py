@@ -3,10 +3,7 @@
 from collections.abc import Mapping
 from pathlib import Path
 
-import torch
-
-from trainables.kept import read_state
-from trainables.workspace import whole_file
+from trainables.memo import Memo
 
 Numbers = Mapping[str, tuple[int, int]]
 """Name of a weight -> how many of its groups are kept, and how many there are."""
@@ -31,13 +28,12 @@ def layer_rows(round_: int, numbers: Numbers) -> list[dict[str, float | str]]:
 
 def keep_numbers_of(cache: Path, key: str, round_: int, numbers: Numbers) -> None:
     """Leave the numbers of a round for the controls that take them."""
-    with whole_file(_path(cache, key, round_)) as partial:
-        torch.save({name: kept for name, (kept, _) in numbers.items()}, partial)
+    Memo.write(_path(cache, key, round_), {name: kept for name, (kept, _) in numbers.items()})
 
 
 def numbers_of(cache: Path, key: str, round_: int) -> dict[str, int] | None:
     """Name of a weight -> groups kept in that round of the trial; None where it left none."""
-    return read_state(_path(cache, key, round_), torch.device("cpu"))
+    return Memo.read(_path(cache, key, round_))
 
 
 def _path(cache: Path, key: str, round_: int) -> Path:

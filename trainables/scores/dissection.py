@@ -20,6 +20,7 @@ from mis import (
     summarize_dissection,
     watching,
 )
+from pruning import Structure
 from trainables.config import DissectionConfig, TrialConfig
 from trainables.datasets.broden import broden_folder
 from trainables.datasets.concept_maps import ConceptSource, LabelledBatch, generated_concepts
@@ -82,12 +83,14 @@ class _First:
             left -= len(batch[0])
 
 
-def dissected_layers(network: nn.Module, config: DissectionConfig) -> list[UnitLayer]:
+def dissected_layers(
+    network: nn.Module, config: DissectionConfig, structure: Structure | None = None
+) -> list[UnitLayer]:
     """The layers that are dissected: those named, or every one that gives maps.
 
     Raises ValueError for a name that is no layer with maps, telling those that are nearest.
     """
-    maps = [layer for layer in unit_layers(network, "relu") if not layer.rows]
+    maps = [layer for layer in unit_layers(network, "relu", structure) if not layer.rows]
     if not config.layers:
         return maps
     known = {layer.title: layer for layer in maps}
@@ -119,16 +122,17 @@ def check_dissection(network: nn.Module, config: TrialConfig, cache: Path) -> No
 
 
 def dissect_network(
-    network: nn.Module, config: TrialConfig, cache: Path
+    network: nn.Module, config: TrialConfig, cache: Path, structure: Structure | None = None
 ) -> tuple[dict[str, float], pd.DataFrame]:
     """What the units detect: its summary by metric name, and a table with a row per unit.
 
-    A concept that no image shows is no error; a warning names it.
+    structure: of the network; read anew where it is not at hand. A concept that no image shows is
+    no error; a warning names it.
     Columns: layer, channel, state (alive, constant, dead), iou (the best), concept, category (None
     where iou is 0), threshold, detector.
     """
     wanted, source = _wanted(config), concept_source(config, cache)
-    layers = dissected_layers(network, wanted)
+    layers = dissected_layers(network, wanted, structure)
     network.eval()
     device = next(network.parameters()).device
 

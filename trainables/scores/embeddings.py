@@ -18,8 +18,8 @@ from torch import Tensor
 from mis import Metric, Similarity, calibrate_slope, load_similarity
 from trainables.config import ScoreConfig
 from trainables.datasets.images import ImageSet, Progress
-from trainables.fields import digest_of
 from trainables.kept import read_kept
+from trainables.memo import Memo
 from trainables.workspace import remove_partials, require_space, whole_file
 
 VERSION = 4  # raise it when an embedder, the calibration or the files change
@@ -53,7 +53,7 @@ def probe_vectors(
     several processes may do so at once. Raises OSError when the disk has no room.
     """
     depends_on = [VERSION, images.digest, config.similarity]
-    folder = cache / f"embeddings-{digest_of(depends_on)[:16]}"
+    folder = Memo(cache).path("embeddings", depends_on, suffix="")
     about = folder / f"similarity-{config.n_explanations}.json"  # the slope is of so many
     n_images = len(images)
 

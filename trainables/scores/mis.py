@@ -3,6 +3,7 @@
 import hashlib
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -28,17 +29,16 @@ from mis import (
 )
 from pruning import Structure, structure_of
 from trainables.config import ScoreConfig, TrialConfig
+from trainables.datasets.ahead import network_inputs
 from trainables.datasets.images import Data, ImageSet, Progress
-from trainables.fields import digest_of, identity
-from trainables.kept import load_whole, read_kept
+from trainables.fields import identity
+from trainables.memo import Memo
 from trainables.networks import UnitLayer, through, unit_layers, unread_units, zero_filters
 from trainables.randomness import generator
 from trainables.scores.embeddings import VERSION as EMBEDDINGS_VERSION
 from trainables.scores.embeddings import ProbeVectors, probe_vectors
 from trainables.training.compute import autocast, place, resolve_device, resolve_precision
 from trainables.training.dense import dense_key, load_dense
-from trainables.training.evaluate import network_inputs
-from trainables.workspace import whole_file
 
 _VERSION = 3  # raise it when what is saved of a pass changes
 _ALIVE, _DEAD = UNIT_STATES.index("alive"), UNIT_STATES.index("dead")
@@ -92,9 +92,12 @@ def measure(
     config: TrialConfig,
     data: Data,
     cache: Path,
+    structure: Structure | None = None,
     progress: Progress | None = None,
 ) -> Measured:
     """The MIS of every unit of `network` on the probe images of `config`.
+
+    structure: of the network; read anew where it is not at hand.
 
     Networks of one seed share ranks of ties, deals of tasks and groups of images, so that they can
     be compared unit by unit. A pass over many images goes on where it was interrupted.
@@ -103,7 +106,7 @@ def measure(
     score, n_images = config.score, len(data.probe)
     depth, draw = depth_of(score, n_images), generator(config.seed, "tasks")
     rank = query_rank(score.protocol, n_images, score.n_tasks, score.n_explanations)
-    structure = structure_of(network)
+    structure = structure or structure_of(network)
     layers = unit_layers(network, score.read_at, structure)
     priority = _priority(score.protocol, data.probe, draw)
     names = [layer.name for layer in layers]
@@ -159,20 +162,20 @@ def measure_dense(
         "seed": config.seed,
         "precision": resolve_precision(config.compute, device),
     }
-    path = cache / f"dense-mis-{digest_of(depends_on)[:16]}.pt"
-    measured = read_kept(path, _read_measured)
-    if measured is None:
+
+    def compute() -> Measured:
         network = place(load_dense(config, data, cache), device)
-        measured = measure(network, config, data, cache, progress)
-        saved = {item.name: getattr(measured, item.name) for item in fields(measured)}
-        saved["layers"], saved["shown"] = list(measured.layers), vars(measured.shown)
-        with whole_file(path) as partial:
-            torch.save(saved, partial)
-    return measured
+        return measure(network, config, data, cache, progress=progress)
+
+    return Memo(cache).of("dense-mis", depends_on, compute, pack=_packed, unpack=_unpacked)
 
 
-def _read_measured(path: Path) -> Measured:
-    saved = load_whole(path)
+def _packed(measured: Measured) -> dict[str, Any]:
+    saved = {item.name: getattr(measured, item.name) for item in fields(measured)}
+    return saved | {"layers": list(measured.layers), "shown": vars(measured.shown)}
+
+
+def _unpacked(saved: dict[str, Any]) -> Measured:
     return Measured(**saved | {"layers": tuple(saved["layers"]), "shown": Tasks(**saved["shown"])})
 
 
@@ -191,9 +194,10 @@ def _pass(
     precision = resolve_precision(config.compute, device)
     # All that what is collected depends on: networks of other seeds rank ties otherwise.
     depends_on = [_fingerprint(network), images.digest, identity(config.score), config.seed]
-    path = cache / f"pass-{digest_of([_VERSION, *depends_on, precision])[:16]}.pt"
-    read_kept(path, lambda saved: collector.load_state_dict(load_whole(saved)))
-    batches = network_inputs(images, collector.remaining(), config.compute.eval_batch_size, device)
+    path = Memo(cache).path("pass", [_VERSION, *depends_on, precision])
+    Memo.read(path, collector.load_state_dict)
+    size, left = config.compute.eval_batch_size, collector.remaining()
+    batches = ((ids, x) for ids, x, _ in network_inputs(images, left, size, device))
     with autocast(precision, device):
         extremes = collect_extremes(
             network,
@@ -216,8 +220,7 @@ def _saving(collector: ExtremesCollector, path: Path, progress: Progress | None)
     def after_batch(done: int, total: int) -> None:
         nonlocal saved_at
         if done - saved_at >= _SAVED_EVERY:
-            with whole_file(path) as partial:
-                torch.save(collector.state_dict(), partial)
+            Memo.write(path, collector.state_dict())
             saved_at = done
         if progress is not None:
             progress(done, total)

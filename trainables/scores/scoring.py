@@ -8,7 +8,7 @@ from pathlib import Path
 import pandas as pd
 import torch
 from PIL import Image
-from torch import Tensor, nn
+from torch import Tensor
 
 from mis import (
     CONSTANT_RANGE,
@@ -23,6 +23,7 @@ from mis import (
 from trainables.config import TrialConfig
 from trainables.datasets.images import Data
 from trainables.randomness import generator
+from trainables.rounds.pruned import PrunedNetwork
 from trainables.scores.dissection import dissect_network
 from trainables.scores.embeddings import probe_vectors
 from trainables.scores.mis import Measured, measure, measure_dense
@@ -43,9 +44,10 @@ class Scored:
     gallery: dict[str, Image.Image]
 
 
-def score_trial(config: TrialConfig, network: nn.Module, data: Data, cache: Path) -> Scored:
+def score_trial(config: TrialConfig, pruned: PrunedNetwork, data: Data, cache: Path) -> Scored:
     """Score every unit of the network of a trial, beside its own dense network."""
-    measured = measure(network, config, data, cache)
+    network, structure = pruned.network, pruned.structure
+    measured = measure(network, config, data, cache, structure)
     # An untrained network did not start from the dense one.
     dense = None if config.network.weights == "random" else measure_dense(config, data, cache)
     metrics = mis_metrics(measured, dense) | _control(config, data, cache)
@@ -53,7 +55,7 @@ def score_trial(config: TrialConfig, network: nn.Module, data: Data, cache: Path
         dense = None  # which of its units are left nobody knows
     dissected = None
     if config.dissection is not None:
-        found, dissected = dissect_network(network, config, cache)
+        found, dissected = dissect_network(network, config, cache, structure)
         metrics |= found
     pictures = gallery(measured, dense, data.probe)
     return Scored(metrics, _table(measured, dense), dissected, pictures)

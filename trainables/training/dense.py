@@ -11,6 +11,7 @@ from trainables.config import KEY_VERSION, TrainConfig, TrialConfig
 from trainables.datasets.images import Data, Progress
 from trainables.fields import digest_of, identity
 from trainables.kept import read_kept, read_state, require_state, set_aside
+from trainables.memo import Memo
 from trainables.networks import build_network, file_digest, load_checkpoint, require_fit
 from trainables.training.compute import (
     place,
@@ -23,7 +24,6 @@ from trainables.training.compute import (
 from trainables.training.crew import Crew, crew_of, epoch_by_all
 from trainables.training.evaluate import accuracy_metrics, predict
 from trainables.training.finetune import Training
-from trainables.workspace import whole_file
 
 EpochReport = Callable[[int, dict[str, float]], None]
 """Called with the number of epochs done and their metrics."""
@@ -129,8 +129,7 @@ def train_dense(
                 network, device = training.network, training.device
                 logits = predict(network, data.val, device, training.precision, batch_size)
                 report(done, metrics | accuracy_metrics(logits, data.val.labels))
-            with whole_file(state_path) as partial:
-                torch.save(_state(training, done), partial)
+            Memo.write(state_path, _state(training, done))
     if not path.exists():
         _save(training.network, path)
     state_path.unlink(missing_ok=True)
@@ -177,5 +176,4 @@ def _resume(training: Training, path: Path) -> int:
 
 
 def _save(network: nn.Module, path: Path) -> None:
-    with whole_file(path) as partial:
-        torch.save({n: t.detach().cpu() for n, t in network.state_dict().items()}, partial)
+    Memo.write(path, {n: t.detach().cpu() for n, t in network.state_dict().items()})

@@ -1,26 +1,17 @@
 """What a network gets right: accuracy, loss and calibration on an image set."""
 
 import math
-from collections.abc import Iterator
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from trainables.datasets.ahead import batches_on
-from trainables.datasets.images import ImageSet, normalise
+from trainables.datasets.ahead import network_inputs
+from trainables.datasets.images import ImageSet
 from trainables.training.compute import autocast
 
 N_BINS = 15  # of the calibration error, as Guo et al. 2017
 _AT_ONCE = 4096  # images: ImageNet's in float64 would take a gigabyte
-
-
-def network_inputs(
-    images: ImageSet, order: Tensor, batch_size: int, device: torch.device
-) -> Iterator[tuple[Tensor, Tensor]]:
-    """(ids int64 [batch] on the CPU, normalised images float32 [batch, 3, h, w] on the device)."""
-    for ids, pixels, _ in batches_on(device, images, order, batch_size):
-        yield ids, normalise(pixels)
 
 
 @torch.inference_mode()
@@ -31,7 +22,7 @@ def predict(
     network.eval()
     everything = torch.arange(len(images))
     logits = []
-    for _, x in network_inputs(images, everything, batch_size, device):
+    for _, x, _ in network_inputs(images, everything, batch_size, device):
         with autocast(precision, device):
             logits.append(network(x).float())
     return torch.cat(logits).cpu()
