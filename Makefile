@@ -10,9 +10,9 @@ override $(1) := $$(subst $$$$$$$$,$$$$,$$(value $(1)))
 export $(1)
 endef
 # Names that an environment may have for other purposes count only where they are given to make.
-$(foreach name,PORT SPEED GPUS STOP NAME FILE,$(if $(filter command,$(origin $(name))),,\
-	$(eval override undefine $(name))))
-$(foreach name,STUDY RESULTS DATA GRID SET STOP PORT SPEED GPUS NAME FILE PYTHON,\
+override GIVEN := PORT SPEED GPUS STOP NAME FILE CACHES OLDER_THAN LARGER_THAN REMOVE
+$(foreach name,$(GIVEN),$(if $(filter command,$(origin $(name))),,$(eval override undefine $(name))))
+$(foreach name,STUDY RESULTS DATA GRID SET PYTHON $(GIVEN),\
 	$(if $(filter-out undefined,$(origin $(name))),$(eval $(call as_typed,$(name)))))
 
 # Some images switch bytecode off; then every Ray worker compiles torch anew, which takes seconds.
@@ -20,15 +20,16 @@ RUN = env -u PYTHONDONTWRITEBYTECODE .venv/bin/python
 UV = .tools/bin/uv
 SYNC = UV_COMPILE_BYTECODE=1 $(UV) sync --locked --python "$$PYTHON" --inexact
 
-.PHONY: sweep plan new ui report register sync tidy test test-slow test-all check format bench dreamsim lpips timm oracles clean help
+.PHONY: sweep plan new ui report register sync status clean-results test test-slow test-all check format bench dreamsim lpips timm oracles clean help
 .DEFAULT_GOAL := help
 
 help:
 	@echo 'make sweep [STUDY=demo|mine.py] [RESULTS=folder] [DATA=folder] [GRID="rate=0.5,0.8"] [SET="seed=1"] [STOP=1|best]'
 	@echo 'make plan   the same, and [SPEED=train,evaluate] [GPUS=8]'
 	@echo 'make new FILE=mine.py   begins a study of your own'
-	@echo 'make report, register [STUDY=demo]; make sync, tidy; make ui [PORT=5000]   each with [RESULTS=folder]'
-	@echo 'make test, test-slow, test-all, check, format, bench [NAME=table], clean'
+	@echo 'make report, register [STUDY=demo]; make sync, status; make ui [PORT=5000]   each with [RESULTS=folder]'
+	@echo 'make clean-results [CACHES=yes] [OLDER_THAN=days] [LARGER_THAN=1GB]   lists what nobody needs; REMOVE=yes'
+	@echo 'make test, test-slow, test-all, check, format, bench [NAME=table]; make clean   removes .venv and .tools'
 
 sweep: .venv/ready
 	@$(RUN) -m sweeps.make sweep
@@ -54,9 +55,14 @@ ui: .venv/ready
 sync: .venv/ready
 	@$(RUN) -m sweeps.make sync
 
-# Remove decoded images of pictures that have changed, or that no study asks for any more.
-tidy: .venv/ready
-	@$(RUN) -m sweeps.make tidy
+# What runs, what is done, what waits, and what it takes on the disk.
+status: .venv/ready
+	@$(RUN) -m sweeps.make status
+
+# What nobody needs of a results folder: listed, and removed with REMOVE=yes. Not `clean`, which is
+# of this checkout.
+clean-results: .venv/ready
+	@$(RUN) -m sweeps.make clean
 
 # A process per core, a thread per process: together faster than one of two threads.
 PYTEST = OMP_NUM_THREADS=1 $(RUN) -m pytest -n 2 --dist loadfile --no-loadscope-reorder
@@ -111,4 +117,4 @@ $(UV):
 # What this Makefile has set up; what sweeps have found stays.
 clean:
 	rm -rf .venv .tools
-	@echo 'results/ and what is elsewhere is left: it may have taken weeks'
+	@echo 'results/ and what is elsewhere is left: it may have taken weeks (make clean-results is of these)'

@@ -132,10 +132,16 @@ def _run(arguments: argparse.Namespace, console: Terminal) -> int:
         from sweeps.tracking.sync import sync
 
         return sync(arguments.results.resolve(), console)
-    if arguments.verb == "tidy":
-        from sweeps.tidy import tidy
+    if arguments.verb == "status":
+        from sweeps.housekeeping.status import status
 
-        return tidy(arguments.results.resolve(), console)
+        return status(arguments.results, console)
+    if arguments.verb == "clean":
+        from sweeps.housekeeping.clean import clean
+        from sweeps.housekeeping.removable import Wanted
+
+        wanted = Wanted(arguments.caches, arguments.older_than, arguments.larger_than)
+        return clean(arguments.results.resolve(), console, wanted, remove=arguments.remove)
     if arguments.verb == "report":
         from sweeps.report import report_published, report_study
 

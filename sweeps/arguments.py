@@ -4,6 +4,7 @@ import argparse
 import ast
 import math
 import os
+import re
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -18,7 +19,8 @@ _VERBS = {
     "plan": "list what would run; starts nothing",
     "score": "score a network that was pruned elsewhere, beside its dense one",
     "sync": "deliver to MLflow what sweeps could not, while it was away",
-    "tidy": "remove decoded images of pictures that have changed or are no longer asked for",
+    "status": "say what runs, what is done, what waits, and what it takes on the disk",
+    "clean": "say what nobody needs in a results folder; with --remove, remove it",
     "report": "rebuild tables and figures from MLflow alone",
     "register": "put the best network of every method and rate into MLflow's model registry",
     "ui": "open MLflow's web pages on what the results folder holds",
@@ -119,6 +121,14 @@ def _speed(text: str) -> tuple[float, float]:
     return numbers[0], numbers[1]
 
 
+def _bytes(text: str) -> float:
+    found = re.fullmatch(r"([0-9.]+) ?(kB|MB|GB|TB)", text.strip())
+    if not found:
+        raise argparse.ArgumentTypeError(f"must be a size such as 500MB or 2GB, got {text!r}")
+    units = {"kB": 1e3, "MB": 1e6, "GB": 1e9, "TB": 1e12}
+    return _number(0, 1e6)(found[1]) * units[found[2]]
+
+
 def _port(text: str) -> int:
     # isdecimal alone would let other scripts' digits through.
     if not (text.isascii() and text.isdecimal() and len(text) < 6 and 1 <= int(text) <= 65_535):
@@ -188,7 +198,9 @@ def parser() -> argparse.ArgumentParser:
             )
         if verb == "score":
             _add_score(sub)
-        if verb in ("ui", "sync", "tidy", "score"):
+        if verb == "clean":
+            _add_clean(sub)
+        if verb in ("ui", "sync", "status", "clean", "score"):
             continue
         also = ", or published: the points that others released" if verb == "report" else ""
         sub.add_argument(
@@ -259,6 +271,28 @@ def _add_score(sub: argparse.ArgumentParser) -> None:
     )
     sub.add_argument("--data", required=True, help="an image folder, or its URI")
     _add_settings(sub)
+
+
+def _add_clean(sub: argparse.ArgumentParser) -> None:
+    """What may be removed of a results folder; its results never are."""
+    sub.add_argument(
+        "--caches",
+        action="store_true",
+        help="also what is made anew when it is needed: vectors, decoded and drawn images",
+    )
+    sub.add_argument(
+        "--older-than",
+        type=_number(0, 36_500),
+        default=0.0,
+        metavar="DAYS",
+        help="only what nobody has used for so many days",
+    )
+    sub.add_argument(
+        "--larger-than", type=_bytes, default=0.0, metavar="SIZE", help="only what is, e.g. 500MB"
+    )
+    sub.add_argument(
+        "--remove", action="store_true", help="remove it; without this it is only listed"
+    )
 
 
 def _add_cost(sub: argparse.ArgumentParser) -> None:

@@ -15,7 +15,8 @@ VARIABLES = {
     "report": ("RESULTS", "STUDY"),
     "register": ("RESULTS", "STUDY"),
     "sync": ("RESULTS",),
-    "tidy": ("RESULTS",),
+    "status": ("RESULTS",),
+    "clean": ("RESULTS", "CACHES", "OLDER_THAN", "LARGER_THAN", "REMOVE"),
     "ui": ("RESULTS", "PORT"),
     "new": ("FILE",),
 }
@@ -32,7 +33,12 @@ _MEANING = {
     "GPUS": "be a number",
     "PORT": "be a number",
     "FILE": "name a Python file that is not there yet",
+    "OLDER_THAN": "be a number of days",
+    "LARGER_THAN": "be a size such as 500MB or 2GB",
+    "CACHES": "be yes",
+    "REMOVE": "be yes",
 }
+_SWITCHES = ("CACHES", "REMOVE")
 
 
 def options(verb: str, variables: Mapping[str, str]) -> list[str]:
@@ -49,8 +55,14 @@ def options(verb: str, variables: Mapping[str, str]) -> list[str]:
         if name == "FILE":
             words += ["--", value]
             continue
+        option = f"--{name.lower().replace('_', '-')}"
+        if name in _SWITCHES:
+            if value != "yes":
+                raise ValueError(f"{name} must {_MEANING[name]}, got {value!r}; else leave it out")
+            words.append(option)
+            continue
         values = pairs(value) if name in ("GRID", "SET") else [value]
-        words += [f"--{name.lower()}={each}" for each in values]
+        words += [f"{option}={each}" for each in values]
     return words
 
 

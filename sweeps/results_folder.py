@@ -17,7 +17,7 @@ _FOLDERS = (
     "trials",
 )
 _DATABASE = ("mlflow.db", "mlflow.lock")  # unless MLflow is elsewhere
-_FILES = ("ray/tune.log",)
+_FILES = ("ray/tune.log", "sweeps.lock")
 _FOLDERS_OF_STUDY = ("artifacts/{}", "ray/{}", "report/{}", "states/{}", "trials/{}")
 _FILES_OF_STUDY = tuple(
     f"outbox/{{}}.{end}" for end in ("delivered", "jsonl", "lease", "lock", "notes", "refused")

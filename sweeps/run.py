@@ -20,10 +20,11 @@ from sweeps.report import NothingFinished, up_to_date, write_report
 from sweeps.results_folder import require_study_folder
 from sweeps.searching.proposals import Proposals
 from sweeps.searching.resume import begin, log_search, open_proposals, trials_to_run
+from sweeps.tracking.drivers import only_driver
 from sweeps.tracking.lease import only_sweep
 from sweeps.tracking.outbox import Outbox
 from sweeps.tracking.quiet import settled
-from sweeps.tracking.sync import deliver_leftovers, only_driver, outbox_path, teller
+from sweeps.tracking.sync import deliver_leftovers, outbox_path, teller
 from sweeps.tracking.tracker import Tracker, Unavailable, done, no_answer
 from sweeps.tune.ready import require_ray
 from trainables.config import TrialConfig

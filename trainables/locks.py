@@ -45,15 +45,24 @@ def locked(path: Path, why: str) -> Iterator[None]:
         os.close(descriptor)
 
 
-def wait(descriptor: int, word: str, quiet: float, patience: float = math.inf) -> bool:
+def wait(
+    descriptor: int,
+    word: str,
+    quiet: float,
+    patience: float = math.inf,
+    *,
+    shared: bool = False,
+) -> bool:
     """Wait for the lock of an open file; False where it is not had within `patience` seconds.
 
-    word: said once, on the terminal, when that takes more than `quiet` seconds.
+    word: said once, on the terminal, when that takes more than `quiet` seconds. shared: with all
+    others who want it shared, and nobody who wants it alone.
     """
+    kind = fcntl.LOCK_SH if shared else fcntl.LOCK_EX
     started, told = time.monotonic(), False
     while True:
         with contextlib.suppress(BlockingIOError):
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(descriptor, kind | fcntl.LOCK_NB)
             return True
         waited = time.monotonic() - started
         if waited > patience:

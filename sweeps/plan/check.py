@@ -68,10 +68,14 @@ def check(configs: Sequence[TrialConfig], results: Path, console: Console) -> No
         _check_alike(alike, network, data, cache)
     for images in said:
         console.print(escape(f"images: {images}"), soft_wrap=True)
-    if n_bytes := sum(unused(node_cache(cache)).values()):
+    own = node_cache(cache)
+    if n_bytes := sum(unused(own).values()):
+        way = "secateur clean (make clean-results) removes them"
+        if own != cache:
+            way = f"between sweeps {own / 'packs'} may be deleted, what is needed is decoded anew"
         console.print(
             f"{size_shown(n_bytes)} of decoded images are of pictures that have changed or are "
-            "no longer asked for: make tidy removes them",
+            f"no longer asked for: {escape(way)}",
             soft_wrap=True,
         )
 

@@ -1,18 +1,16 @@
 """What a sweep could not tell MLflow: delivered by the next one, or by `make sync`."""
 
-import fcntl
 import os
-import platform
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 
 from rich.console import Console
 from rich.markup import escape
 
+from sweeps.tracking.drivers import only_driver
 from sweeps.tracking.outbox import Outbox, refused_path
 from sweeps.tracking.tracker import Tracker
-from trainables.workspace import open_own, own_path, whole_file
+from trainables.workspace import open_own, read_own, whole_file
 
 _DELIVERY_SECONDS = 600  # for a server that takes it, however slowly
 
@@ -20,27 +18,6 @@ _DELIVERY_SECONDS = 600  # for a server that takes it, however slowly
 def outbox_path(results: Path, study: str) -> Path:
     """What the sweeps of a study have to tell MLflow."""
     return results / "outbox" / f"{study}.jsonl"
-
-
-@contextmanager
-def only_driver(results: Path, study: str) -> Iterator[None]:
-    """Hold the study's lock, which a killed process gives back.
-
-    Raises ValueError when another process runs this study in this results folder.
-    """
-    path = own_path(results, "outbox") / f"{study}.lock"
-    with open(open_own(path), "r+") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise ValueError(
-                f"one sweep of a study at a time may run in a results folder, {study} is run in "
-                f"{results} by process {file.read().strip()}; wait for it, or take other RESULTS"
-            ) from None
-        file.truncate(0)
-        file.write(f"{os.getpid()} on {platform.node()}")
-        file.flush()
-        yield
 
 
 def deliver(
@@ -89,6 +66,16 @@ def deliver_leftovers(study: str, results: Path, tracker: Tracker, console: Cons
         raise ValueError(
             f"MLflow must take what the last sweep left in {path}, {n_waiting} events still wait"
         )
+
+
+def waiting(results: Path, study: str) -> tuple[int, int]:
+    """How many events wait for MLflow, and how many it has refused; nothing is written."""
+    path = outbox_path(results, study)
+    saved = read_own(path.with_suffix(".delivered"))
+    done, there = int(saved) if saved.isdigit() and len(saved) < 19 else 0, read_own(path)
+    if there[done - 1 : done] != b"\n":  # of another file, as the outbox has it
+        done = 0
+    return there[done:].count(b"\n"), read_own(refused_path(path)).count(b"\n")
 
 
 def _that_wait(folder: Path) -> list[str]:

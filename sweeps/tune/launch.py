@@ -1,9 +1,7 @@
 """The trials of a plan on Ray Tune: on this machine, or on the cluster of RAY_ADDRESS."""
 
-import contextlib
 import logging
 import os
-import shutil
 import signal
 import sys
 from collections.abc import Callable, Sequence
@@ -41,28 +39,15 @@ from sweeps.terminal import word_after
 from sweeps.tracking.outbox import Outbox
 from sweeps.tune.events import DEATHS, SweepCallback
 from sweeps.tune.fit import fit
+from sweeps.tune.leftovers import forget_ray
 from sweeps.tune.progress import SweepProgress
 from sweeps.tune.scheduler import StratifiedStopping
 from sweeps.tune.searcher import PlannedSearch
 from trainables.config import TrialConfig
-from trainables.workspace import Workspace, open_own, own_path, size_shown
+from trainables.workspace import Workspace, open_own, size_shown
 
 _TRIAL_BYTES = 1_500_000_000  # of memory: torch, a GoogLeNet in training, a batch of 224 px
 _OBJECT_STORE_BYTES = 300_000_000  # images are memory-mapped files and do not travel through Ray
-
-
-_OF_RAY = (
-    "PruningTrial_*",
-    "experiment_state-*.json",
-    "basic-variant-state-*.json",
-    "search_gen_state-*.json",
-    "searcher-state-*.pkl",
-    ".*-.tmp_*",
-    "tuner.pkl",
-    "trainable.pkl",
-    "driver_artifacts",
-)
-"""Patterns of what it writes into the folder of an experiment."""
 
 
 @dataclass(frozen=True)
@@ -106,25 +91,6 @@ def connect() -> dict[str, float]:
         finally:
             signal.signal(signal.SIGTERM, on_sigterm)  # Ray put one of its own in its place
     return ray.cluster_resources()
-
-
-def forget_ray(results: Path, study: str) -> None:
-    """Remove what Ray has written of a study, by name, where it lies in the results folder.
-
-    Whoever keeps it on another disk, by a link, may keep more there: then all of it stays.
-    """
-    try:
-        folder = own_path(results, "ray", study)
-    except ValueError:
-        return
-    for pattern in _OF_RAY:
-        for path in folder.glob(pattern):
-            if path.is_dir() and not path.is_symlink():
-                shutil.rmtree(path, ignore_errors=True)
-            else:
-                path.unlink(missing_ok=True)
-    with contextlib.suppress(OSError):  # of somebody else, too, or not there
-        folder.rmdir()
 
 
 def _program() -> dict[str, list[str]]:

@@ -185,16 +185,16 @@ def test_old_decoded_images_are_told_of_and_removed(folder, tmp_path, capsys):
     data = {"data.packed": 40, "recalibrate_images": 8}
     plan = make_plan(of_folder(folder), settings=data)
     check(plan.configs[:1], results, Console(file=io.StringIO()))
-    assert cli.main(["tidy", "--results", str(results)]) == 0
-    assert "nothing to remove in" in capsys.readouterr().out
+    assert cli.main(["clean", "--results", str(results), "--remove"]) == 0
+    assert "nothing to remove" in capsys.readouterr().out
     Image.new("RGB", (40, 40)).save(folder / "train" / "owl" / "3.png")
     plan = make_plan(of_folder(folder), settings=data)
     output = io.StringIO()
     check(plan.configs[:1], results, Console(file=output, width=1_000))
     assert "B of decoded images are of pictures that have changed" in output.getvalue()
     n_files = len(list((results / "cache" / "packs").iterdir()))
-    assert cli.main(["tidy", "--results", str(results)]) == 0
-    assert "B of decoded images removed in" in capsys.readouterr().out
+    assert cli.main(["clean", "--results", str(results), "--remove"]) == 0
+    assert "decoded images that nobody asks for" in capsys.readouterr().out
     assert len(list((results / "cache" / "packs").iterdir())) < n_files
 
 

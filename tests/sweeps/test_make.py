@@ -127,6 +127,18 @@ def test_what_an_environment_has_for_other_purposes_is_not_ours(clone):
     ]
 
 
+def test_clean_results_is_the_command_clean_and_removes_by_yes_alone(clone):
+    others = {"REMOVE": "yes", "CACHES": "yes", "OLDER_THAN": "1"}
+    assert made(clone, "clean-results", **others)[1] == ["clean", "--results=results"]
+    given = ("CACHES=yes", "OLDER_THAN=30", "LARGER_THAN=1GB", "REMOVE=yes")
+    assert made(clone, "clean-results", *given)[1][2:] == [
+        *("--caches", "--older-than=30", "--larger-than=1GB", "--remove")
+    ]
+    with pytest.raises(ValueError, match="REMOVE must be yes, got 'no'; else leave it out"):
+        made(clone, "clean-results", "REMOVE=no")
+    assert made(clone, "status", **others)[1] == ["status", "--results=results"]
+
+
 def test_clean_leaves_results_and_what_links_lead_to(tmp_path, clone):
     folder = tmp_path / "clone"
     shutil.copytree(clone, folder)

@@ -18,10 +18,11 @@ from sweeps.plan.inputs import Inputs
 from sweeps.plan.names import Names
 from sweeps.plan.planner import make_plan
 from sweeps.run import _sigterm_like_ctrl_c, news
+from sweeps.tracking.drivers import only_driver
 from sweeps.tracking.outbox import Outbox, parsed
 from sweeps.tracking.parents import order_of
 from sweeps.tracking.server import page_links, serve_command
-from sweeps.tracking.sync import deliver_leftovers, only_driver, outbox_path, sync
+from sweeps.tracking.sync import deliver_leftovers, outbox_path, sync
 from sweeps.tracking.tracker import Tracker, has_store
 from sweeps.tune.events import SweepCallback
 from sweeps.tune.progress import SweepProgress
