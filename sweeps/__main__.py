@@ -11,10 +11,11 @@ from rich.markup import escape
 
 # What takes seconds to import is imported where it is needed: a wrong word is answered at once.
 from sweeps.addresses import without_secrets
-from sweeps.arguments import parser, unique, value_of, values_of
+from sweeps.arguments import parser
 from sweeps.results_folder import require_folder, require_study_folder
 from sweeps.terminal import Terminal, plain_warnings, printable, refuse, terminal, word_after
 from sweeps.tracking.quiet import settled
+from sweeps.values import unique, value_of, values_of
 
 if TYPE_CHECKING:
     from sweeps.plan.planner import Plan

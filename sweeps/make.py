@@ -6,7 +6,7 @@ import re
 import sys
 from collections.abc import Mapping, Sequence
 
-from sweeps.arguments import joined
+from sweeps.values import joined
 
 _PLANNED = ("STUDY", "DATA", "GRID", "SET", "STOP")
 VARIABLES = {

@@ -32,7 +32,8 @@ PARTS = {
         "score": {"plan"},
         "results_folder": set(),
         "run": {"plan", "tracking", "searching", "tune", "report", "results_folder"},
-        "arguments": {"studies", "terminal"},
+        "values": set(),
+        "arguments": {"studies", "terminal", "values"},
         "__main__": {
             "new_study",
             "addresses",
@@ -47,9 +48,10 @@ PARTS = {
             "housekeeping",
             "score",
             "run",
+            "values",
             "arguments",
         },
-        "make": {"arguments", "__main__"},
+        "make": {"values", "__main__"},
     },
     # A figure knows numbers, and no number knows a figure.
     "sweeps/report": {

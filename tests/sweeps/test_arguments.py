@@ -11,10 +11,10 @@ from pathlib import Path
 import pytest
 
 from sweeps.__main__ import main
-from sweeps.arguments import value_of
 from sweeps.plan.planner import make_plan
 from sweeps.studies import load_study
 from sweeps.terminal import Terminal, printable, word_after
+from sweeps.values import value_of
 
 
 def said(capsys, *words):

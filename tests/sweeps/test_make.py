@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from sweeps.arguments import values_of
 from sweeps.make import VARIABLES, options, pairs
+from sweeps.values import values_of
 
 ROOT = Path(__file__).parents[2]
 ODD = {

@@ -10,11 +10,11 @@ from small_studies import small_base, small_sweep
 from torch import nn
 
 import sweeps.plan.check
-from sweeps.arguments import value_of
 from sweeps.plan.check import check, refuser
 from sweeps.plan.planner import make_plan
 from sweeps.plan.prepare import prepare
 from sweeps.plan.sweep import Grid, methods
+from sweeps.values import value_of
 from trainables.config import DissectionConfig
 from trainables.rounds.outlined import require_prunable_outline
 
