@@ -81,9 +81,9 @@ def importance_by(name: str, case: Case, network: nn.Module) -> Importance:
     if name.startswith("chance"):
         generator = torch.Generator().manual_seed(1_000 * case.seed + int(name.split()[1]))
         return importance_of_groups(network, "random", "filter", generator=generator)
-    label, _, target = name.removesuffix(f", {ROUNDS} rounds").lower().partition(" of the ")
+    label, _, change_of = name.removesuffix(f", {ROUNDS} rounds").lower().partition(" of the ")
     kind = criterion_class({"batchnorm scale": "bn_scale"}.get(label, label.replace(" ", "_")))
-    criterion = kind(**({"target": target} if target else {}))
+    criterion = kind(**({"change_of": change_of} if change_of else {}))
     batches = case.samples() if criterion.looks_at_images else None
     return importance_of_groups(network, criterion, "filter", batches=batches)
 

@@ -3,6 +3,7 @@
 Nothing here knows of files, of Ray, of MLflow or of the interpretability scores.
 """
 
+from pruning.budget import Budget, OutOfReach, budget_of, choose_within, counts
 from pruning.compaction import Survivors, compact, compact_keep, copy_back, survivors_of
 from pruning.criteria import (
     CRITERIA,
@@ -26,6 +27,7 @@ from pruning.prunable import NeedsExclusion, left_alone, prunable_weights
 from pruning.prune import (
     Groups,
     choose_by_chance,
+    choose_by_rates,
     choose_groups,
     groups_of,
     kept_numbers,
@@ -42,9 +44,11 @@ __all__ = [
     "GRANULARITIES",
     "Groups",
     "NORMS",
+    "OutOfReach",
     "SCHEDULES",
     "SCOPES",
     "TARGETS",
+    "Budget",
     "Criterion",
     "OfImages",
     "OfWeights",
@@ -59,11 +63,15 @@ __all__ = [
     "NeedsExclusion",
     "Sparsity",
     "Structure",
+    "budget_of",
     "choose_by_chance",
+    "choose_by_rates",
     "choose_groups",
+    "choose_within",
     "compact",
     "compact_keep",
     "copy_back",
+    "counts",
     "criterion_class",
     "cumulative_rates",
     "gradient_importance",

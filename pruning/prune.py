@@ -48,6 +48,26 @@ def choose_groups(
     )
 
 
+def choose_by_rates(
+    importance: Mapping[str, Tensor],
+    rates: Mapping[str, float],
+    *,
+    within: Groups | None = None,
+    most_important_first: bool = False,
+) -> Groups:
+    """Keep the most important groups of each weight, pruned at a rate of its own.
+
+    rates: name of a weight -> cumulative, in [0, 1); floor per weight. The others, and what is
+    raised: as in `choose_groups`.
+    """
+    sign = -1 if most_important_first else 1
+    kept: Groups = {}
+    for name, each in importance.items():
+        before = None if within is None else {name: within[name]}
+        kept |= keep_top({name: sign * each}, rates[name], scope="layer", within=before)
+    return kept
+
+
 def choose_by_chance(
     weights: Mapping[str, Tensor],
     numbers: Mapping[str, int],
@@ -98,7 +118,8 @@ def masks_of(
     keep: KeepMask = {}
     for name, kept in groups.items():
         weight = network.get_parameter(name)
-        keep[name] = expanded(kept, tuple(weight.shape)).to(weight.device)
+        device = "cpu" if weight.is_meta else weight.device  # an outline has shapes alone
+        keep[name] = expanded(kept, tuple(weight.shape)).to(device)
     return keep if structure is None else with_followers(network, keep, structure)
 
 

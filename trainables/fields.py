@@ -15,6 +15,8 @@ PLACE = {"place": True}
 # changed, `field(default="new", metadata={UNSAID: "old"})`. Trials at the old one keep their keys,
 # and those at the new one get others: keys change with what is computed and with nothing else.
 UNSAID = "unsaid"
+# The name that the identity has for a field that is called otherwise by now.
+SAID_UNDER = "said_under"
 
 
 def said_as(name: str) -> dict[str, str]:
@@ -110,11 +112,12 @@ def identity(config: Any) -> dict[str, Any]:
         value = getattr(config, item.metadata.get("said_as", item.name))
         if item.metadata.get("place"):
             continue
+        name = item.metadata.get(SAID_UNDER, item.name)
         if dataclasses.is_dataclass(value):
             # Present but empty differs from None: a recipe of defaults is not "no recipe".
-            said[item.name] = identity(value)
+            said[name] = identity(value)
         elif value != item.metadata.get(UNSAID, item.default):
-            said[item.name] = value
+            said[name] = value
     return said
 
 

@@ -155,6 +155,7 @@ class Trial:
             "prune/n_zero": float(sparsity.n_zero),
             "prune/n_prunable": float(sparsity.n_prunable),
             "prune/n_collapsed": float(len(sparsity.collapsed)),
+            **self.pruned.reached,
         }
 
     def _score(self) -> Scored:

@@ -11,7 +11,7 @@ from pruning.gradients import Kind, gradient_importance
 
 @dataclass(frozen=True, kw_only=True)
 class FirstOrder(OfImages):
-    """What a derivative says of `target`: the cross-entropy, or the label's logit.
+    """What a derivative says of `change_of`: the cross-entropy, or the label's logit.
 
     The usual norm where layers are compared is L2 (Molchanov et al. 2017, sec. 2.2; Yeom et al.
     2021).
@@ -19,7 +19,7 @@ class FirstOrder(OfImages):
 
     usual_norm = "l2"
     of: ClassVar[Kind]
-    target: Literal["loss", "logit"] = "loss"
+    change_of: Literal["loss", "logit"] = "loss"
 
     def importance(self, subject: Subject) -> dict[str, Tensor]:
         return gradient_importance(
@@ -28,7 +28,7 @@ class FirstOrder(OfImages):
             self.of,
             subject.granularity.name,
             subject.names,
-            self.target,
+            self.change_of,
             subject.structure,
         )
 

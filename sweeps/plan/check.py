@@ -27,6 +27,7 @@ from trainables.networks import (
     require_pixels,
     require_trainable,
 )
+from trainables.rounds.budget import require_within_reach
 from trainables.rounds.importance import require_samples, samples
 from trainables.rounds.pruned import PrunedNetwork, require_prunable
 from trainables.scores.dissection import check_dissection, require_n_images
@@ -111,7 +112,7 @@ def _what_prunes(config: TrialConfig) -> object:
     if prune is None:
         return None
     which = (prune.exclude, prune.layers, prune.biases)
-    how = (prune.rate, prune.granularity, prune.scope)
+    how = (prune.amount, prune.rates, prune.granularity, prune.scope)
     return (*which, *how, prune.by, config.seed if prune.by.looks_at_images else None)
 
 
@@ -198,6 +199,8 @@ def _check_pruning(
     prune = config.prune
     if prune is None:
         return
-    require_prunable(PrunedNetwork(network, prune, structure))
+    pruned = PrunedNetwork(network, prune, structure)
+    require_prunable(pruned)
+    require_within_reach(pruned, config.data.pixels)
     if prune.by.looks_at_images:
         samples(data.train, prune.samples_per_class, config.seed)

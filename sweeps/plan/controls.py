@@ -49,11 +49,12 @@ def controls(configs: Sequence[TrialConfig]) -> list[TrialConfig]:
         if prune.criterion == "random":
             continue
         pool = (prune.layers, prune.biases, prune.exclude)
+        amount = (prune.rate, prune.target, prune.rates, prune.rates_factor)
         where = (setting(config), prune.method, pool, prune.batchnorm_follows)
         scored = (prune.by.name, prune.norm, _settings(prune.by))
-        by_chance.setdefault((where, prune.rate), config)
+        by_chance.setdefault((where, amount), config)
         if prune.scope == "global":
-            within_layers.setdefault((where, prune.rate, scored), config)
+            within_layers.setdefault((where, amount, scored), config)
         reversed_.setdefault((where, prune.criterion), config)
     return [
         *(_by_chance(config) for config in by_chance.values()),

@@ -36,6 +36,13 @@ class Inputs:
             return config
         return config.replace({f"data.{n}": v for n, v in folder.counted(config.data).items()})
 
+    def n_classes(self, config: TrialConfig) -> int | None:
+        """How many classes its data has; None where it has no folder, of which nothing is known."""
+        folder = self.folders.get(source_of(config.data))
+        if folder is None and config.data.name != "concepts":
+            return None
+        return len(classes_of(folder))
+
     def per_class(self, config: TrialConfig) -> tuple[int, ...]:
         """Training images of each class that its folder has; none where it has no folder."""
         folder = self.folders.get(source_of(config.data))

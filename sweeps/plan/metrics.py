@@ -56,6 +56,13 @@ METRICS = (
         terminal=True,
     ),
     Metric(
+        "prune/rate",
+        "fraction of the method's groups that are pruned, 0 to 1: what prune.target or prune.rates "
+        "came to",
+        "rate that it came to",
+        "rate reached",
+    ),
+    Metric(
         "val/top1",
         "accuracy on the validation images, 0 to 1; `_error`: its standard error",
         "top-1 accuracy",

@@ -15,7 +15,11 @@ from trainables.config import TrialConfig
 from trainables.data_names import names_set
 from trainables.datasets.remote import is_remote
 from trainables.networks import require_pixels
-from trainables.rounds.outlined import lost_in, require_prunable_outline
+from trainables.rounds.outlined import (
+    lost_in,
+    require_outline_within_reach,
+    require_prunable_outline,
+)
 from trainables.workspace import at_home
 
 
@@ -89,6 +93,9 @@ def make_plan(
         require_sizes(inputs.counted(config), inputs.per_class(config))
         if config.prune is not None:
             require_prunable_outline(config.network, config.prune)
+            if n_classes := inputs.n_classes(config):
+                which = (config.network, config.prune, n_classes, config.data.pixels)
+                require_outline_within_reach(*which)
     pruned = dict.fromkeys((c.network, c.prune.granularity) for c in configs if c.prune is not None)
     lost = [sentence for each in pruned for sentence in lost_in(*each)]
     adapted = (*without_weights, *inputs.adapted)

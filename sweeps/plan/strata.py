@@ -105,8 +105,9 @@ class Strata:
             values = flat(config)
             shared += [(n, values.get(n)) for n in self.question if n != "prune.rate"]
             shared += [config.seed, prune.draw]
+        amount = f"{rate:.4g}" if prune.rate is not None else prune.amount
         return (
-            f"{who}rate {rate:.4g}, {config.schedule}, {config.rounds} x {config.epochs_a_round} "
+            f"{who}rate {amount}, {config.schedule}, {config.rounds} x {config.epochs_a_round} "
             f"epochs, {config.retraining} from {config.rewind_epoch}, {digest_of(shared)[:6]}"
         )
 

@@ -45,7 +45,7 @@ CRITERIA = {  # L2 ranks the filters of a layer nearly as L1 does
     "lrp": {"prune.criterion": "lrp"},
 }
 OF_THE_LOGIT = {
-    name: {"prune.criterion": name, "prune.target": "logit"} for name in ("gradient", "taylor")
+    name: {"prune.criterion": name, "prune.change_of": "logit"} for name in ("gradient", "taylor")
 }
 STUDY = Sweep(
     name="demo",

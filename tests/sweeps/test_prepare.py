@@ -128,8 +128,8 @@ def test_a_setting_that_does_nothing_says_why():
     filters = replace(small_sweep(), grids=(Grid({"method": methods("structured")}),))
     with pytest.raises(ValueError, match="has a prune.biases to set: biases are single weights, o"):
         make_plan(filters, settings={"prune.biases": True})
-    with pytest.raises(ValueError, match="has a prune.target to set: of the criteria only .* have"):
-        make_plan(filters, settings={"prune.target": "logit"})
+    with pytest.raises(ValueError, match="has a prune.change_of to set: of the criteria only"):
+        make_plan(filters, settings={"prune.change_of": "logit"})
     with pytest.raises(ValueError, match="has a dissection.iou to set$"):
         make_plan(filters, settings={"dissection.iou": 0.1})
 

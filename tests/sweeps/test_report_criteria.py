@@ -26,7 +26,7 @@ def frames():
         own = again["criterion"] == "l1"
         again.loc[own, "criterion"] = "taylor"
         again.loc[~own, "prune.counts_of"] = "taylor"
-        said = {"prune.target": "logit", "prune.samples_per_class": images}
+        said = {"prune.change_of": "logit", "prune.samples_per_class": images}
         top1 = again["val/top1"] + 0.01 * int(images)
         keys = again["key"] + images
         more.append(again.assign(**said, key=keys, **{"val/top1": top1}))

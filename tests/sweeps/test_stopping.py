@@ -162,7 +162,7 @@ def test_no_trial_competes_with_one_that_the_study_compares_it_with():
     assert {ASKED.of(base.replace(each)) for each in recipes} == {ASKED.of(base)}
     asked = [METHOD, {"prune.criterion": "l2"}, {"prune.scope": "layer"}, {"prune.rate": 0.6}]
     asked += [{"prune.criterion": "taylor"}, {"prune.exclude": ("conv2",)}, {"prune.held": False}]
-    asked += [{"prune.criterion": "taylor", "prune.target": "logit"}, ITERATIVE]
+    asked += [{"prune.criterion": "taylor", "prune.change_of": "logit"}, ITERATIVE]
     replicates = [{"seed": 1}, {"data.seed": 1}, {"score.n_tasks": 7}, {"data.val_images": 40}]
     found = [ASKED.of(base.replace(each)) for each in [{}, *asked, *replicates]]
     assert len(set(found)) == len(found)

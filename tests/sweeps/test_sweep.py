@@ -67,7 +67,7 @@ def numbers_of(configs):
     for c in configs:
         if c.prune and c.prune.counts_of:
             p = c.prune
-            what = (p.counts_of, p.target, p.norm, p.method, p.rate, setting(c))
+            what = (p.counts_of, p.change_of, p.norm, p.method, p.rate, setting(c))
             found[what].append(p.draw)
     return found
 
@@ -76,7 +76,7 @@ def test_over_all_layers_every_criterion_has_chance_with_its_own_numbers_per_lay
     criteria = {
         "l1": {"prune.criterion": "l1"},
         "taylor": {"prune.criterion": "taylor"},
-        "of the logit": {"prune.criterion": "taylor", "prune.target": "logit"},
+        "of the logit": {"prune.criterion": "taylor", "prune.change_of": "logit"},
         "raw": {"prune.criterion": "taylor", "prune.normalise": "none"},
     }
     axes = {
@@ -234,7 +234,7 @@ def test_settings_that_make_trials_equal_merge_them():
         ({"finetune.epoch": 3}, "TrainConfig has no field 'epoch'; it has aux_weight, batch_size"),
         ({"finetun.epochs": 3}, "TrialConfig has no field 'finetun'"),
         ({"prune.rate": 1.0}, r"rate must lie in \(0, 1\), got 1.0"),
-        ({"prune.rate": "high"}, "PruneConfig.rate must be a float, got 'high'"),
+        ({"prune.rate": "high"}, "PruneConfig.rate must be a float or None, got 'high'"),
         ({"network.checkpoint": "x"}, "NetworkConfig.checkpoint must fit weights='train'"),
     ],
 )
@@ -412,7 +412,7 @@ def test_what_the_papers_ran_is_in_a_study():
 def test_first_order_criteria_stand_in_the_demo_as_published_and_of_the_logit():
     shown = [c.prune for c in load_study("demo").expand() if c.prune and c.method == "structured"]
     shown = {
-        (p.criterion, p.target) for p in shown if p.rate == 0.25 and not p.most_important_first
+        (p.criterion, p.change_of) for p in shown if p.rate == 0.25 and not p.most_important_first
     }
     both = {(c, t) for c in ("taylor", "gradient") for t in ("loss", "logit")}
     assert both <= shown and {"l1", "lrp", "random"} <= {criterion for criterion, _ in shown}

@@ -9,6 +9,7 @@ import pytest
 
 from pruning.selection import n_pruned
 from sweeps.report.checks.all import checks
+from sweeps.report.checks.design import check_masks
 from sweeps.report.paper.published import published_trials
 
 N_PRUNABLE = 100_003
@@ -301,3 +302,12 @@ def test_without_a_trial_it_is_said_and_nothing_is_raised():
 def test_text_of_a_tracker_is_read():
     trials = good().astype({"seed": str, "prune/sparsity": str, "most_important_first": str})
     assert set(statuses(trials).values()) == {"ok"}
+
+
+def test_a_budget_is_checked_by_what_the_network_costs_and_not_by_its_rate():
+    budget = {"prune.target": "macs=0.5", "cost/macs_dense": 1000.0, "prune/sparsity": 0.61}
+    within = row("structured_global", 0.5, **budget, **{"cost/macs": 499.0})
+    above = row("structured_global", 0.5, **budget, **{"cost/macs": 501.0})
+    rates = row("structured", 0.2, **{"prune.rates": "a=0.1, b=0.3", "prune/sparsity": 0.4})
+    assert check_masks(pd.DataFrame([within, rates])).status == "ok"
+    assert check_masks(pd.DataFrame([within, rates, above])).status == "failed"

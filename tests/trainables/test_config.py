@@ -135,7 +135,13 @@ ALONE = {  # what cannot change alone, or has one value only
     "prune.criterion": {"prune.criterion": "l2"},
     "prune.granularity": {"prune.granularity": "filter"},
     "prune.samples_per_class": {"prune.criterion": "taylor", "prune.samples_per_class": 3},
-    "prune.target": {"prune.criterion": "taylor", "prune.target": "logit"},
+    "prune.change_of": {"prune.criterion": "taylor", "prune.change_of": "logit"},
+    "prune.target": {"prune.granularity": "filter", "prune.rate": None, "prune.target": "macs=0.5"},
+    "prune.rates": {"prune.scope": "layer", "prune.rate": None, "prune.rates": ("a=0.5",)},
+    "prune.rates_factor": {
+        **{"prune.scope": "layer", "prune.rate": None, "prune.rates": ("a=0.5",)},
+        "prune.rates_factor": 0.5,
+    },
     "prune.normalise": {"prune.normalise": "l2"},
     "prune.counts_of": {"prune.criterion": "random", "prune.counts_of": "l1"},
     "prune.draw": {"prune.criterion": "random", "prune.draw": 1},
@@ -291,7 +297,7 @@ def test_replace():
         ({"network.recipe": None, "network.recipe.lr": 1}, "network.recipe is None here: it has"),
         ({"seed.x": 1}, "seed is 0 here: it has no field x"),
         ({"prune.": PruneConfig()}, "PruneConfig has no field ''"),
-        ({"prune.rate": "0.5"}, "PruneConfig.rate must be a float, got '0.5'"),
+        ({"prune.rate": "0.5"}, "PruneConfig.rate must be a float or None, got '0.5'"),
     ],
 )
 def test_replace_refuses(overrides, message):
@@ -305,7 +311,7 @@ def test_replace_refuses(overrides, message):
         (lambda: PruneConfig(rate=0), r"rate must lie in \(0, 1\), got 0"),
         (lambda: PruneConfig(rate=1.0), r"rate must lie in \(0, 1\), got 1"),
         (lambda: PruneConfig(rate=float("nan")), "rate must be finite, got nan"),
-        (lambda: PruneConfig(rate=True), "PruneConfig.rate must be a float, got True"),
+        (lambda: PruneConfig(rate=True), "PruneConfig.rate must be a float or None, got True"),
         (
             lambda: PruneConfig(scope="network"),
             "PruneConfig.scope must be one of global, layer, got 'network'",
@@ -430,8 +436,8 @@ def test_replace_refuses(overrides, message):
         ),
         (lambda: PruneConfig(criterion="random", draw=-1), "draw must be at least 0, got -1"),
         (
-            lambda: TrialConfig(prune=PruneConfig(criterion="lrp", target="logit")),
-            "prune.target must be left alone .*: .* only gradient, taylor have it; got 'logit'",
+            lambda: TrialConfig(prune=PruneConfig(criterion="lrp", change_of="logit")),
+            "prune.change_of must be left alone .*: .* only gradient, taylor have it; got 'logit'",
         ),
         (
             lambda: TrialConfig(prune=PruneConfig(criterion="taylor", lrp=LrpRules(head="zplus"))),
@@ -491,7 +497,7 @@ def test_methods_name_every_granularity_and_scope_once():
 
 def test_literals_are_what_is_implemented():
     hints = get_type_hints(PruneConfig)
-    for field, implemented in (("schedule", SCHEDULES), ("target", TARGETS)):
+    for field, implemented in (("schedule", SCHEDULES), ("change_of", TARGETS)):
         assert set(get_args(hints[field])) == set(implemented)
     assert set(get_args(get_args(hints["normalise"])[0])) == set(NORMS)
     assert set(get_args(get_type_hints(ScoreConfig)["similarity"])) == set(SIMILARITIES)

@@ -58,7 +58,7 @@ def test_all_rates_share_one_scoring(dense, criterion, monkeypatch):
         usual = importance(pruned, config.replace({"prune.normalise": None}), data, cache, 0)
         assert all(torch.equal(usual[name], normalised[name]) for name in first)
         with pytest.raises(AssertionError):
-            importance(pruned, config.replace({"prune.target": "logit"}), data, cache, 0)
+            importance(pruned, config.replace({"prune.change_of": "logit"}), data, cache, 0)
     # What the scores depend on is scored anew: samples, criterion's choices, later rounds.
     for changed in (
         config.replace({"prune.samples_per_class": 1}),

@@ -112,13 +112,16 @@ def test_settings_must_have_defaults_and_those_that_we_know_are_set(write):
     with pytest.raises(ValueError, match="must have defaults"):
         PruneConfig(criterion=write("own_e", fields="power: float"))
     prune = PruneConfig(
-        criterion=write("own_f", fields="power: float = 2.0\n    target: str = 'loss'"),
-        target="logit",
+        criterion=write(
+            "own_f", fields="power: float = 2.0\n    change_of: str = 'loss'\n    target: str = 'x'"
+        ),
+        change_of="logit",
     )
-    assert (prune.by.power, prune.by.target, prune.by.name) == (2.0, "logit", "Smallest")
+    assert (prune.by.power, prune.by.change_of, prune.by.name) == (2.0, "logit", "Smallest")
+    assert prune.by.target == "x"  # the budget of a trial is no setting of a criterion
     base = small_base(finetune=None)
-    with pytest.raises(ValueError, match="prune.target"):  # of which it has none
-        base.replace({"prune.criterion": write("own_g"), "prune.target": "logit"})
+    with pytest.raises(ValueError, match="prune.change_of"):  # of which it has none
+        base.replace({"prune.criterion": write("own_g"), "prune.change_of": "logit"})
 
 
 @pytest.mark.slow

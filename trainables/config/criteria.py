@@ -48,10 +48,10 @@ def _own(name: str, code: str) -> type[Criterion]:
 
 
 def criterion_of(name: str, code: str, settings: object) -> Criterion:
-    """The criterion with the fields of `settings` that it has; its other fields at their own
-    defaults."""
+    """The criterion with the fields of `settings` that criteria share; its other fields at their
+    own defaults."""
     kind = criterion_kind(name, code)
-    there = [item.name for item in fields(kind) if hasattr(settings, item.name)]
+    there = [item.name for item in fields(kind) if item.name in _OF_A_CONFIG]
     return kind(**{each: getattr(settings, each) for each in there})
 
 
@@ -67,5 +67,6 @@ def has_setting(criterion: str, setting: str, code: str | None = None) -> bool:
     return setting in flat(criterion_kind(criterion, code or "")(), "prune.")
 
 
+_OF_A_CONFIG = frozenset(item.name for kind in CRITERIA.values() for item in fields(kind))
 SETTINGS_OF_CRITERIA = frozenset(s for c in CRITERIA.values() for s in flat(c(), "prune."))
 """Dotted fields that some criteria have and others have not."""

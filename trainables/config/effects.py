@@ -1,41 +1,19 @@
 """Which settings do something in which trials: one that does nothing makes a key of its own."""
 
 import dataclasses
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping
 from typing import Any
 
-from pruning import CRITERIA
-from trainables.config.criteria import SETTINGS_OF_CRITERIA, criterion_kind, has_setting
+from trainables.config.effect import Effect, Values, effect
+from trainables.config.effects_of_pruning import OF_PRUNING, retrains
 from trainables.config.network import NetworkConfig, TrainConfig
 from trainables.config.stages import (
     DataConfig,
     DissectionConfig,
-    PruneConfig,
 )
 from trainables.data_names import is_own_data
 from trainables.fields import flat
 from trainables.network_names import HEADS, has_no_norm, is_own
-
-Values = Mapping[str, Any]
-"""Dotted field of a TrialConfig -> value, as `flat` gives it."""
-
-
-@dataclass(frozen=True)
-class Effect:
-    """A field, in which trials it does something, and the values that it may have in others."""
-
-    field: str
-    holds: Callable[[Values], bool]
-    neutral: tuple[Any, ...]  # the first is its default
-    why: str  # of refusing any other
-
-
-def _effect(field: str, part: type, holds: Callable[[Values], bool], why: str) -> Effect:
-    name = field.rpartition(".")[2]
-    default = next(item.default for item in dataclasses.fields(part) if item.name == name)
-    return Effect(field, holds, (default,), why)
-
 
 _GIVEN = ("imagenet", "file")  # weights that were trained elsewhere
 
@@ -64,85 +42,61 @@ def _of_recipe(recipe: str) -> list[Effect]:
 
     new_head = "it is of network.recipe where that trains a new head on weights that are given"
     return [
-        _effect(f"{recipe}.head_epochs", TrainConfig, trains_a_head, new_head),
-        _effect(f"{recipe}.body_lr", TrainConfig, trains_a_body, f"{new_head}, and then the rest"),
-        _effect(
+        effect(f"{recipe}.head_epochs", TrainConfig, trains_a_head, new_head),
+        effect(f"{recipe}.body_lr", TrainConfig, trains_a_body, f"{new_head}, and then the rest"),
+        effect(
             f"{recipe}.frozen_batchnorm",
             TrainConfig,
             has_norms,
             "there must be BatchNorms that were trained before",
         ),
-        _effect(f"{recipe}.momentum", TrainConfig, is_sgd, "only optimizer='sgd' has one"),
-        _effect(f"{recipe}.nesterov", TrainConfig, is_sgd, "only optimizer='sgd' has it"),
-        _effect(
+        effect(f"{recipe}.momentum", TrainConfig, is_sgd, "only optimizer='sgd' has one"),
+        effect(f"{recipe}.nesterov", TrainConfig, is_sgd, "only optimizer='sgd' has it"),
+        effect(
             f"{recipe}.lr_gamma",
             TrainConfig,
             falls_by_gamma,
             "lr_schedule='exponential' and 'step' alone fall by it",
         ),
-        _effect(f"{recipe}.aux_weight", TrainConfig, has_heads, "network.aux_heads is False"),
+        effect(f"{recipe}.aux_weight", TrainConfig, has_heads, "network.aux_heads is False"),
     ]
 
-
-def _retrains(values: Values) -> bool:
-    return values["rewind"] != "none" or "finetune.epochs" in values
-
-
-def _scores_by(values: Values) -> Any:
-    return values["prune.counts_of"] or values["prune.criterion"]
-
-
-def _of_criteria() -> list[Effect]:
-    def effect(setting: str) -> Effect:
-        names = [name for name in CRITERIA if has_setting(name, setting)]
-        why = f"of the criteria only {', '.join(names)} {'has' if len(names) == 1 else 'have'} it"
-        neutral = (None, "none") if setting == "prune.normalise" else (_PRUNED[setting],)
-
-        def holds(values: Values) -> bool:
-            return has_setting(_scores_by(values), setting, values["prune.code"])
-
-        return Effect(setting, holds, neutral, why)
-
-    return [effect(setting) for setting in sorted(SETTINGS_OF_CRITERIA)]
-
-
-_PRUNED = flat(PruneConfig(), "prune.")
 
 EFFECTS: tuple[Effect, ...] = (
     *_of_recipe("network.recipe"),
     *_of_recipe("finetune"),
-    _effect(
+    effect(
         "network.digest",
         NetworkConfig,
         lambda v: v["network.weights"] == "file",
         "only network.weights='file' has a checkpoint",
     ),
-    _effect(
+    effect(
         "network.entry",
         NetworkConfig,
         lambda v: v["network.weights"] == "file",
         "only network.weights='file' has a checkpoint",
     ),
-    _effect(
+    effect(
         "network.head",
         NetworkConfig,
         lambda v: v["network.weights"] in _GIVEN,
         "only weights that are given, 'imagenet' and 'file', come with another",
     ),
-    _effect(
+    effect(
         "network.kept_classes",
         NetworkConfig,
         lambda v: v["network.head"] == "kept",
         "they are of network.head='kept'",
     ),
-    _effect(
+    effect(
         "network.code",
         NetworkConfig,
         lambda v: is_own(v["network.name"]),
         "only a function of one's own, package.module:function, has source to be known by",
     ),
     *(
-        _effect(
+        effect(
             f"network.{name}",
             NetworkConfig,
             lambda v: v["network.name"] in HEADS,
@@ -150,14 +104,14 @@ EFFECTS: tuple[Effect, ...] = (
         )
         for name in ("aux_heads", "transform_input")
     ),
-    _effect(
+    effect(
         "network.transform_input",
         NetworkConfig,
         lambda v: v["network.weights"] != "imagenet",
         "torchvision's weights say themselves how their input is transformed",
     ),
     *(
-        _effect(
+        effect(
             f"data.{name}",
             DataConfig,
             lambda v: v["data.name"] != "concepts",
@@ -165,50 +119,14 @@ EFFECTS: tuple[Effect, ...] = (
         )
         for name in ("digest", "broken_images", "val_share")
     ),
-    _effect(
+    effect(
         "data.code",
         DataConfig,
         lambda v: is_own_data(v["data.name"]),
         "it is of a data set that is your own function",
     ),
-    _effect(
-        "prune.code",
-        PruneConfig,
-        lambda v: is_own(_scores_by(v)),
-        "it is of a criterion of your own",
-    ),
-    *_of_criteria(),
-    _effect(
-        "prune.biases",
-        PruneConfig,
-        lambda v: v["prune.granularity"] == "weight",
-        "biases are single weights, of granularity='weight' alone",
-    ),
-    _effect(
-        "prune.counts_of",
-        PruneConfig,
-        lambda v: v["prune.criterion"] == "random" and v["prune.scope"] == "global",
-        "it is of criterion='random' over all layers; in a layer all keep as many groups",
-    ),
-    _effect(
-        "prune.draw",
-        PruneConfig,
-        lambda v: criterion_kind(v["prune.criterion"], v["prune.code"]).draws,
-        f"only criterion={', '.join(repr(n) for n, c in CRITERIA.items() if c.draws)} draws",
-    ),
-    Effect(
-        "prune.normalise",
-        lambda v: v["prune.scope"] == "global",
-        (None, "none"),
-        "within a layer (scope='layer') a norm of the layer changes no order",
-    ),
-    _effect(
-        "prune.held",
-        PruneConfig,
-        _retrains,
-        "without retraining no pruned weight can grow back",
-    ),
-    _effect(
+    *OF_PRUNING,
+    effect(
         "dissection.digest",
         DissectionConfig,
         lambda v: v["dissection.concepts"] == "broden",
@@ -223,7 +141,7 @@ EFFECTS: tuple[Effect, ...] = (
     Effect(
         "score_every_round",
         # Dense networks beside such trials have it, too, and keep their keys.
-        lambda v: "prune.rounds" not in v or (_retrains(v) and v["prune.rounds"] > 1),
+        lambda v: "prune.rounds" not in v or (retrains(v) and v["prune.rounds"] > 1),
         (False,),
         "it needs rounds of pruning and retraining; the end is scored anyway",
     ),

@@ -20,7 +20,7 @@ from trainables.config.criteria import SETTINGS_OF_CRITERIA, has_setting
 Params = Mapping[str, str]
 """A trial's fields under their dotted names, as text: see `flat_params`."""
 
-AMOUNT, DRAWS = "prune.rate", ("seed", "data.seed", "prune.draw")
+AMOUNTS, DRAWS = ("prune.rate", "prune.rates_factor"), ("seed", "data.seed", "prune.draw")
 """How much is pruned, and what is drawn: trials that differ in these alone are one arm."""
 
 _FULL = TrialConfig(prune=PruneConfig(), finetune=TrainConfig(), dissection=DissectionConfig())
@@ -43,7 +43,7 @@ def identity_fields(config: Any = _FULL, prefix: str = "") -> tuple[str, ...]:
 
 def differing(trials: Sequence[Params]) -> list[str]:
     """The fields that set trials apart, beside rate and draws; not those that one does not use."""
-    names = [n for n in identity_fields() if n != AMOUNT and n not in DRAWS]
+    names = [n for n in identity_fields() if n not in (*AMOUNTS, *DRAWS)]
     return [n for n in names if len({value_of(params, n) for params in trials}) > 1]
 
 
@@ -59,6 +59,10 @@ def value_of(params: Params, name: str) -> str:
     criterion = criterion if counts_of == "None" else counts_of  # whose choices they are
     if name in SETTINGS_OF_CRITERIA and not has_setting(criterion, name):
         return ""
+    if name == "prune.target":  # of a budget how much it is does not set apart, of what it is does
+        return params.get(name, "None").replace("None", "").partition("=")[0]
+    if name == "prune.rates":
+        return params.get(name, "")
     if name == "prune.normalise" and params.get(name) == "None":
         return ""
     return params.get(name, _DEFAULTS.get(name, ""))

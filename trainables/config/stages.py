@@ -8,12 +8,14 @@ from pruning import (
     GRANULARITIES,
     Criterion,
     LrpRules,
+    budget_of,
     cumulative_rates,
     granularity_of,
 )
+from trainables.config.amount import amount_said, nominal_rate, require_amount, table_of
 from trainables.config.criteria import criterion_kind, criterion_of
 from trainables.data_names import is_own_data, require_data_name
-from trainables.fields import PLACE, UNSAID, Checked, said_as
+from trainables.fields import PLACE, SAID_UNDER, UNSAID, Checked, said_as
 from trainables.methods import METHODS
 from trainables.network_names import is_own
 
@@ -82,7 +84,9 @@ class PruneConfig(Checked):
     criterion: str = "l1"  # of `pruning.CRITERIA`; "module:Class", one's own
     code: str = ""  # of one's own: what its source holds; filled in when a sweep is planned
     samples_per_class: int = 10  # training images per class that a criterion looks at
-    target: Literal["loss", "logit"] = "loss"  # whose change gradient and Taylor tell
+    change_of: Literal["loss", "logit"] = field(  # of which gradient and Taylor tell the change
+        default="loss", metadata={SAID_UNDER: "target"}
+    )
     # The importance of a layer is divided by its norm; None: by the usual one, see `norm`.
     normalise: Literal["none", "l1", "l2"] | None = field(
         default=None, metadata=said_as("_norm_said")
@@ -93,7 +97,14 @@ class PruneConfig(Checked):
     # says what ("random" alone).
     counts_of: str | None = None
     draw: int = 0  # of chance: others are drawn
-    rate: float = 0.5  # fraction of the method's groups to prune in the end, in (0, 1)
+    # How much is pruned in the end, by one of three; rate is None where another says it.
+    rate: float | None = 0.5  # fraction of the method's groups, in (0, 1)
+    # "macs=0.5", "params=0.5": a share of the dense network's that the compacted one may cost.
+    target: str | None = field(default=None, metadata={SAID_UNDER: "budget"})
+    # "LAYER=RATE" of each layer by name, or the path of a table that `sensitivity` wrote, which is
+    # read when a sweep is planned; a layer that is not named is left as it is.
+    rates: tuple[str, ...] | str = ()
+    rates_factor: float = 1.0  # by which all of these are multiplied
     schedule: Literal["one_shot", "iterative", "linear", "cubic"] = "one_shot"
     rounds: int = 1
     layers: Literal["conv", "conv+linear"] = "conv"  # what may be pruned; see `prunable_weights`
@@ -105,7 +116,7 @@ class PruneConfig(Checked):
     def __post_init__(self) -> None:
         super().__post_init__()
         self._require_names()
-        cumulative_rates(self.schedule, self.rate, self.rounds)
+        self._check_amount()
         self._check_granularity()
         self._require_positive("samples_per_class")
         self._require(self.draw >= 0, "draw", "be at least 0")
@@ -129,7 +140,31 @@ class PruneConfig(Checked):
             rule = f"be 'layer' with granularity={self.granularity!r}, in blocks of which it ranks"
             self._require(self.scope == "layer", "scope", rule)
             rule = f"be {granularity.rate:g} with granularity={self.granularity!r}, 1 - N/M"
-            self._require(abs(self.rate - granularity.rate) < 1e-9, "rate", rule)
+            fits = self.rate is not None and abs(self.rate - granularity.rate) < 1e-9
+            self._require(fits, "rate", rule)
+
+    def _check_amount(self) -> None:
+        require_amount({"rate": self.rate, "target": self.target, "rates": self.rates})
+        self._require_positive("rates_factor")
+        amount = 0.5 if self.rate is None else self.rate
+        if self.target is not None:
+            amount = 1 - budget_of(self.target).share
+        cumulative_rates(self.schedule, amount, self.rounds)
+        if self.rates and not isinstance(self.rates, str):
+            most = max(table_of(self.rates).values()) * self.rates_factor
+            rule = f"leave every rate below 1, the highest would be {most:.4g}"
+            self._require(most < 1, "rates_factor", rule)
+
+    @property
+    def nominal_rate(self) -> float:
+        """The rate that the trial is listed at: of a budget the share that it takes away, of a
+        table of layers the mean of its rates."""
+        return nominal_rate(self.rate, self.target, self.rates) * self.rates_factor
+
+    @property
+    def amount(self) -> str:
+        """How much is pruned, for people: "0.5", "macs=0.5"."""
+        return amount_said(self.rate, self.target, self.rates, self.rates_factor)
 
     @property
     def ranks_by(self) -> str:

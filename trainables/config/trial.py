@@ -114,7 +114,7 @@ class TrialConfig(Checked):
 
     @property
     def rate(self) -> float:
-        return 0.0 if self.prune is None else self.prune.rate
+        return 0.0 if self.prune is None else self.prune.nominal_rate
 
     @property
     def schedule(self) -> str:
@@ -170,13 +170,13 @@ class TrialConfig(Checked):
         """A name for people: "structured 0.5 iterative", with the seed where it is not 0."""
         name = self.method
         if self.prune is not None:
-            name += f" {self.prune.rate:g} {self.schedule}"
+            name += f" {self.prune.amount} {self.schedule}"
             if self.prune.criterion != "l1":
                 name += f" {self.prune.criterion}"
             if self.prune.counts_of is not None:
                 name += f", as many per layer as {self.prune.counts_of}"
-            if self.prune.target != "loss":
-                name += f" of the {self.prune.target}"
+            if self.prune.change_of != "loss":
+                name += f" of the {self.prune.change_of}"
             if self.prune.by.looks_at_images:
                 name += f" {self.prune.samples_per_class} a class"
             if self.prune.draw:

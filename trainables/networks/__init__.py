@@ -4,13 +4,14 @@ from trainables.networks.build import build_network, logits_of, network_argument
 from trainables.networks.centres import Centres, cell_centres
 from trainables.networks.checkpoints import file_digest, load_checkpoint, require_fit
 from trainables.networks.compacted import load_compacted, save_compacted
-from trainables.networks.cost import Cost, count_cost, measure_latency
+from trainables.networks.cost import Cost, count_cost, measure_latency, positions_of
 from trainables.networks.for_classes import for_classes, head_said
 from trainables.networks.given import given_network, given_said
 from trainables.networks.heads import auxiliary_layers, head_parameters
 from trainables.networks.outline import (
     n_parameters,
     outline,
+    outline_with,
     require_logits,
     require_pixels,
 )
@@ -51,6 +52,8 @@ __all__ = [
     "network_arguments",
     "offer_code",
     "outline",
+    "outline_with",
+    "positions_of",
     "rebuild",
     "require_again",
     "require_fit",

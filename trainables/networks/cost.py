@@ -23,7 +23,7 @@ class Cost:
 @torch.no_grad()
 def count_cost(network: nn.Module, pixels: int) -> Cost:
     """What a network costs in evaluation; on the meta device, so it takes a moment."""
-    positions = _positions(network, pixels)
+    positions = positions_of(network, pixels)
     weights = {name: network.get_parameter(f"{name}.weight") for name in positions}
     parameters = list(network.parameters())
     return Cost(
@@ -34,8 +34,9 @@ def count_cost(network: nn.Module, pixels: int) -> Cost:
     )
 
 
-def _positions(network: nn.Module, pixels: int) -> dict[str, int]:
-    """Convolution or linear layer -> how often its weight is used on an image."""
+def positions_of(network: nn.Module, pixels: int) -> dict[str, int]:
+    """Convolution or linear layer -> how often its weight is used on an image of so many pixels a
+    side; of those that run in evaluation, on the meta device."""
     positions: dict[str, int] = {}
 
     def note(name: str):  # type: ignore[no-untyped-def]

@@ -1,12 +1,24 @@
 """What a round keeps: by a criterion, or by chance with the numbers of a criterion's trial."""
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from pruning import Groups, choose_by_chance, choose_groups, cumulative_rates, kept_numbers
+from torch import Tensor
+
+from pruning import (
+    Groups,
+    choose_by_chance,
+    choose_by_rates,
+    choose_groups,
+    cumulative_rates,
+    kept_numbers,
+)
 from trainables.config import PruneConfig
 from trainables.randomness import generator
+from trainables.rounds.budget import choose_for_budget
 from trainables.rounds.importance import importance
 from trainables.rounds.numbers import keep_numbers_of, numbers_of
+from trainables.rounds.pruned import PrunedNetwork
 
 if TYPE_CHECKING:
     from trainables.trial import Trial
@@ -26,18 +38,37 @@ def choose(trial: "Trial", prune: PruneConfig, round_: int) -> Groups:
             granularity=prune.granularity,
             within=pruned.groups,
         )
-    rates = cumulative_rates(prune.schedule, prune.rate, prune.rounds)
-    groups = choose_groups(
-        importance(pruned, config, trial.data, cache, round_),
-        rates[round_],
-        granularity=prune.granularity,
-        scope=prune.scope,
-        within=pruned.groups,
-        most_important_first=prune.most_important_first,
-    )
+    ranked = importance(pruned, config, trial.data, cache, round_)
+    if prune.target is not None:
+        groups = choose_for_budget(pruned, prune, ranked, round_, config.data.pixels)
+    else:
+        groups = _choose_at_rates(pruned, prune, ranked, round_)
     if prune.scope == "global" and config.n_epochs and round_ > 0:  # costs training to know
         keep_numbers_of(cache, key, round_, kept_numbers(groups))
     return groups
+
+
+def _choose_at_rates(
+    pruned: PrunedNetwork, prune: PruneConfig, ranked: Mapping[str, Tensor], round_: int
+) -> Groups:
+    """At one rate, or each layer at its own; in rounds by the schedule of each."""
+    if prune.rate is not None:
+        return choose_groups(
+            ranked,
+            cumulative_rates(prune.schedule, prune.rate, prune.rounds)[round_],
+            granularity=prune.granularity,
+            scope=prune.scope,
+            within=pruned.groups,
+            most_important_first=prune.most_important_first,
+        )
+    in_the_end = pruned.rates_of_layers()
+    rates = {
+        name: rate and cumulative_rates(prune.schedule, rate, prune.rounds)[round_]
+        for name, rate in in_the_end.items()
+    }
+    return choose_by_rates(
+        ranked, rates, within=pruned.groups, most_important_first=prune.most_important_first
+    )
 
 
 def _follow(trial: "Trial", round_: int) -> dict[str, int]:

@@ -28,6 +28,7 @@ from pruning import (
     survivors_of,
 )
 from trainables.config import PruneConfig, TrialConfig
+from trainables.config.amount import rates_of_layers
 from trainables.networks import given_network
 
 
@@ -79,6 +80,24 @@ class PrunedNetwork:
             biases=prune.biases,
             structure=self.structure,
         )
+
+    def rates_of_layers(self) -> dict[str, float]:
+        """Name of a weight -> the rate that `prune.rates` gives its layer.
+
+        Raises ValueError, in one sentence, for a name in it that fits no layer.
+        """
+        prune = self._prunes()
+        layers = dict.fromkeys(name.rpartition(".")[0] for name in self.weights)
+        rates = rates_of_layers(prune.rates, prune.rates_factor, layers)
+        return {name: rates[name.rpartition(".")[0]] for name in self.weights}
+
+    @property
+    def reached(self) -> dict[str, float]:
+        """prune/rate, the fraction of all groups that are pruned, where no rate was asked for."""
+        if self.masks is None or self._prunes().rate is not None:
+            return {}
+        numbers = self.numbers().values()
+        return {"prune/rate": 1 - sum(kept for kept, _ in numbers) / sum(n for _, n in numbers)}
 
     def measure_sparsity(self) -> Sparsity:
         """What of it is zero, or is gone."""
@@ -213,7 +232,10 @@ def require_prunable(pruned: PrunedNetwork) -> None:
         return
     weights, granularity = pruned.weights, prune.granularity
     try:
-        require_rate(weights, prune.rate, granularity=granularity, scope=prune.scope)
+        if prune.rate is not None:
+            require_rate(weights, prune.rate, granularity=granularity, scope=prune.scope)
+        if prune.rates and not isinstance(prune.rates, str):
+            pruned.rates_of_layers()
         require_importance(pruned.network, prune.by, granularity, list(weights), pruned.structure)
     except NeedsExclusion as error:
         names = (*prune.exclude, *error.layers)

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from pruning.selection import n_pruned
+from pruning import budget_of, n_pruned
 from sweeps.report.checks.check import Check, listed
 from sweeps.report.read.values import (
     flag,
@@ -28,7 +28,8 @@ def check_masks(trials: pd.DataFrame) -> Check:
 
     Counts are floored: of n groups of a layer floor(rate x n) are pruned, so a layerwise sparsity
     lies up to 1 / 16 below the rate. One of whole filters or channels in a global ranking is not
-    fixed by the rate, and only has to be above 0. Trials stopped between rounds are not asked.
+    fixed by the rate, nor that of rates for each layer, and only has to be above 0. Of a budget
+    what the compacted network costs must be within it. Trials stopped between rounds are not asked.
     """
     name = "masks held"
     pruned = trials[is_pruned_here(trials) & (text(trials, "outcome") != "stopped")]
@@ -58,6 +59,10 @@ def check_masks(trials: pd.DataFrame) -> Check:
 
 def _as_asked(row: dict[Hashable, Any]) -> bool:
     sparsity, rate = float(row["prune/sparsity"]), float(row["rate"])
+    if _param(row, "prune.target"):
+        return 0 < sparsity < 1 and _costs(row) <= budget_of(_param(row, "prune.target")).share
+    if _param(row, "prune.rates"):
+        return 0 < sparsity < 1
     if row["method"] in _LAYERWISE:
         return rate - 1 / SMALLEST_LAYER < sparsity <= rate + 1e-3
     if row["method"] != "unstructured":
@@ -65,6 +70,19 @@ def _as_asked(row: dict[Hashable, Any]) -> bool:
     n = float(row.get("prune/n_prunable", "nan"))
     floor = n_pruned(rate, int(n)) / n if n > 0 else rate
     return abs(sparsity - floor) < 1e-3
+
+
+def _costs(row: dict[Hashable, Any]) -> float:
+    """What is left of the dense network's costs; 0 where that was not logged."""
+    name = f"cost/{budget_of(_param(row, 'prune.target')).measure}"
+    whole = float(row.get(f"{name}_dense", "nan"))
+    return float(row[name]) / whole if whole > 0 else 0.0
+
+
+def _param(row: dict[Hashable, Any], name: str) -> str:
+    """A param of a trial; "" where it has none, or None."""
+    value = row.get(name)
+    return value if isinstance(value, str) and value != "None" else ""
 
 
 def check_sparsity(trials: pd.DataFrame) -> Check:

@@ -54,6 +54,8 @@ def _tells(name: str, value: str) -> bool:
 
 
 def _said(name: str, value: str) -> str:
+    if name == "prune.rates" and len(entries := value.split(", ")) > 2:
+        value = f"of {len(entries)} layers"
     last = name.rpartition(".")[2].replace("_", " ")
     if value in ("True", "False"):
         return last if value == "True" else f"not {last}"

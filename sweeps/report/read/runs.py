@@ -45,6 +45,9 @@ def _seen(run: Run) -> Seen:
         {sys.intern(name): sys.intern(value) for name, value in named.items()}
         for named in (data.params, data.tags)
     )
+    # What it says now is another thing.
+    if params.get("prune.target") in ("loss", "logit"):
+        params["prune.change_of"] = params.pop("prune.target")
     metrics = {sys.intern(name): value for name, value in data.metrics.items()}
     return Seen(run.info, Values(params, metrics, tags))
 

@@ -33,8 +33,8 @@ def scored_by(trials: pd.DataFrame) -> pd.Series:
     "taylor of the logit"."""
     counts_of = text(trials, "prune.counts_of")
     scored = text(trials, "criterion").where(~within_layers(trials), counts_of)
-    target = text(trials, "prune.target")
-    return scored.where(~target.eq("logit"), scored + " of the logit")
+    change_of = text(trials, "prune.change_of")
+    return scored.where(~change_of.eq("logit"), scored + " of the logit")
 
 
 def arms(trials: pd.DataFrame) -> pd.DataFrame:
