@@ -56,7 +56,22 @@ def synthetic(
     rows = [_trial(config, drawn_by(config)) for config in configs]
     if stopped:
         last = [row for row in rows if row["schedule"] == "iterative"][-1]
-        last |= {"outcome": "stopped", "stopped": "stopped after epoch 1: not among the best"}
+        best = next(row for row in rows if row["recipe"] == last["recipe"])
+        last |= {
+            "outcome": "stopped",
+            "stopped": "stopped after epoch 1: not among the best",
+            "stopped_epoch": "1",
+            "stopped_rung": "1",
+            "stopped_metric": "val/top1",
+            "stopped_value": "0.25",
+            "stopped_cutoff": "0.5",
+            "stopped_peers": "4",
+            "stopped_best": best["label"],
+            "stopped_best_key": best["key"],
+            "stopped_arm": "an arm",
+            "stopping/epochs_saved": 2.0,
+            "stopping/hours_saved": 0.25,
+        }
     trials = pd.DataFrame(rows)
     units = pd.concat([_units(row, channels, drawn_by(row)) for row in rows], ignore_index=True)
     trials = trials.assign(**_means(trials, units))
@@ -430,6 +445,6 @@ def log_trial(tracker, parent, row, frames, folder):
     tracker.log_folder(run, folder)
     tracker.set_tags(run, {n: row[n] for n in ("outcome", *MADE_ON)})
     if row["stopped"]:
-        tracker.set_tags(run, {"stopped": row["stopped"]})
+        tracker.set_tags(run, {n: v for n, v in row.items() if n.startswith("stopped")})
     tracker.end_run(run, "FINISHED")
     return run

@@ -132,7 +132,7 @@ class Trial:
         network = network_arguments(self.config.network, self.data.n_classes)
         metrics |= scored.metrics | cost_metrics(self.pruned, network, self.config.data.pixels)
         outcome: Outcome = "stopped" if stopped else "completed"
-        if metrics["prune/n_collapsed"] > 0:
+        if metrics["prune/n_collapsed"] > 0 and not stopped:  # which is said by that number, too
             outcome = "collapsed"
         folder = self.workspace.trial(self.config.key)
         save_results(folder, self.config, network, self.pruned, scored, self.history, self.layers)

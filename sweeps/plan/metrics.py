@@ -45,7 +45,8 @@ def _parts(form: str) -> list[str]:
     return [part for part in re.split(r"(<[a-z]+>)", form) if part]
 
 
-SAVED = "stopping/epochs_saved"
+EPOCH_SECONDS = "spent/epoch_seconds"
+SAVED, HOURS_SAVED = "stopping/epochs_saved", "stopping/hours_saved"
 
 METRICS = (
     Metric(
@@ -222,6 +223,9 @@ METRICS = (
         "epochs saved",
         kind="count",
         searched=False,
+    ),
+    Metric(
+        HOURS_SAVED, "and the hours that these would have taken, as its own did", searched=False
     ),
     Metric("cost/macs_masked", kind="amount", better=-1),
     Metric("cost/params_masked", kind="amount", better=-1),

@@ -11,6 +11,7 @@ from optuna.distributions import BaseDistribution, CategoricalDistribution
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
+from sweeps.plan.metrics import SAVED
 from sweeps.plan.space import Choice, Dimension, Point, Search, point_of_config
 from trainables.config import TrialConfig
 from trainables.workspace import add_line, read_own
@@ -67,7 +68,8 @@ class Proposals:
     def learn(self, key: str, params: Mapping[str, str], metrics: Mapping[str, float]) -> bool:
         """Tell Optuna of a finished trial; whether it is a point of the space.
 
-        params: as `flat_params`. One that was stopped early counts with what it ended with.
+        params: as `flat_params`. One that was stopped early counts with what it ended with, and is
+        never called the best: its accuracy is not final.
         """
         self._known.add(key)
         point = self.search.point_of(self.base, key, params)
@@ -144,7 +146,8 @@ class Proposals:
 
     def _violations(self, metrics: Mapping[str, float]) -> dict[str, float]:
         """Optuna's constraints: not above 0 where the metric lies in its interval."""
-        violations = {}
+        stopped = metrics.get(SAVED, 0.0)
+        violations = {"stopped early": stopped} if stopped else {}
         for name, (low, high) in self.search.constraints.items():
             if low is not None:
                 violations[f"{name} >= {low:g}"] = low - metrics[name]

@@ -6,11 +6,11 @@ MLflow keeps a shared view of an experiment's runs in one of its tags; a link na
 import base64
 import json
 import zlib
-from collections.abc import Collection, Iterable
+from collections.abc import Collection
 from typing import Any
 from urllib.parse import quote
 
-from sweeps.plan.metrics import METRICS
+from sweeps.plan.metrics import METRICS, SAVED
 from sweeps.tracking.notes import note_tags
 from sweeps.tracking.tracker import KIND, Tracker, Unavailable
 
@@ -65,10 +65,13 @@ def publish_views(tracker: Tracker, metrics: Collection[str]) -> None:
 
 
 def metric_names(tracker: Tracker) -> list[str]:
-    """Of a trial that finished, or of none."""
+    """Of a trial that finished, and of one that was stopped early, where there are any."""
     condition = f"tags.{KIND} = 'trial' and attributes.status = 'FINISHED'"
-    runs = tracker.client.search_runs([tracker.experiment_id], condition, max_results=1)
-    return [name for run in runs for name in run.data.metrics]
+    names: dict[str, float] = {}
+    for also in ("", f" and metrics.`{SAVED}` > 0"):
+        found = tracker.client.search_runs([tracker.experiment_id], condition + also, max_results=1)
+        names |= {name: value for run in found for name, value in run.data.metrics.items()}
+    return list(names)
 
 
 def charts_path(experiment_id: str) -> str:
@@ -84,8 +87,9 @@ def compare_path(experiment_id: str, run_ids: Collection[str]) -> str:
     return f"/compare-runs?runs={quote(runs)}&experiments={quote(experiments)}"
 
 
-def view_state(metrics: Iterable[str]) -> dict[str, Any]:
-    """The state of MLflow's page of runs: trials only, sorted by top-1, with six charts.
+def view_state(metrics: Collection[str]) -> dict[str, Any]:
+    """The state of MLflow's page of runs: trials only, sorted by top-1, with six charts, and one
+    of what was saved where trials were stopped early.
 
     metrics: those that MLflow would make a chart of each; they follow, folded.
     """
@@ -107,12 +111,12 @@ def view_state(metrics: Iterable[str]) -> dict[str, Any]:
             "tags.`outcome`",
         ],
         "compareRunSections": sections,
-        "compareRunCharts": _charts(),
+        "compareRunCharts": _charts(SAVED in set(metrics)),
         "isAccordionReordered": True,
     }
 
 
-def _charts() -> list[dict[str, Any]]:
+def _charts(stopped: bool) -> list[dict[str, Any]]:
     charts: list[dict[str, Any]] = [
         _scatter("prune/sparsity", "val/top1"),
         _scatter("prune/sparsity", "mis/mean"),
@@ -125,6 +129,7 @@ def _charts() -> list[dict[str, Any]]:
             "showAllRuns": True,
         },
         {"type": "BAR", "metricKey": "mis/change"},
+        *([{"type": "BAR", "metricKey": SAVED}] if stopped else []),
     ]
     common = {"metricSectionId": "secateur", "deleted": False, "isGenerated": False}
     return [{"uuid": f"c{at}", **common, **chart} for at, chart in enumerate(charts)]

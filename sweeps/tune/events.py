@@ -2,13 +2,13 @@
 
 import traceback
 from collections import Counter
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from typing import Any
 
 from ray.tune import Callback
 from ray.tune.experiment import Trial as RayTrial
 
-from sweeps.plan.metrics import SAVED
+from sweeps.plan.metrics import EPOCH_SECONDS, HOURS_SAVED, SAVED
 from sweeps.tracking.outbox import Outbox
 from sweeps.tune.progress import SweepProgress
 from sweeps.tune.scheduler import StratifiedStopping
@@ -140,7 +140,7 @@ class SweepCallback(Callback):
     def _ended(self, config: TrialConfig, outcome: str, result: dict[str, Any]) -> None:
         n_saved = config.n_epochs - result["epoch"]
         stopped = self.stopping.tags(config) if self.stopping and n_saved else {}
-        saved = {SAVED: float(n_saved)} if stopped else {}
+        saved = _saved(n_saved, result["metrics"]) if stopped else {}
         # Of the whole batch, too, where it ran with half of it.
         states = [self.workspace.state(key) for key in dict.fromkeys((result["key"], config.key))]
         self.outbox.end(
@@ -191,6 +191,13 @@ class SweepCallback(Callback):
         self.outbox.end(config.key, "FAILED", "failed", {"error": sentence[:5_000]})
         if self.stopping is not None:
             self.stopping.failed(config)
+
+
+def _saved(n_epochs: int, metrics: Mapping[str, float]) -> dict[str, float]:
+    """What stopping saved of a trial. metrics: of its end, the seconds of its last epoch too."""
+    seconds = metrics.get(EPOCH_SECONDS)
+    hours = {} if seconds is None else {HOURS_SAVED: n_epochs * seconds / 3600}
+    return {SAVED: float(n_epochs), **hours}
 
 
 def _last_line(trial: RayTrial) -> str:

@@ -7,6 +7,7 @@ from typing import Any
 
 from ray.tune.search import Searcher
 
+from sweeps.plan.metrics import SAVED
 from sweeps.searching.proposals import Proposals
 from trainables.config import TrialConfig
 
@@ -70,4 +71,6 @@ def _metrics(result: dict[str, Any] | None, error: bool) -> dict[str, float] | N
     if error or result is None or result.get("outcome") in (None, "failed"):
         return None
     prefix = "metrics/"
-    return {n.removeprefix(prefix): v for n, v in result.items() if n.startswith(prefix)}
+    found = {n.removeprefix(prefix): v for n, v in result.items() if n.startswith(prefix)}
+    # How many is known when its run is written; here it is enough that it is not the best.
+    return found | ({SAVED: 1.0} if result["outcome"] == "stopped" else {})

@@ -223,6 +223,7 @@ class Trial:
         self.within = params.get("prune.counts_of", "None") != "None"
         self.folder = run.info.artifact_uri.removeprefix("file://")
         self.stopped = bool(run.data.tags.get("stopped"))
+        self.tags = run.data.tags
 
     def table(self, name):
         return pd.read_parquet(f"{self.folder}/{name}.parquet").to_dict("records")
@@ -316,10 +317,15 @@ def test_lines_over_sparsity_are_means_over_seeds(name, csv, trials):
     value, chosen = WHICH[name]
     table = csv(name)
     means = table[table["kind"] == "mean"]
-    groups = grouped((t for t in trials if t.compared and chosen(t)), lambda t: t.line)
-    assert set(map(len, groups.values())) == {2}
+    # No accuracy of a trial that was stopped is compared; its scores are of it as it was.
+    final = [t for t in trials if not (t.stopped and value == "val/top1")]
+    groups = grouped((t for t in final if t.compared and chosen(t)), lambda t: t.line)
+    alone = {t.line for t in trials if t.stopped} if value == "val/top1" else set()
+    assert {line for line, of in groups.items() if len(of) != 2} == alone & set(groups)
     same(means, LINE, {line: mean(of, value) for line, of in groups.items()})
-    same(means, LINE, {line: error(of, value) for line, of in groups.items()}, "error")
+    errors = {line: error(of, value) for line, of in groups.items() if len(of) > 1}
+    own = {n: of[0].metrics["val/top1_error"] for n, of in groups.items() if n not in errors}
+    same(means, LINE, errors | own, "error")
     sparsity = {line: mean(of, "prune/sparsity") for line, of in groups.items()}
     same(means, LINE, sparsity, "prune/sparsity")
     assert {
@@ -597,7 +603,7 @@ def test_the_controls_of_the_score_are_metrics(csv, trials):
 
 def test_costs_are_parts_of_the_dense_networks(csv, trials):
     table = csv("cost")
-    compared = [t for t in trials if t.compared]
+    compared = [t for t in trials if t.compared and not t.stopped]
     for cost in ("cost/macs", "cost/params", "cost/latency"):
         here = table[table["of"] == cost]
         places = {t.key: (t.metrics[cost] / t.metrics[f"{cost}_dense"], t.metrics["val/top1"])
@@ -614,16 +620,31 @@ def test_costs_are_parts_of_the_dense_networks(csv, trials):
         assert front[["cost", "value"]].to_numpy() == pytest.approx(np.array(sorted(best)))
 
 
-def test_every_epoch_of_every_trial_is_beside_those_that_were_stopped(csv, trials):
+def test_what_was_stopped_is_told_with_every_epoch_beside_it(csv, trials):
     table = csv("stopped")
     trained = [t for t in trials if t.retraining == "finetune"]
+    early = [t for t in trained if t.stopped]
+    against = {t.tags["stopped_best_key"] for t in early}
+
+    def role(trial):
+        return "stopped" if trial.stopped else "against" if trial.key in against else "to its end"
+
     expected = {
-        (t.key, t.stopped, row["epoch"]): row["val/top1"]
+        (t.key, role(t), row["epoch"]): row["val/top1"]
         for t in trained
         for row in t.table("epochs")
     }
-    assert any(t.stopped for t in trained)
-    same(table, ["keys", "stopped", "epoch"], expected)
+    assert early and against <= {t.key for t in trained}
+    same(table[table["kind"] == "epoch"], ["keys", "role", "epoch"], expected)
+    told = table[table["kind"] == "stopped"]
+    for name in ("value", "cutoff", "peers", "rung"):
+        same(told, ["keys"], {(t.key,): float(t.tags[f"stopped_{name}"]) for t in early}, name)
+    for name in ("epochs_saved", "hours_saved"):
+        same(told, ["keys"], {(t.key,): t.metrics[f"stopping/{name}"] for t in early}, name)
+    rows = told.set_index("keys")
+    for t in early:
+        assert rows.loc[t.key, "against"] == t.tags["stopped_best"]
+        assert rows.loc[t.key, "against_key"] == t.tags["stopped_best_key"]
 
 
 def test_rounds_are_points_over_density(in_three_rounds):

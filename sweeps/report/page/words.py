@@ -6,9 +6,17 @@ from typing import Any
 
 import pandas as pd
 
+from sweeps.plan.metrics import HOURS_SAVED, SAVED
 from sweeps.report.read.best import optimism
 from sweeps.report.read.frames import SweepFrames
-from sweeps.report.read.values import baseline, has, is_retrained
+from sweeps.report.read.values import (
+    baseline,
+    has,
+    is_retrained,
+    number,
+    run_to_the_end,
+    was_stopped,
+)
 from sweeps.report.statistics.population import compared
 
 _CLOSE = 0.02  # of top-1: what is called "as good as"
@@ -41,13 +49,32 @@ def summary_sentences(frames: SweepFrames) -> list[str]:
         score = f" and a MIS of {mis:.3f}" if mis == mis else ""
         said.append(f"The dense network has a top-1 accuracy of {top1:.3f}{again}{score}.")
     cut = compared(trials)
+    final = run_to_the_end(cut)
     reference = retrained if retrained == retrained else top1
-    if reference == reference and has(cut, "val/top1", "prune/sparsity"):
-        said.append(_how_far(cut, reference))
+    if reference == reference and has(final, "val/top1", "prune/sparsity"):
+        said.append(_how_far(final, reference))
         said.append(_winners(frames.trials))
     if has(cut, "mis/change"):
         said += _changes(cut)
+    said.append(stopped_sentence(trials))
     return [sentence for sentence in said if sentence]
+
+
+def stopped_sentence(trials: pd.DataFrame) -> str:
+    """What early stopping saved; "" where nothing was stopped."""
+    gone = trials[was_stopped(trials)]
+    if gone.empty:
+        return ""
+    saved, hours = number(gone, SAVED).sum(), number(gone, HOURS_SAVED).sum()
+    run = number(trials, "epoch").sum()
+    of = f" of {run + saved:,.0f}" if run else ""
+    much = f", which saved {saved:,.0f}{of} epochs" if saved else ""
+    much += f" (about {hours:.1f} h of a trial's time)" if hours >= 0.05 else ""
+    was = "trial was" if len(gone) == 1 else "trials were"
+    return (
+        f"{len(gone)} {was} stopped early{much}; they are scored as they were then, and are in no "
+        "comparison of final accuracies."
+    )
 
 
 def _what_there_is(frames: SweepFrames) -> str:

@@ -2,7 +2,15 @@
 
 import pandas as pd
 
-from sweeps.report.read.values import HALVES, flag, is_pruned, number, text, within_layers
+from sweeps.report.read.values import (
+    HALVES,
+    flag,
+    is_pruned,
+    number,
+    text,
+    was_stopped,
+    within_layers,
+)
 from trainables.methods import METHODS
 
 
@@ -10,8 +18,8 @@ def best_trials(trials: pd.DataFrame) -> pd.DataFrame:
     """The trial with the highest top-1 of every method and rate, and of the dense networks.
 
     Without controls that prune the most important first, or by chance with a criterion's numbers,
-    networks whose masks were not held
-    (which are not at their rate), and trials without a finite top-1.
+    networks whose masks were not held (which are not at their rate), trials that were stopped
+    early, and those without a finite top-1.
     """
     return _best_by(trials, number(trials, "val/top1"))
 
@@ -36,7 +44,7 @@ def optimism(trials: pd.DataFrame) -> float:
 
 def _best_by(trials: pd.DataFrame, top1: pd.Series) -> pd.DataFrame:
     meant = (text(trials, "held") != "False") & ~within_layers(trials)
-    meant &= ~flag(trials, "most_important_first")
+    meant &= ~flag(trials, "most_important_first") & ~was_stopped(trials)
     meant &= top1.abs().lt(float("inf"))
     order = {name: place for place, name in enumerate(["dense", *METHODS])}
     keys = {"top1": -top1, "place": trials["method"].map(order)}

@@ -21,6 +21,12 @@ from trainables.artifacts import DISSECTION, EPOCHS, LAYERS, UNITS
 AXES = ("method", "rate", "schedule", "criterion", "retraining", "seed")
 _NOTE, _PURPOSE = "mlflow.note.content", "purpose"
 MADE_ON = ("device", "precision", "torch", "code")  # tags: what computed a trial
+STOPPED = (
+    "stopped",
+    *(f"stopped_{name}" for name in ("epoch", "rung", "metric", "value")),
+    *(f"stopped_{name}" for name in ("cutoff", "peers", "best", "best_key", "arm")),
+)
+"""Tags of trials that were stopped early: when, and against whom."""
 _NOTHING: dict[str, list[str]] = {"key": [], "label": []}
 
 
@@ -28,8 +34,8 @@ _NOTHING: dict[str, list[str]] = {"key": [], "label": []}
 class SweepFrames:
     """trials: a row per finished trial: its axes, `held`, `most_important_first`, `rounds`,
     `recipe` (text that tells apart trials which otherwise share all axes), label, key, outcome,
-    run_id, seconds, stopped (when and why it was, "" for others); every param under its dotted
-    name, as text; every final metric.
+    run_id, seconds, stopped (when and why it was, "" for others; `stopped_…`: the parts of it);
+    every param under its dotted name, as text; every final metric.
 
     Beside the metrics that were logged: `mis/dense_same_units`, the mean score in the dense network
     of the same seed of the units that are alive and counted here; `mis/change`, the mean difference
@@ -177,9 +183,10 @@ def _row(run: Seen, recipe: str) -> dict[str, object]:
         "recipe": recipe,
         "label": info.run_name,
         "key": tags[TRIAL_KEY],
-        "outcome": tags.get(OUTCOME, ""),
+        # One that has collapsed as well is told by the number of its layers that have.
+        "outcome": "stopped" if tags.get("stopped") else tags.get(OUTCOME, ""),
         "run_id": info.run_id,
-        **{name: tags.get(name, "") for name in (*MADE_ON, "stopped")},
+        **{name: tags.get(name, "") for name in (*MADE_ON, *STOPPED)},
         "seconds": ((info.end_time or info.start_time) - info.start_time) / 1000,
     }
     return row | finite(run.data.metrics)

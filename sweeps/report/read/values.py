@@ -50,6 +50,21 @@ def is_retrained(trials: pd.DataFrame) -> pd.Series:
     return ~text(trials, "retraining").isin(_AS_THEY_ARE)
 
 
+def was_stopped(trials: pd.DataFrame) -> pd.Series:
+    """Whether a trial was stopped early: its accuracy is not what it would have come to."""
+    return text(trials, "outcome") == "stopped"
+
+
+def is_accuracy(value: str) -> bool:
+    """Whether a metric tells how well a network works, which more training changes."""
+    return value.startswith("val/")
+
+
+def run_to_the_end(trials: pd.DataFrame) -> pd.DataFrame:
+    """The trials whose accuracy is final: all that compares accuracies is of these."""
+    return trials[~was_stopped(trials)]
+
+
 def has(trials: pd.DataFrame, *columns: str) -> bool:
     """Whether any trial has a value of each."""
     return all(column in trials and trials[column].notna().any() for column in columns)

@@ -11,6 +11,7 @@ from sweeps.report.sections import (
     dissection,
     layers,
     sparsity,
+    stopped,
     training,
     units,
 )
@@ -36,7 +37,7 @@ SECTIONS = (
     layers.SHARE_KEPT,
     controls.SCORE_CONTROLS,
     cost.COST,
-    training.STOPPED,
+    stopped.STOPPED,
 )
 
 

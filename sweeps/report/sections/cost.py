@@ -11,7 +11,7 @@ from matplotlib.ticker import MaxNLocator
 from sweeps.plan.metrics import label
 from sweeps.plan.section import Section
 from sweeps.report.read.frames import SweepFrames
-from sweeps.report.read.values import has
+from sweeps.report.read.values import has, run_to_the_end
 from sweeps.report.sections.lines import hue_handles, scatter_trials
 from sweeps.report.sections.series import all_series, network_rows, series_in, tidy
 from sweeps.report.sections.style import GREY, INK, MARKERS, legend, new_figure
@@ -22,7 +22,7 @@ _COSTS, _TOP1 = ("cost/macs", "cost/params", "cost/latency"), "val/top1"
 
 def _cost(frames: SweepFrames) -> pd.DataFrame | str:
     """Column `cost`: in parts of `whole`, the dense network's, where that is known."""
-    trials = compared(frames.trials)
+    trials = run_to_the_end(compared(frames.trials))
     costs = [cost for cost in _COSTS if has(trials, cost, _TOP1)]
     rows: list[dict[str, Any]] = []
     for name in costs:

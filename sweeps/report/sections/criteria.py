@@ -10,7 +10,7 @@ from matplotlib.lines import Line2D
 from sweeps.plan.metrics import label
 from sweeps.plan.section import Section
 from sweeps.report.read.frames import SweepFrames
-from sweeps.report.read.values import flag, has, number, text, within_layers
+from sweeps.report.read.values import flag, has, number, run_to_the_end, text, within_layers
 from sweeps.report.sections.lines import scatter_trials
 from sweeps.report.sections.series import tidy
 from sweeps.report.sections.style import COLOURS, INK, in_order, legend, named, new_figure
@@ -41,7 +41,8 @@ def arms(trials: pd.DataFrame) -> pd.DataFrame:
     """The pruned trials whose masks are held, those that see most images first, with the columns
     `scored` and `arm`: "own" (by a criterion), "random" (by chance), "within" (by chance with a
     criterion's numbers per layer), "reversed" (most important first)."""
-    here = trials[trials["method"].isin(METHODS) & (text(trials, "held") != "False")]
+    here = run_to_the_end(trials)
+    here = here[here["method"].isin(METHODS) & (text(here, "held") != "False")]
     kinds = [flag(here, "most_important_first"), within_layers(here), here["criterion"] == "random"]
     arm = np.select(kinds, ["reversed", "within", "random"], "own")
     images = number(here, "prune.samples_per_class").fillna(0)

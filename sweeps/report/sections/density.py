@@ -12,7 +12,7 @@ from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 from sweeps.plan.metrics import label
 from sweeps.plan.section import Section
 from sweeps.report.read.frames import SweepFrames
-from sweeps.report.read.values import baseline, has, within_layers
+from sweeps.report.read.values import baseline, has, run_to_the_end, within_layers
 from sweeps.report.sections.lines import scatter_trials
 from sweeps.report.sections.series import tidy
 from sweeps.report.sections.style import (
@@ -96,7 +96,7 @@ def _levels(frames: SweepFrames) -> pd.DataFrame:
     is_dense = (trials["method"] == "dense") & (trials["retraining"] == "none")
     parts = []
     for key, rounds in scored.groupby(scored["key"].astype(str)):
-        trial = trials[trials["key"] == key]
+        trial = run_to_the_end(trials[trials["key"] == key])
         if trial.empty:
             continue
         dense = trials[is_dense & (trials["seed"] == trial["seed"].iloc[0])]

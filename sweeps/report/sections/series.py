@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from sweeps.plan.metrics import error_of
-from sweeps.report.read.values import baseline, has
+from sweeps.report.read.values import baseline, has, is_accuracy, run_to_the_end
 from sweeps.report.sections.style import COLOURS, WITHOUT, in_order
 
 _ALIKE = ["method", "schedule", "criterion", "retraining", "recipe"]
@@ -117,6 +117,7 @@ def mean_rows(trials: pd.DataFrame, value: str) -> list[dict[str, Any]]:
 
     error: the standard error over seeds; with one seed what the trial itself knows of its error.
     """
+    trials = _final(trials, value)
     if not has(trials, value, "prune/sparsity"):
         return []
     rows: list[dict[str, Any]] = []
@@ -128,6 +129,12 @@ def mean_rows(trials: pd.DataFrame, value: str) -> list[dict[str, Any]]:
         row |= {"error": y.std(ddof=1) / np.sqrt(n) if n > 1 else alone}
         rows.append(row | {"n": n, "keys": ",".join(seeds["key"])})
     return sorted(rows, key=lambda row: row["prune/sparsity"])
+
+
+def _final(trials: pd.DataFrame, value: str) -> pd.DataFrame:
+    """Accuracies are compared of trials that ran to their end; a score is of the network as it
+    was, whenever that was."""
+    return run_to_the_end(trials) if is_accuracy(value) else trials
 
 
 def line_rows(series: Series, trials: pd.DataFrame, value: str) -> list[dict[str, Any]]:
@@ -163,9 +170,10 @@ def network_rows(series: Series, x: str, value: str, **more: str) -> list[dict[s
     more: column -> the trials' column that it is of.
     """
     columns = {"rate": "rate", x: x, **more, "value": value, "keys": "key"}
-    if not has(series.rows, x, value):
+    trials = _final(series.rows, value)
+    if not has(trials, x, value):
         return []
-    there = series.rows.dropna(subset=[x, value, *more.values()])
+    there = trials.dropna(subset=[x, value, *more.values()])
     return [
         series.row("network", metric=value, **{n: row[of] for n, of in columns.items()})
         for row in there.to_dict("records")

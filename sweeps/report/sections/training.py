@@ -12,12 +12,11 @@ from sweeps.plan.metrics import label
 from sweeps.plan.section import Section
 from sweeps.report.paper.overlay import released_rows
 from sweeps.report.read.frames import SweepFrames
-from sweeps.report.read.values import baseline
+from sweeps.report.read.values import baseline, run_to_the_end
 from sweeps.report.sections.lines import (
     draw_released,
     draw_series,
     kind_handles,
-    scatter_trials,
 )
 from sweeps.report.sections.series import Series, all_series, line_rows, series_in, tidy
 from sweeps.report.sections.style import (
@@ -35,7 +34,7 @@ _TOP1 = "val/top1"
 
 
 def _over_epochs(frames: SweepFrames) -> pd.DataFrame | str:
-    trials = compared(frames.trials)
+    trials = run_to_the_end(compared(frames.trials))
     once = [s for s in all_series(trials) if s.schedule == "one_shot" and s.retrained and s.main]
     if not once:
         return "No network of this sweep was pruned at once and retrained."
@@ -140,49 +139,6 @@ def _draw_rounds_against_once(table: pd.DataFrame) -> Figure:
     return figure
 
 
-def _stopped(frames: SweepFrames) -> pd.DataFrame | str:
-    trials = frames.trials
-    ended = trials[trials["outcome"] == "stopped"]
-    if ended.empty:
-        return "No trial was stopped early."
-    if _TOP1 not in frames.epochs:
-        return (
-            f"{len(ended)} trials were stopped early; they left no table of their epochs "
-            "(epochs.parquet)."
-        )
-    label, early = dict(zip(trials["key"], trials["label"], strict=True)), set(ended["key"])
-    curves = frames.epochs.dropna(subset=[_TOP1]).sort_values("epoch", kind="stable")
-    rows = []
-    for key, curve in curves.groupby("key", observed=True):
-        row = {"kind": "epoch", "name": label.get(key, ""), "metric": _TOP1, "keys": str(key)}
-        for epoch, top1 in zip(curve["epoch"], curve[_TOP1], strict=True):
-            rows.append({**row, "stopped": key in early, "epoch": epoch, "value": top1})
-    return tidy(rows) if rows else "The trials of this sweep left no accuracy of their epochs."
-
-
-def _draw_stopped(table: pd.DataFrame) -> Figure:
-    figure, (axes,) = new_figure()
-    for key, curve in table.groupby("keys", sort=False):
-        stopped = bool(curve["stopped"].iloc[0])
-        ink, width, alpha = ("#d55e00", 1.4, 1.0) if stopped else (GREY, 0.7, 0.45)
-        axes.plot(curve["epoch"], curve["value"], color=ink, lw=width, alpha=alpha)
-        if stopped:
-            last = curve.iloc[-1]
-            scatter_trials(axes, [last["epoch"]], [last["value"]], [str(key)], ink, "x", size=40)
-    axes.set_xlabel("epoch after pruning")
-    axes.set_ylabel(label(_TOP1))
-    axes.set_ylim(0, 1)
-    axes.xaxis.set_major_locator(MaxNLocator(10, integer=True))
-    legend(
-        axes,
-        [
-            Line2D([], [], color="#d55e00", marker="x", label="stopped early, then scored"),
-            Line2D([], [], color=GREY, lw=0.9, label="trained to its end"),
-        ],
-    )
-    return figure
-
-
 OVER_EPOCHS = Section(
     "accuracy_over_epochs",
     "Accuracy over epochs after one-shot pruning",
@@ -200,12 +156,4 @@ ROUNDS_AGAINST_ONCE = Section(
     _rounds_against_once,
     _draw_rounds_against_once,
     "3",
-)
-STOPPED = Section(
-    "stopped",
-    "What was stopped",
-    "Which trials ended early?",
-    "Trials that the scheduler ended early are scored as they were then, and counted.",
-    _stopped,
-    _draw_stopped,
 )

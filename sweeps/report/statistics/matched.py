@@ -11,7 +11,14 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from sweeps.report.read.values import HALVES, is_pruned, is_retrained, number, text
+from sweeps.report.read.values import (
+    HALVES,
+    is_pruned,
+    is_retrained,
+    number,
+    run_to_the_end,
+    text,
+)
 from sweeps.report.statistics.population import Population, choose, prepared
 from sweeps.report.statistics.slope import Slope, arm_range, robust
 from sweeps.report.statistics.trainings import MIN_TRAININGS, Estimate, over_trainings
@@ -125,8 +132,9 @@ class Matched:
 
 def matched_subset(trials: pd.DataFrame, stratum: str) -> Matched | None:
     """Pruned networks within CLOSE of the control of their training: of those retrained, the
-    dense network that was retrained, of others the dense one. None where nothing is known."""
-    here = prepared(trials)
+    dense network that was retrained, of others the dense one; without those that were stopped
+    early, whose accuracy is not final. None where nothing is known."""
+    here = run_to_the_end(prepared(trials))
     found = choose(here, HALVES[0], "mis/change", stratum).points
     retrained = dict(
         zip(text(here, "key")[is_pruned(here)], is_retrained(here)[is_pruned(here)], strict=True)

@@ -8,10 +8,12 @@ import pandas as pd
 from sweeps.report.read.values import (
     HALVES,
     flag,
+    is_accuracy,
     is_pruned,
     is_retrained,
     number,
     text,
+    was_stopped,
     within_layers,
 )
 from trainables.config.replicates import arms, trainings
@@ -136,6 +138,8 @@ def choose(trials: pd.DataFrame, x: str, y: str, stratum: str = "all") -> Popula
     Left out: those that no figure compares (see `compared`), that failed, that are known not to be
     measured, or whose values are missing or not finite. A trial that was stopped early, or in
     which a layer collapsed, has its values and stays: without it only survivors would be compared.
+    But where y is an accuracy, one that was stopped is left out: what it would have come to is not
+    known, while its scores and its accuracy are of one network, whenever that was.
     trials: as in `SweepFrames`; columns that are absent count as missing values.
     Raises ValueError for an unknown stratum.
     """
@@ -151,6 +155,7 @@ def choose(trials: pd.DataFrame, x: str, y: str, stratum: str = "all") -> Popula
         "failed": text(here, "outcome") == "failed",
         "typed in by hand": flag(here, "placeholder"),
         "of a run whose other values were typed in": flag(here, "placeholder_run"),
+        "stopped early, with an accuracy that is not final": was_stopped(here) & is_accuracy(y),
         "without a finite value": ~(np.isfinite(xs) & np.isfinite(ys)),
     }.items():
         why = why.mask((why == "") & holds, reason)
