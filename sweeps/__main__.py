@@ -190,19 +190,27 @@ def _failed(error: BaseException) -> int:
 
 def main(argv: list[str] | None = None) -> int:
     """The exit code; docs/exit_codes.md has them all."""
-    arguments = None
+    environment = dict(os.environ)  # as the user has it
+    arguments = parser().parse_args(argv)
+    code = _code_of(arguments)
+    if then := getattr(arguments, "then", None):
+        from sweeps.afterwards import run_then
+        from sweeps.studies import name_of
+
+        run_then(then, code, name_of(_study(arguments)), arguments.results, environment)
+    return code
+
+
+def _code_of(arguments: argparse.Namespace) -> int:
     try:
         console = terminal()
         with settled(), plain_warnings():
-            arguments = parser().parse_args(argv)
             return _run(arguments, console)
     except (ValueError, OSError, FloatingPointError) as error:
         return refused(error)
     except KeyboardInterrupt:
         return BROKEN_OFF
     except SystemExit as error:
-        if arguments is None:  # the parser's own
-            raise
         return _failed(error)  # of a user's network: its 0 would say that all is done
     except Exception as error:
         return _failed(error)

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from sweeps.studies import study_names
-from sweeps.values import folder, number, pair, port, size, speed
+from sweeps.values import folder, number, pair, port, shell, size, speed
 
 _VERBS = {
     "new": "write a commented study of your own to begin with",
@@ -73,6 +73,14 @@ def parser() -> argparse.ArgumentParser:
             sub.add_argument("--sweep", help="key of a sweep (default: the study's latest)")
             continue
         _add_changes(sub)
+        if verb == "sweep":
+            sub.add_argument(
+                "--then",
+                type=shell,
+                metavar="COMMAND",
+                help="run at the end, however it ends, with SECATEUR_EXIT_CODE, SECATEUR_STUDY, "
+                "SECATEUR_RESULTS and SECATEUR_REPORT (its page) in the environment",
+            )
         if verb == "plan":
             _add_cost(sub)
     return top

@@ -10,7 +10,7 @@ from sweeps.values import joined
 
 _PLANNED = ("STUDY", "DATA", "GRID", "SET", "STOP")
 VARIABLES = {
-    "sweep": ("RESULTS", *_PLANNED),
+    "sweep": ("RESULTS", *_PLANNED, "THEN"),
     "plan": ("RESULTS", *_PLANNED, "SPEED", "GPUS"),
     "report": ("RESULTS", "STUDY"),
     "register": ("RESULTS", "STUDY"),
@@ -33,6 +33,7 @@ _MEANING = {
     "GPUS": "be a number",
     "PORT": "be a number",
     "FILE": "name a Python file that is not there yet",
+    "THEN": "be a command",
     "OLDER_THAN": "be a number of days",
     "LARGER_THAN": "be a size such as 500MB or 2GB",
     "CACHES": "be yes",

@@ -127,6 +127,13 @@ def port(text: str) -> int:
     return int(text)
 
 
+def shell(text: str) -> str:
+    """A command for /bin/sh."""
+    if not text.strip() or "\0" in text:
+        raise argparse.ArgumentTypeError(f"must be a command, got {text!r}")
+    return text
+
+
 def folder(text: str) -> Path:
     """A folder that is there or may be made, with the home folder for its `~`."""
     if "://" in text:

@@ -33,6 +33,7 @@ PARTS = {
         "results_folder": set(),
         "run": {"plan", "tracking", "searching", "tune", "report", "results_folder"},
         "values": set(),
+        "afterwards": {"terminal"},
         "arguments": {"studies", "terminal", "values"},
         "__main__": {
             "new_study",
@@ -48,6 +49,7 @@ PARTS = {
             "housekeeping",
             "score",
             "run",
+            "afterwards",
             "values",
             "arguments",
         },

@@ -98,6 +98,12 @@ def test_settings_and_axes_arrive_too(clone, value):
     ]
 
 
+@pytest.mark.parametrize("value", ODD.values(), ids=ODD)
+def test_a_command_for_the_end_arrives_too(clone, value):
+    assert made(clone, "sweep", f"THEN={value}")[1][-1] == f"--then={value}"
+    assert made(clone, "sweep", THEN=value)[1] == ["sweep", "--results=results"]  # of others
+
+
 def test_two_dollars_are_one_as_everywhere_in_make(clone):
     assert made(clone, "sweep", "DATA=/x/$$y")[1][-1] == "--data=/x/$y"
     assert made(clone, "sweep", "DATA=$$(touch HACKED)")[1][-1] == "--data=$(touch HACKED)"
