@@ -15,6 +15,7 @@ from small_studies import small_sweep
 from sweeps.plan.planner import make_plan
 from sweeps.plan.sweep import Grid, methods
 from sweeps.tracking.tracker import Tracker
+from trainables.training.spent import MEASURED
 
 _TESTS = Path(__file__).parent
 _SETTINGS = {
@@ -125,7 +126,7 @@ def logged(results, study="faults"):
         assert run.info.status == "FINISHED", f"{run.info.run_name} is {run.info.status}"
         points = {}
         for name in run.data.metrics:
-            if name.startswith("cost/latency"):  # measured, not computed
+            if name.startswith(MEASURED):
                 continue
             for point in tracker.client.get_metric_history(run.info.run_id, name):
                 assert (name, point.step) not in points, f"{name} is there twice at {point.step}"

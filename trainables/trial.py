@@ -35,6 +35,7 @@ from trainables.training.dense import dense_path, load_dense
 from trainables.training.evaluate import accuracy_metrics, predict
 from trainables.training.finetune import Training, recalibrate
 from trainables.training.member import Member
+from trainables.training.spent import Clock, begin_peaks, peaks
 from trainables.workspace import Workspace
 
 Outcome = Literal["completed", "stopped", "collapsed", "failed"]
@@ -71,6 +72,7 @@ class Trial:
         self.precision = resolve_precision(config.compute, self.device)
         self.compile = resolve_compile(config.compute, self.device)
         share_compiled(workspace.cache)
+        begin_peaks(self.device)
         self.data = load_data(config.data, workspace.cache)
         self.crew: Crew | None = None
         self._begin()
@@ -104,14 +106,15 @@ class Trial:
             self.begin_round()
         if self.training is None:
             raise ValueError("a trial that goes on in the middle of a round must be restored first")
-        number = self.epochs_done
+        clock, number = Clock(), self.epochs_done
         if self.config.rewind != "none":  # then it sees what the dense network saw
             number = self.config.rewind_epoch + epoch_of_round
         metrics = epoch_by_all(self.training, self.config.seed, number, self.crew)
         self.pruned.take_back(self.training.network)
         self.pruned.require_held()
         where = {"epoch": float(self.epochs_done + 1), "round": float(round_ + 1)}
-        self.history.append(where | metrics | self.evaluate())
+        self.history.append(where | metrics | self.evaluate() | self.training.spent)
+        self.history[-1]["spent/epoch_seconds"] = clock.seconds
         ends_round = self.epochs_done % self.config.epochs_a_round == 0
         if self.config.score_every_round and ends_round and not self.trained:
             self.history[-1] |= self._score().metrics
@@ -128,11 +131,13 @@ class Trial:
         else:
             # A trial that is stopped before its first epoch has nothing measured yet.
             metrics = dict(self.history[-1]) if self.history else self.evaluate()
-        scored = self._score()
+        clock, scored = Clock(), self._score()
+        metrics["spent/score_seconds"] = clock.seconds
         network = network_arguments(self.config.network, self.data.n_classes)
         metrics |= scored.metrics | cost_metrics(self.pruned, network, self.config.data.pixels)
+        metrics |= peaks(self.device)
         outcome: Outcome = "stopped" if stopped else "completed"
-        if metrics["prune/n_collapsed"] > 0 and not stopped:  # which is said by that number, too
+        if metrics["prune/n_collapsed"] > 0 and not stopped:
             outcome = "collapsed"
         folder = self.workspace.trial(self.config.key)
         save_results(folder, self.config, network, self.pruned, scored, self.history, self.layers)
@@ -275,10 +280,6 @@ class Trial:
             self._begin()
             return False
         return True
-
-    def forget(self) -> None:
-        """Remove the state from the workspace: the trial has ended."""
-        self.workspace.state(self.config.key).unlink(missing_ok=True)
 
 
 def run_trial(

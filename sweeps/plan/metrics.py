@@ -218,6 +218,20 @@ METRICS = (
     Metric("mis/<layer>/<number>", searched=False),
     Metric("dissection/<number>"),
     Metric(
+        EPOCH_SECONDS,
+        "what an epoch took, its evaluation included; of equal trials `spent/…` alone differs",
+        searched=False,
+    ),
+    Metric("spent/images_per_second", "in training", searched=False),
+    Metric("spent/waiting", "fraction of training that waited for images, 0 to 1", searched=False),
+    Metric("spent/score_seconds", "what the scores took", searched=False),
+    Metric(
+        "spent/memory_host",
+        "bytes at their highest, of the trial's process; `_device`: of the GPU",
+        searched=False,
+    ),
+    Metric("spent/memory_device", searched=False),
+    Metric(
         SAVED,
         "epochs that a trial which was stopped early did not run",
         "epochs saved",

@@ -16,11 +16,11 @@ retrains."""
 
 _BINS_AN_OCTAVE = 4  # of density, where the rate is searched and hardly any two are equal
 _CRITERION = (
-    *("criterion", "code", "samples_per_class", "target", "normalise", "lrp"),
+    *("criterion", "code", "samples_per_class", "change_of", "normalise", "lrp"),
     *("most_important_first", "counts_of", "draw"),
 )
 _OF_OTHERS = {
-    "rate": ("rate",),
+    "rate": ("rate", "target", "rates", "rates_factor"),
     "schedule": ("schedule", "rounds"),
     "criterion": _CRITERION,
 }

@@ -9,6 +9,7 @@ from typing import Any
 
 from mlflow.exceptions import MlflowException
 
+from sweeps.tracking.inputs import log_inputs
 from sweeps.tracking.refusals import Verdict, reason, verdict
 from sweeps.tracking.tracker import OUTCOME, Tracker
 from sweeps.tracking.uploads import names_there, upload
@@ -64,6 +65,7 @@ class Delivery:
             parent=event["parent"],
             params=event["params"],
             tags=event["tags"],
+            provenance=event.get("provenance"),
             time_ms=event["time_ms"],
         )
         return []
@@ -87,6 +89,8 @@ class Delivery:
                 if verdict(error) is not Verdict.NEVER:
                     raise
                 refused.append(f"the last metrics: {reason(error)}")
+        if event.get("inputs"):
+            log_inputs(self.tracker.client, run, event["inputs"])
         if folder is not None:
             refused += self._upload(run, folder)
         tags = dict(event["tags"])

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from sweeps.tracking.delivery import Delivery, Lost
+from sweeps.tracking.provenance import provenance
 from sweeps.tracking.quiet import settled
 from sweeps.tracking.refusals import Verdict, reason, verdict
 from sweeps.tracking.tracker import OUTCOME, Tracker
@@ -91,7 +92,7 @@ class Outbox:
     ) -> None:
         """A run begins, or goes on. tags: what tells its attempt from another one (Tracker)."""
         about = {"name": name, "run_kind": kind, "params": params, "tags": tags or {}}
-        self._append("start", key, parent=self.parent, **about)
+        self._append("start", key, parent=self.parent, provenance=provenance(), **about)
 
     def metrics(self, key: str, step: int, values: Mapping[str, float]) -> None:
         self._append("metrics", key, step=step, values=values)
@@ -108,17 +109,18 @@ class Outbox:
         folder: Path | None = None,
         holds: Sequence[str] = (),
         forget: Sequence[Path] = (),
+        inputs: Sequence[Mapping[str, str]] = (),
     ) -> None:
         """A run is over, in one line: last values, a folder to upload, then what to delete here.
 
-        holds: names of the files that must be in the folder. Paths lie in the results folder. It is
-        on the disk when this returns, and the trial that it is of need not run again.
+        holds: names of the files that must be in the folder. inputs: see `log_inputs`. It is on
+        the disk when this returns, and the trial that it is of need not run again.
         """
         tags = {**({OUTCOME: outcome} if outcome else {}), **tags}
         root = self.tracker.results
         paths = {
             "folder": str(folder.relative_to(root)) if folder else None,
-            "holds": list(holds),
+            **{"holds": list(holds), "inputs": list(inputs)},
             "forget": [str(path.relative_to(root)) for path in forget],
         }
         self._append("end", key, status=status, tags=tags, step=step, values=values or {}, **paths)
@@ -188,8 +190,6 @@ class Outbox:
                 self._open[_SWEEP] = event["parent"]
         elif event["event"] == "end":
             self._open.pop(event["key"], None)
-
-    # The delivering thread.
 
     def _deliver_all(self) -> None:
         while True:

@@ -13,6 +13,7 @@ from mlflow import MlflowClient
 from mlflow.entities import Run, ViewType
 from mlflow.exceptions import MlflowException
 
+from sweeps.tracking.provenance import provenance
 from trainables.artifacts import UNITS
 
 KIND, SWEEP_KEY, PURPOSE = "kind", "sweep_key", "purpose"
@@ -66,7 +67,7 @@ class SweepRuns:
         """The parent run of a sweep, the one there is or a new one, marked as running."""
         sweeps = self.sweeps()
         turn = max((order_of(run)[0] for run in sweeps), default=0) + 1
-        launched = {_TURN: str(turn), _LAUNCHED: str(int(time.time() * 1000))}
+        launched = provenance() | {_TURN: str(turn), _LAUNCHED: str(int(time.time() * 1000))}
         wanted = {SWEEP_KEY: plan.key, **self.mine}
         for run in sweeps:
             if all(run.data.tags.get(name, value) == value for name, value in wanted.items()):

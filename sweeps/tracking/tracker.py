@@ -151,12 +151,13 @@ class Tracker(SweepRuns):
         parent: str | None = None,
         params: Mapping[str, Any] | None = None,
         tags: Mapping[str, str] | None = None,
+        provenance: Mapping[str, str] | None = None,
         time_ms: int | None = None,
     ) -> str:
         """The run of this key, re-opened where there is one, else a new one; its id.
 
         tags: an unfinished run without them is of another attempt, and makes way. Runs that were
-        made in another results folder are left alone.
+        made in another results folder are left alone. provenance: tags of whoever begins it now.
         """
         tags, params = dict(tags or {}), dict(params or {})
         found = self._runs_of(key)
@@ -168,9 +169,11 @@ class Tracker(SweepRuns):
             tags |= {KIND: kind, TRIAL_KEY: key, HOST: platform.node(), FOLDER: str(self.results)}
             if parent is not None:
                 tags[_PARENT] = parent
+            tags |= provenance or {}
             run = self.client.create_run(self.experiment_id, time_ms, tags, name)
         else:
             self._reopen(run, parent)
+            self.set_tags(run.info.run_id, provenance or {})
         # What is there stays: where a trial runs may change, and MLflow's params may not.
         missing = {name: params[name] for name in params.keys() - run.data.params.keys()}
         self.log_params(run.info.run_id, missing)

@@ -17,7 +17,7 @@ from trainables.config import TrialConfig, flat_params
 from trainables.kept import set_aside_path
 from trainables.workspace import Workspace
 
-_TOLD = ("epochs", "final", "made_on", "files", "error", "retried", "said")
+_TOLD = ("epochs", "final", "made_on", "inputs", "files", "error", "retried", "said")
 DEATHS = 2  # of its worker that a trial survives, without an epoch between them
 
 
@@ -152,6 +152,7 @@ class SweepCallback(Callback):
             values=result["final"] | saved,
             folder=self.workspace.trial(result["key"]),
             holds=result["files"],
+            inputs=result.get("inputs", ()),
             forget=[*states, *map(set_aside_path, states)],
         )
         # Only now: what could not be written down has not ended, and goes on in the next sweep.

@@ -128,6 +128,7 @@ class PruningTrial(tune.Trainable):
             "final": {name: v for name, v in result.metrics.items() if name not in told},
             "outcome": result.outcome,
             "made_on": result.made_on,
+            "inputs": inputs_of(self.trial),
             "files": files_of(result.folder),
             "done": True,
         }
@@ -157,6 +158,24 @@ class PruningTrial(tune.Trainable):
         for w in caught:
             if not issubclass(w.category, SetAside):
                 warnings.warn_explicit(w.message, w.category, w.filename, w.lineno)
+
+
+def inputs_of(trial: Trial) -> list[dict[str, str]]:
+    """The image sets that a trial read, each with the digest of what it holds, for MLflow."""
+    data, config = trial.data, trial.config.data
+    sets = {"training": data.train, "validation": data.val, "probe": data.probe}
+    where = config.path or ("drawn" if config.name == "concepts" else config.name)
+    return [
+        {
+            "context": context,
+            "name": f"{config.name}, {context}",
+            "digest": images.digest,
+            "source": where,
+            "n_images": str(len(images)),
+            "n_classes": str(data.n_classes),
+        }
+        for context, images in sets.items()
+    ]
 
 
 def resumed(config: TrialConfig, workspace: Workspace) -> Trial:

@@ -151,6 +151,8 @@ def test_a_stratum_is_what_makes_epochs_comparable():
     assert {BEST.of(base.replace(each)) for each in same} == {BEST.of(base)}
     others = [{"prune.rate": 0.51}, {"finetune.epochs": 5}, ITERATIVE, {"data.pixels": 64}]
     others += [{"prune.schedule": "linear", "prune.rounds": 2}, {"network.recipe.epochs": 9}]
+    budget = METHOD | {"prune.rate": None}  # of both the nominal rate is 0.5
+    others += [budget | {"prune.target": f"{of}=0.5"} for of in ("macs", "params")]
     for strata in (BEST, ASKED):
         found = {strata.of(base.replace(each)) for each in [{}, *others]}
         assert len(found) == len(others) + 1
@@ -175,7 +177,8 @@ def test_a_study_says_what_it_asks():
     base = small_base()
     hot = base.replace({"finetune.lr": 0.1})
     strata = sweep.strata()
-    assert strata.question == ("finetune.lr", "finetune.warmup", "prune.rate")
+    assert {"finetune.lr", "finetune.warmup", "prune.rate"} <= set(strata.question)
+    assert not any(name.startswith("prune.granularity") for name in strata.question)
     assert strata.of(base) != strata.of(hot)
     assert strata.of(base) == strata.of(base.replace(METHOD))  # it does not ask about methods
     assert sweep.strata(best=True).of(hot) == sweep.strata(best=True).of(base)

@@ -263,7 +263,7 @@ def test_pruned_weights_that_grew_back_are_there_after_an_interruption(workspace
     again.epoch()
     ours, theirs = trial.network.state_dict(), again.network.state_dict()
     assert all(torch.equal(ours[name], theirs[name]) for name in ours)
-    trial.forget()
+    trial.workspace.state(trial.config.key).unlink()
 
 
 def spoiled_states(state):
@@ -322,7 +322,7 @@ def test_no_memory_on_resuming_throws_no_state_away(workspace, monkeypatch):
         with pytest.raises(torch.OutOfMemoryError):
             again.resume()
     assert again.resume() and again.epochs_done == 1
-    trial.forget()
+    trial.workspace.state(trial.config.key).unlink()
 
 
 def test_a_dense_network_that_is_cut_is_set_aside_and_trained_anew(workspace):

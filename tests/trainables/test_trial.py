@@ -21,6 +21,7 @@ from trainables.config import DissectionConfig
 from trainables.datasets.loading import load_data
 from trainables.networks import load_compacted
 from trainables.training.dense import load_dense
+from trainables.training.spent import MEASURED
 from trainables.trial import Trial, run_trial
 
 
@@ -99,7 +100,7 @@ def test_an_interrupted_trial_ends_like_one_that_was_not(workspace):
         assert same(whole.network.state_dict(), resumed.network.state_dict())
     result = resumed.finish()
     for each in (result, expected):  # what a clock says is another number each time
-        for name in [n for n in each.metrics if n.startswith("cost/latency")]:
+        for name in [n for n in each.metrics if n.startswith(MEASURED)]:
             del each.metrics[name]
     assert result.metrics == pytest.approx(expected.metrics, nan_ok=True, rel=0, abs=0)
     pd.testing.assert_frame_equal(result.units, expected.units)
@@ -231,7 +232,7 @@ def test_a_trial_goes_on_from_its_file_and_starts_over_without_one(workspace):
     assert not Trial(config, workspace).resume()
     assert not path.exists() and path.with_name(f"{path.name}.broken").exists()
     trial.save()
-    trial.forget()
+    trial.workspace.state(trial.config.key).unlink()
     assert not path.exists()
 
 

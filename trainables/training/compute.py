@@ -1,6 +1,7 @@
 """The device and the number format of a trial."""
 
 import hashlib
+import importlib.metadata
 import os
 import platform
 from collections.abc import Callable
@@ -98,9 +99,27 @@ def describe(device: torch.device, precision: str) -> dict[str, str]:
         "precision": precision,
         "threads": str(torch.get_num_threads()),
         "torch": torch.__version__,
+        "versions": _versions(device),
         "host": platform.node(),
         "code": code_version(),
     }
+
+
+@cache
+def _versions(device: torch.device) -> str:
+    """Of what else computes."""
+    names = [name for name in ("torchvision", "numpy", "timm", "pillow") if _version(name)]
+    said = [f"python {platform.python_version()}", *(f"{name} {_version(name)}" for name in names)]
+    if device.type == "cuda":
+        said += [f"CUDA {torch.version.cuda}", f"cuDNN {torch.backends.cudnn.version()}"]
+    return ", ".join(said)
+
+
+def _version(name: str) -> str:
+    try:
+        return importlib.metadata.version(name)
+    except importlib.metadata.PackageNotFoundError:
+        return ""
 
 
 @cache

@@ -19,6 +19,7 @@ from trainables.networks import auxiliary_layers, head_parameters, logits_of
 from trainables.training.compute import autocast, compiled
 from trainables.training.member import Member
 from trainables.training.optimizer import build_optimizer, learning_rate, require_moments
+from trainables.training.spent import Clock
 
 
 class Training:
@@ -63,6 +64,7 @@ class Training:
         self._batch_sizes = [len(batch) for batch in batches]
         self.steps_per_epoch = len(batches)
         self.step = first_epoch * self.steps_per_epoch
+        self.spent: dict[str, float] = {}  # of the last epoch, see `Clock.of_training`
 
     def epoch(self, generator: Generator, progress: Progress | None = None) -> dict[str, float]:
         """One pass over the images: train/loss (mean over images) and train/lr (of its start).
@@ -85,13 +87,16 @@ class Training:
             augment=generator,
             share=(self.member.rank, self.member.n),
         )
-        for size, (_, pixels, labels) in zip(self._batch_sizes, batches, strict=True):
+        clock = Clock()
+        waited = clock.waiting_for(batches)
+        for size, (_, pixels, labels) in zip(self._batch_sizes, waited, strict=True):
             loss = self._step(pixels, labels, size)
             total += loss * len(labels)  # summed on the device: no wait for each step
             if progress is not None:
                 progress(self.step, self.recipe.epochs * self.steps_per_epoch)
         self.member.add_up([total])
-        mean = total.item() / len(self.images)
+        mean = total.item() / len(self.images)  # now the device is done
+        self.spent = clock.of_training(len(self.images))
         if not math.isfinite(mean):
             raise FloatingPointError(
                 f"the training loss must be finite, it is {mean} after step {self.step} at "
