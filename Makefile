@@ -10,7 +10,7 @@ override $(1) := $$(subst $$$$$$$$,$$$$,$$(value $(1)))
 export $(1)
 endef
 # Names that an environment may have for other purposes count only where they are given to make.
-override GIVEN := PORT SPEED GPUS STOP NAME FILE CACHES OLDER_THAN LARGER_THAN REMOVE THEN
+override GIVEN := PORT SPEED GPUS STOP NAME FILE TRIAL TO CACHES OLDER_THAN LARGER_THAN REMOVE THEN
 $(foreach name,$(GIVEN),$(if $(filter command,$(origin $(name))),,$(eval override undefine $(name))))
 $(foreach name,STUDY RESULTS DATA GRID SET PYTHON $(GIVEN),\
 	$(if $(filter-out undefined,$(origin $(name))),$(eval $(call as_typed,$(name)))))
@@ -20,7 +20,7 @@ RUN = env -u PYTHONDONTWRITEBYTECODE .venv/bin/python
 UV = .tools/bin/uv
 SYNC = UV_COMPILE_BYTECODE=1 $(UV) sync --locked --python "$$PYTHON" --inexact
 
-.PHONY: sweep plan new ui report register sync status clean-results test test-slow test-all check format bench dreamsim lpips timm oracles clean help
+.PHONY: sweep plan new ui report register export sync status clean-results test test-slow test-all check format bench dreamsim lpips timm onnx oracles clean help
 .DEFAULT_GOAL := help
 
 help:
@@ -29,6 +29,7 @@ help:
 	@echo 'make plan   the same but for THEN, and [SPEED=train,evaluate] [GPUS=8]'
 	@echo 'make new FILE=mine.py   begins a study of your own'
 	@echo 'make report, register [STUDY=demo]; make sync, status; make ui [PORT=5000]   each with [RESULTS=folder]'
+	@echo 'make export TRIAL="structured 0.5 one_shot" [STUDY=demo] [TO=folder] [RESULTS=folder]'
 	@echo 'make clean-results [CACHES=yes] [OLDER_THAN=days] [LARGER_THAN=1GB]   lists what nobody needs; REMOVE=yes'
 	@echo 'make test, test-slow, test-all, check, format, bench [NAME=table]; make clean   removes .venv and .tools'
 
@@ -48,6 +49,10 @@ report: .venv/ready
 # The best network of every method and rate into MLflow's model registry.
 register: .venv/ready
 	@$(RUN) -m sweeps.make register
+
+# A trial's network as files that need no Secateur, with what it takes beside the dense one.
+export: .venv/ready
+	@$(RUN) -m sweeps.make export
 
 ui: .venv/ready
 	@$(RUN) -m sweeps.make ui
@@ -79,7 +84,7 @@ test-slow: .venv/ready
 # Both, and those that take minutes each (every network, two studies at once, the wheel on a
 # cluster), beside the packages that ours are held against.
 test-all: .venv/ready
-	$(SYNC) --group oracles --extra lpips --extra timm
+	$(SYNC) --group oracles --extra lpips --extra timm --extra onnx
 	$(PYTEST)
 
 # What a change must pass.
@@ -96,9 +101,9 @@ format: .venv/ready
 bench: .venv/ready
 	$(RUN) -m benchmarks $$NAME
 
-# The perceptual spaces of the papers, and timm's networks; weights come from the internet at first
-# use.
-dreamsim lpips timm: .venv/ready
+# The perceptual spaces of the papers, and timm's networks, whose weights come from the internet at
+# first use; and what `make export` needs for ONNX.
+dreamsim lpips timm onnx: .venv/ready
 	$(SYNC) --extra $@
 
 # Our LRP against others' (captum, zennit): the tests that are skipped without them.

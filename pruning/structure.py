@@ -11,8 +11,6 @@ from typing import Literal
 
 import numpy as np
 import torch
-from scipy.sparse import coo_array
-from scipy.sparse.csgraph import connected_components
 from torch import Tensor, nn
 
 Op = Literal[
@@ -222,6 +220,10 @@ def tie(
         if step.op in ("end", "output", "head") or (step.width is None and not is_reader):
             for number in step.inputs:
                 fixed[start[number] : start[number + 1]] = True
+    # Here, since a program that only loads an exported network has no need of SciPy.
+    from scipy.sparse import coo_array
+    from scipy.sparse.csgraph import connected_components
+
     row, column = np.concatenate(joined, axis=1)
     graph = coo_array((np.ones(len(row), dtype=bool), (row, column)), shape=(start[-1],) * 2)
     n_sets, labels = connected_components(graph, directed=False)

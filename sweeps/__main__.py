@@ -122,7 +122,8 @@ def _run(arguments: argparse.Namespace, console: Terminal) -> int:
         from sweeps.new_study import write_new
 
         return write_new(arguments.file, console)
-    require_folder(arguments.results, written=arguments.verb in ("plan", "sweep", "score"))
+    writes = ("plan", "sweep", "score", "export")
+    require_folder(arguments.results, written=arguments.verb in writes)
     if arguments.verb == "plan":
         return _show_plan(arguments, console)
     if arguments.verb == "score":
@@ -133,6 +134,13 @@ def _run(arguments: argparse.Namespace, console: Terminal) -> int:
         from sweeps.tracking.sync import sync
 
         return sync(arguments.results.resolve(), console)
+    if arguments.verb == "export":
+        from sweeps.export import export_trial
+        from sweeps.studies import name_of
+
+        study = arguments.study if arguments.study is None else name_of(arguments.study)
+        folder = None if arguments.to is None else arguments.to.resolve()
+        return export_trial(arguments.trial, arguments.results.resolve(), study, folder, console)
     if arguments.verb == "status":
         from sweeps.housekeeping.status import status
 

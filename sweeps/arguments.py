@@ -18,6 +18,7 @@ _VERBS = {
     "clean": "say what nobody needs in a results folder; with --remove, remove it",
     "report": "rebuild tables and figures from MLflow alone",
     "register": "put the best network of every method and rate into MLflow's model registry",
+    "export": "write a trial's network as safetensors, ONNX and torch.export, with a card",
     "ui": "open MLflow's web pages on what the results folder holds",
 }
 _MOST_GPUS = 100_000
@@ -53,15 +54,8 @@ def parser() -> argparse.ArgumentParser:
             default=Path("results"),
             help="folder of everything that is written (default: results)",
         )
-        if verb == "ui":
-            sub.add_argument(
-                "--port", type=port, help="of MLflow's pages (default: 5000, or the next free one)"
-            )
-        if verb == "score":
-            _add_score(sub)
-        if verb == "clean":
-            _add_clean(sub)
-        if verb in ("ui", "sync", "status", "clean", "score"):
+        if verb in _WITHOUT_STUDY:
+            _WITHOUT_STUDY[verb](sub)
             continue
         also = ", or published: the points that others released" if verb == "report" else ""
         sub.add_argument(
@@ -164,6 +158,18 @@ def _add_clean(sub: argparse.ArgumentParser) -> None:
     )
 
 
+def _add_export(sub: argparse.ArgumentParser) -> None:
+    """Whose network, and where to."""
+    sub.add_argument("trial", help="its name, as the report has it, or its key")
+    sub.add_argument("--study", help="where several have such a trial (default: all are looked at)")
+    sub.add_argument(
+        "--to",
+        type=folder,
+        metavar="FOLDER",
+        help="of the files (default: export/STUDY/KEY in the results folder)",
+    )
+
+
 def _add_cost(sub: argparse.ArgumentParser) -> None:
     """What a plan may be given instead of measuring it."""
     sub.add_argument(
@@ -176,3 +182,23 @@ def _add_cost(sub: argparse.ArgumentParser) -> None:
     sub.add_argument(
         "--gpus", type=number(0.01, _MOST_GPUS), help="how many there will be (default: here)"
     )
+
+
+def _add_ui(sub: argparse.ArgumentParser) -> None:
+    sub.add_argument(
+        "--port", type=port, help="of MLflow's pages (default: 5000, or the next free one)"
+    )
+
+
+def _add_nothing(sub: argparse.ArgumentParser) -> None:
+    """Of a verb that is of the results folder alone."""
+
+
+_WITHOUT_STUDY = {
+    "score": _add_score,
+    "export": _add_export,
+    "clean": _add_clean,
+    "ui": _add_ui,
+    "sync": _add_nothing,
+    "status": _add_nothing,
+}

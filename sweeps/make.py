@@ -17,6 +17,7 @@ VARIABLES = {
     "sync": ("RESULTS",),
     "status": ("RESULTS",),
     "clean": ("RESULTS", "CACHES", "OLDER_THAN", "LARGER_THAN", "REMOVE"),
+    "export": ("RESULTS", "STUDY", "TO", "TRIAL"),
     "ui": ("RESULTS", "PORT"),
     "new": ("FILE",),
 }
@@ -33,6 +34,8 @@ _MEANING = {
     "GPUS": "be a number",
     "PORT": "be a number",
     "FILE": "name a Python file that is not there yet",
+    "TRIAL": "name a finished trial, or its key",
+    "TO": "name a folder",
     "THEN": "be a command",
     "OLDER_THAN": "be a number of days",
     "LARGER_THAN": "be a size such as 500MB or 2GB",
@@ -40,6 +43,8 @@ _MEANING = {
     "REMOVE": "be yes",
 }
 _SWITCHES = ("CACHES", "REMOVE")
+_NEEDED = {"FILE": "FILE=mine.py", "TRIAL": 'TRIAL="structured 0.5 one_shot"'}
+"""Variable without which its verb cannot be, and has no option -> an example."""
 
 
 def options(verb: str, variables: Mapping[str, str]) -> list[str]:
@@ -47,13 +52,13 @@ def options(verb: str, variables: Mapping[str, str]) -> list[str]:
     words = [verb]
     for name in VARIABLES[verb]:
         if name not in variables:
-            if name == "FILE":
-                raise ValueError("FILE must name a Python file that is not there yet: FILE=mine.py")
+            if name in _NEEDED:
+                raise ValueError(f"{name} must {_MEANING[name]}: {_NEEDED[name]}")
             continue
         value = variables[name]
         if not value.strip():
             raise ValueError(f"{name} must {_MEANING[name]}, got an empty value; else leave it out")
-        if name == "FILE":
+        if name in _NEEDED:
             words += ["--", value]
             continue
         option = f"--{name.lower().replace('_', '-')}"

@@ -1,6 +1,5 @@
 """The best network of every method and rate in MLflow's model registry, ready to predict."""
 
-import json
 import os
 import tempfile
 from collections.abc import Hashable, Mapping
@@ -23,10 +22,10 @@ from torch import Tensor, nn
 from sweeps.report.page.words import trial_sentence
 from sweeps.report.read.best import best_trials
 from sweeps.report.read.frames import latest_sweep, open_tracker, read_trials
+from sweeps.tracking.left import trial_network
 from sweeps.tracking.tracker import TRIAL_KEY, Tracker, Unavailable
-from trainables.artifacts import CHECKPOINT, COMPACTED, NETWORK
 from trainables.datasets.images import normalise
-from trainables.networks import load_checkpoint, load_compacted, logits_of, offer_code, rebuild
+from trainables.networks import logits_of
 
 ALIAS = "best"
 _FOLDER = "model"  # of the trial's run
@@ -91,7 +90,7 @@ def register(tracker: Tracker, name: str, row: Mapping[Hashable, Any]) -> tuple[
     if version is None:
         run_id = str(row["run_id"])
         with tempfile.TemporaryDirectory() as folder:
-            network = trial_network(tracker, run_id, Path(folder))
+            network = trial_network(tracker, run_id, Path(folder)).network
             model = Path(folder) / _FOLDER
             save_model(FromPixels(network), model, run_id, int(row["data.pixels"]))
             tracker.log_folder(run_id, model, _FOLDER)
@@ -104,29 +103,6 @@ def register(tracker: Tracker, name: str, row: Mapping[Hashable, Any]) -> tuple[
         ).version
     client.set_registered_model_alias(name, ALIAS, version)
     return str(version), is_new
-
-
-def trial_network(tracker: Tracker, run_id: str, folder: Path) -> nn.Module:
-    """The network that a trial left: without what was removed, where it removed anything.
-
-    folder: for its files. On the CPU, in evaluation mode. Raises ValueError where there is none.
-    """
-    try:
-        names = {file.path for file in tracker.client.list_artifacts(run_id)}
-        wanted = [COMPACTED] if COMPACTED in names else [CHECKPOINT, NETWORK]
-        files = [Path(tracker.client.download_artifacts(run_id, n, str(folder))) for n in wanted]
-    except (MlflowException, OSError) as error:
-        raise ValueError(
-            f"a trial must have left its network to be registered, run {run_id} has not: "
-            f"{str(error).splitlines()[0]}"
-        ) from error
-    if COMPACTED in names:
-        return load_compacted(files[0], tracker.results)
-    arguments = json.loads(files[1].read_text())
-    offer_code(arguments.get("code", ""), tracker.results)
-    network = rebuild(arguments)
-    load_checkpoint(network, files[0])
-    return network.eval()
 
 
 def save_model(network: nn.Module, folder: Path, run_id: str, pixels: int) -> None:

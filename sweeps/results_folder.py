@@ -8,6 +8,7 @@ _FOLDERS = (
     "artifacts",
     "cache",
     "code",
+    "export",
     "outbox",
     "ray",
     "report",

@@ -29,6 +29,7 @@ PARTS = {
         "new_study": {"studies"},
         "registry": {"report", "tracking"},
         "housekeeping": {"addresses", "tracking", "tune"},
+        "export": {"addresses", "terminal", "plan", "tracking"},
         "score": {"plan"},
         "results_folder": set(),
         "run": {"plan", "tracking", "searching", "tune", "report", "results_folder"},
@@ -47,6 +48,7 @@ PARTS = {
             "report",
             "registry",
             "housekeeping",
+            "export",
             "score",
             "run",
             "afterwards",
@@ -166,6 +168,7 @@ RIM = {
     ),
     "optuna": ("sweeps/searching/", "sweeps/plan/space.py"),
     "matplotlib": ("sweeps/report/", "sweeps/searching/", "sweeps/tune/pictures.py"),
+    "onnxruntime": ("trainables/networks/graphs.py",),
     "rich": ("sweeps/",),
     "pandas": (
         "sweeps/",

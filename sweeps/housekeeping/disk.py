@@ -35,6 +35,7 @@ Kinds = Sequence[tuple[str, str]]  # patterns of names, and what they are
 _KEY, _UUID = "[0-9a-f]{16}", "[0-9a-f]{32}"
 _OF_FOLDER = {
     "artifacts": RESULTS,
+    "export": RESULTS,
     "report": RESULTS,
     "search": RESULTS,
     "stopping": RESULTS,

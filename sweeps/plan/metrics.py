@@ -177,6 +177,30 @@ METRICS = (
         better=-1,
     ),
     Metric(
+        "export/bytes",
+        "bytes of the network as safetensors, where `secateur export` wrote it; `_dense`: of the "
+        "dense network",
+        "size of the file, bytes",
+        kind="amount",
+        better=-1,
+        searched=False,
+    ),
+    Metric(
+        "export/latency_1",
+        "median ms per image in batches of 1, as `secateur export` measured it after warm-up; "
+        "`_dense`: of the dense network, by turns with it; `_spread`: between the quartiles",
+        "latency in batches of 1, ms per image",
+        better=-1,
+        searched=False,
+    ),
+    Metric(
+        "export/latency_64",
+        "likewise, in batches of 64",
+        "latency in batches of 64, ms per image",
+        better=-1,
+        searched=False,
+    ),
+    Metric(
         "prune/sparsity_network",
         "sparsity of all weights of the network",
         heading="sparsity of network",
@@ -247,6 +271,7 @@ METRICS = (
     Metric("cost/macs_dense", kind="amount", searched=False),
     Metric("cost/params_dense", kind="amount", searched=False),
     Metric("cost/latency_dense", searched=False),
+    Metric("export/<number>", searched=False),
 )
 """All metrics; those of tables first, as their columns stand. The first that a name fits is it."""
 

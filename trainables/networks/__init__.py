@@ -3,10 +3,32 @@
 from trainables.networks.build import build_network, logits_of, network_arguments, rebuild
 from trainables.networks.centres import Centres, cell_centres
 from trainables.networks.checkpoints import file_digest, load_checkpoint, require_fit
-from trainables.networks.compacted import load_compacted, save_compacted
-from trainables.networks.cost import Cost, count_cost, measure_latency, positions_of
+from trainables.networks.compacted import (
+    Compacted,
+    load_compacted,
+    read_compacted,
+    safetensors_bytes,
+    save_compacted,
+    save_safetensors,
+)
+from trainables.networks.cost import (
+    Cost,
+    Latency,
+    count_cost,
+    measure_latencies,
+    measure_latency,
+    positions_of,
+)
 from trainables.networks.for_classes import for_classes, head_said
 from trainables.networks.given import given_network, given_said
+from trainables.networks.graphs import (
+    as_graph,
+    require_onnx,
+    run_graph,
+    run_onnx,
+    save_graph,
+    save_onnx,
+)
 from trainables.networks.heads import auxiliary_layers, head_parameters
 from trainables.networks.outline import (
     n_parameters,
@@ -16,6 +38,7 @@ from trainables.networks.outline import (
     require_pixels,
 )
 from trainables.networks.own_checks import require_again, require_trainable
+from trainables.networks.shapes import load_by_shapes
 from trainables.networks.units import (
     ReadAt,
     UnitLayer,
@@ -29,9 +52,12 @@ from trainables.own_import import hold_code, offer_code
 
 __all__ = [
     "Centres",
+    "Compacted",
     "Cost",
+    "Latency",
     "ReadAt",
     "UnitLayer",
+    "as_graph",
     "auxiliary_layers",
     "build_network",
     "cell_centres",
@@ -44,9 +70,11 @@ __all__ = [
     "head_parameters",
     "head_said",
     "hold_code",
+    "load_by_shapes",
     "load_checkpoint",
     "load_compacted",
     "logits_of",
+    "measure_latencies",
     "measure_latency",
     "n_parameters",
     "network_arguments",
@@ -54,13 +82,21 @@ __all__ = [
     "outline",
     "outline_with",
     "positions_of",
+    "read_compacted",
     "rebuild",
     "require_again",
     "require_fit",
     "require_logits",
+    "require_onnx",
     "require_pixels",
     "require_trainable",
+    "run_graph",
+    "run_onnx",
+    "safetensors_bytes",
     "save_compacted",
+    "save_graph",
+    "save_onnx",
+    "save_safetensors",
     "through",
     "unit_layers",
     "unread_units",

@@ -73,7 +73,7 @@ def read_checkpoint(path: Path) -> Any:
     """What is in a file of `torch.save` or safetensors, on the CPU; ValueError where that cannot be
     had safely."""
     _require_file(path)
-    if _is_safetensors(path):
+    if is_safetensors(path):
         return _safe_tensors(path)
     try:
         with torch.serialization.safe_globals(_HARMLESS), warnings.catch_warnings():
@@ -86,7 +86,7 @@ def read_checkpoint(path: Path) -> Any:
         raise ValueError(f"{path} must be a state_dict saved by torch.save: {why(error)}") from None
 
 
-def _is_safetensors(path: Path) -> bool:
+def is_safetensors(path: Path) -> bool:
     """Told by how it begins: a length of 8 bytes, and a header in JSON."""
     with path.open("rb") as file:
         return path.suffix == ".safetensors" or file.read(9)[8:] == b"{"

@@ -1,20 +1,34 @@
-"""Compacted networks in files."""
+"""Compacted networks in files: as trials keep them, and as they are exported."""
 
+import json
 import re
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from pruning import Survivors, compact
 from trainables.network_names import require_name
 from trainables.networks.build import rebuild
-from trainables.networks.checkpoints import load_fitting, read_checkpoint
+from trainables.networks.checkpoints import is_safetensors, load_fitting, read_checkpoint
+from trainables.networks.shapes import left_by_shapes, with_shapes
 from trainables.own_import import offer_code, own_function
 
 _ARGUMENTS = {"name", "num_classes", "code", "aux_logits", "transform_input", "init_weights"}
+_NETWORK = "secateur.network"  # in the header of a safetensors file
+
+
+@dataclass(frozen=True)
+class Compacted:
+    """A network in a file. arguments: of the dense one, for `rebuild`. survivors: what is left of
+    each of its parameters; None where nothing is gone, or the file says no more than shapes."""
+
+    network: nn.Module
+    arguments: dict[str, Any]
+    survivors: Survivors | None
 
 
 def save_compacted(
@@ -26,15 +40,50 @@ def save_compacted(
     torch.save({"network": arguments, "kept": plain, "state": state}, path)
 
 
-def load_compacted(path: Path | str, results: Path | None = None) -> nn.Module:
-    """The compacted network in a file of `save_compacted`, on the CPU, in evaluation mode.
+def save_safetensors(path: Path, network: nn.Module, arguments: dict[str, Any]) -> None:
+    """Write a network's tensors under its own names, with what it was made of in the header.
 
-    Reads with `weights_only=True`. The code of a function of your own is taken from `results`, by
+    network: of the shapes of `rebuild(arguments)`, or with fewer channels.
+    """
+    from safetensors.torch import save_file
+
+    save_file(_plain_tensors(network), path, metadata=_metadata(arguments))
+
+
+def safetensors_bytes(network: nn.Module, arguments: dict[str, Any]) -> int:
+    """How large the file of `save_safetensors` is."""
+    from safetensors.torch import save
+
+    return len(save(_plain_tensors(network), _metadata(arguments)))
+
+
+def _metadata(arguments: dict[str, Any]) -> dict[str, str]:
+    return {"format": "pt", _NETWORK: json.dumps(arguments)}
+
+
+def _plain_tensors(network: nn.Module) -> dict[str, Tensor]:
+    # Copies: the format knows no tensors that share memory, and no order but one.
+    return {
+        name: tensor.detach().cpu().contiguous().clone()
+        for name, tensor in network.state_dict().items()
+    }
+
+
+def load_compacted(path: Path | str, results: Path | None = None) -> nn.Module:
+    """The network in a file that a trial kept (compacted.pt) or `secateur export` wrote
+    (safetensors), on the CPU, in evaluation mode.
+
+    Runs no code of the file. The code of a function of your own is taken from `results`, by
     default the results folder that the file lies in, else from where you stand, if it is still the
     same. Raises ValueError for any other file, and where that code is not there.
     """
+    return read_compacted(path, results).network
+
+
+def read_compacted(path: Path | str, results: Path | None = None) -> Compacted:
+    """`load_compacted`, with what else such a file says. Raises ValueError likewise."""
     path = Path(path)
-    saved = read_checkpoint(path)
+    saved = _read(path)
     try:
         arguments, state = dict(saved["network"]), dict(saved["state"])
         _require_known(arguments, state)
@@ -45,19 +94,40 @@ def load_compacted(path: Path | str, results: Path | None = None) -> nn.Module:
             offer_code(arguments["code"], folder)
         own_function(arguments["name"], arguments["code"])  # which says what is missing
     try:
-        whole = rebuild(arguments)
-        survivors = {name: tuple(indices) for name, indices in saved["kept"].items()}
-        smaller = compact(whole, survivors)
+        whole, survivors = rebuild(arguments), None
+        if saved["kept"] is None:
+            smaller = with_shapes(whole, left_by_shapes(whole, state, path))
+        else:
+            survivors = {name: tuple(indices) for name, indices in saved["kept"].items()}
+            smaller = compact(whole, survivors)
     except Exception as error:
         # Anything may be in the file, and torch.load raises as many kinds of errors.
         raise _something_else(path) from error
     load_fitting(smaller, state, path)
-    return smaller.eval()
+    shapes = {name: tensor.shape for name, tensor in whole.state_dict().items()}
+    if all(tensor.shape == shapes[name] for name, tensor in state.items()):
+        survivors = None
+    return Compacted(smaller.eval(), arguments, survivors)
+
+
+def _read(path: Path) -> Any:
+    """As `save_compacted` has it; kept: None where the shapes tell what is left."""
+    saved = read_checkpoint(path)
+    if not is_safetensors(path):
+        return saved
+    from safetensors import safe_open
+
+    with safe_open(path, "pt") as file:
+        said = (file.metadata() or {}).get(_NETWORK)
+    try:
+        return {"network": json.loads(said or ""), "kept": None, "state": saved}
+    except ValueError as error:
+        raise _something_else(path) from error
 
 
 def _require_known(arguments: Mapping[str, Any], state: Mapping[str, Any]) -> None:
-    """Raise ValueError for what `save_compacted` never writes: some networks and arguments would
-    load files, or fetch weights from the internet."""
+    """Raise ValueError for what is never written here: some networks and arguments would load
+    files, or fetch weights from the internet."""
     if not arguments.keys() <= _ARGUMENTS or not all(isinstance(name, str) for name in state):
         raise ValueError(f"a network of {', '.join(map(str, arguments))} is unknown")
     code = arguments.get("code", "")
@@ -68,5 +138,6 @@ def _require_known(arguments: Mapping[str, Any], state: Mapping[str, Any]) -> No
 
 def _something_else(path: Path) -> ValueError:
     return ValueError(
-        f"{path} must be a compacted network as a trial leaves it, it is something else"
+        f"{path} must be a compacted network as a trial leaves it or secateur export writes it, it "
+        "is something else"
     )

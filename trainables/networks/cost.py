@@ -3,6 +3,7 @@
 import copy
 import statistics
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
@@ -53,6 +54,48 @@ def positions_of(network: nn.Module, pixels: int) -> dict[str, int]:
     return positions
 
 
+@dataclass(frozen=True)
+class Latency:
+    """Milliseconds per image of `n` batches of one size, after some to warm up: their median and
+    quartiles. A wide spread says that the machine was not quiet."""
+
+    batch_size: int
+    median: float
+    lower: float
+    upper: float
+    n: int
+
+
+_WARM_UP, _LEAST, _MOST = 2, 7, 50  # batches
+
+
+@torch.inference_mode()
+def measure_latencies(
+    networks: Mapping[str, nn.Module], pixels: int, batch_size: int, seconds: float = 10.0
+) -> dict[str, Latency]:
+    """What each network takes in evaluation. They take turns, so that others on the machine hit
+    all alike; for about so many seconds, but at least 7 batches of each.
+
+    On the networks' device, with the process's threads, in their own number format, channels last.
+    """
+    parameter = next(next(iter(networks.values())).parameters())
+    images = torch.zeros(batch_size, 3, pixels, pixels, device=parameter.device)
+    images = images.to(parameter.dtype, memory_format=torch.channels_last)
+    taken: dict[str, list[float]] = {name: [] for name in networks}
+    start = time.perf_counter()
+    for round_ in range(_WARM_UP + _MOST):
+        if round_ >= _WARM_UP + _LEAST and time.perf_counter() - start > seconds:
+            break
+        for name, network in networks.items():
+            taken[name].append(_seconds(network, images))
+    found = {}
+    for name, each in taken.items():
+        per_image = [s / batch_size * 1_000 for s in each[_WARM_UP:]]
+        lower, median, upper = statistics.quantiles(per_image, method="inclusive")
+        found[name] = Latency(batch_size, median, lower, upper, len(per_image))
+    return found
+
+
 @torch.inference_mode()
 def measure_latency(
     network: nn.Module, pixels: int, *, batch_size: int = 8, repeats: int = 5
@@ -64,14 +107,16 @@ def measure_latency(
     parameter = next(network.parameters())
     images = torch.zeros(batch_size, 3, pixels, pixels, device=parameter.device)
     images = images.to(parameter.dtype, memory_format=torch.channels_last)
-    seconds = []
-    for _ in range(repeats + 1):
-        _wait(parameter.device)
-        start = time.perf_counter()
-        network(images)
-        _wait(parameter.device)
-        seconds.append(time.perf_counter() - start)
+    seconds = [_seconds(network, images) for _ in range(repeats + 1)]
     return statistics.median(seconds[1:]) / batch_size * 1_000
+
+
+def _seconds(network: nn.Module, images: Tensor) -> float:
+    _wait(images.device)
+    start = time.perf_counter()
+    network(images)
+    _wait(images.device)
+    return time.perf_counter() - start
 
 
 def _wait(device: torch.device) -> None:

@@ -1,17 +1,16 @@
 """A network that somebody else pruned: zeros in it, or fewer channels, told by the shapes alone."""
 
-from collections.abc import Mapping
 from functools import lru_cache
 from pathlib import Path
 
-import torch
-from torch import Tensor, nn
+from torch import nn
 
-from pruning import Survivors, compact
+from pruning import Survivors
 from trainables.config import GivenConfig, NetworkConfig
 from trainables.networks.checkpoints import checkpoint_state, file_digest, load_fitting
 from trainables.networks.heads import fitted
 from trainables.networks.outline import outline_with, require_logits
+from trainables.networks.shapes import left_by_shapes, with_shapes
 
 
 def given_network(
@@ -31,14 +30,9 @@ def given_network(
         )
     # A head is kept in part where the data has fewer classes: as of the dense network.
     state = fitted(network, config, checkpoint_state(network, path, given.entry))
-    left = _left(network, state, path)
-    smaller = network if left is None else compact(network, left)
+    left = left_by_shapes(network, state, path)
+    smaller = with_shapes(network, left)
     load_fitting(smaller, state, path)
-    for module in smaller.modules() if left else ():
-        if isinstance(module, nn.LayerNorm) and module.weight is not None:
-            module.normalized_shape = tuple(module.weight.shape)
-        elif isinstance(module, nn.GroupNorm) and module.weight is not None:
-            module.num_channels = len(module.weight)
     return smaller.eval(), left
 
 
@@ -71,24 +65,3 @@ def given_said(config: NetworkConfig, given: GivenConfig, n_classes: int, pixels
         "the file does not say: changes of MIS are of the means of network and layers, not of the "
         "same units, so that what was selected counts as change"
     )
-
-
-def _left(network: nn.Module, state: Mapping[str, Tensor], path: Path) -> Survivors | None:
-    """Parameter or buffer -> the first so many of its filters and columns; None where all are."""
-    left: Survivors = {}
-    for name, whole in network.state_dict().items():
-        part = state.get(name)
-        if part is None or part.shape == whole.shape or not whole.dim():
-            continue
-        n_cut = min(2, whole.dim())
-        cut, rest = part.shape[:n_cut], part.shape[n_cut:]
-        fits = rest == whole.shape[n_cut:] and all(
-            0 < a <= b for a, b in zip(cut, whole.shape, strict=False)
-        )
-        if part.dim() != whole.dim() or not fits:
-            raise ValueError(
-                f"{path} is a checkpoint of another network: {name} must be at most "
-                f"{tuple(whole.shape)}, it is {tuple(part.shape)}"
-            )
-        left[name] = tuple(torch.arange(n) for n in cut)
-    return left or None

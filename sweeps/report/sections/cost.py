@@ -1,5 +1,6 @@
 """What it costs to run the pruned network."""
 
+import math
 from typing import Any
 
 import numpy as np
@@ -18,20 +19,28 @@ from sweeps.report.sections.style import GREY, INK, MARKERS, legend, new_figure
 from sweeps.report.statistics.population import compared
 
 _COSTS, _TOP1 = ("cost/macs", "cost/params", "cost/latency"), "val/top1"
+_EXPORTED = ("export/bytes", "export/latency_1", "export/latency_64")
+_SIDE_BY_SIDE = 3  # panels
 
 
 def _cost(frames: SweepFrames) -> pd.DataFrame | str:
-    """Column `cost`: in parts of `whole`, the dense network's, where that is known."""
+    """Column `cost`: in parts of `whole`, the dense network's, where that is known.
+
+    What was measured of exported trials is in parts of what the same export measured of the dense
+    one: exports may have run on different machines.
+    """
     trials = run_to_the_end(compared(frames.trials))
-    costs = [cost for cost in _COSTS if has(trials, cost, _TOP1)]
+    costs = [cost for cost in (*_COSTS, *_EXPORTED) if has(trials, cost, _TOP1)]
     rows: list[dict[str, Any]] = []
     for name in costs:
         whole = _of_dense(frames.trials, name)
+        each = trials[f"{name}_dense"] if name in _EXPORTED else whole
+        parts = trials[name] / each
+        for series in all_series(trials.assign(cost=parts, whole=each)):
+            found = network_rows(series, "cost", _TOP1, whole="whole")
+            rows += [row | {"of": name} for row in found]
         of = {"of": name, "whole": whole}
-        for series in all_series(trials.assign(cost=trials[name] / whole)):
-            rows += [row | of for row in network_rows(series, "cost", _TOP1)]
-        front = pareto_front(trials[name] / whole, trials[_TOP1])
-        for cost, value in front.itertuples(index=False):
+        for cost, value in pareto_front(parts, trials[_TOP1]).itertuples(index=False):
             rows.append({"kind": "front", **of, "cost": cost, "metric": _TOP1, "value": value})
     if not rows:
         return "The trials have no costs (cost/macs, cost/params, cost/latency)."
@@ -56,8 +65,12 @@ def pareto_front(cost: pd.Series, value: pd.Series) -> pd.DataFrame:
 
 def _draw_cost(table: pd.DataFrame) -> Figure:
     costs = list(dict.fromkeys(table["of"]))
-    figure, panels = new_figure(len(costs), 3.2, sharey=True)
-    for axes, name in zip(panels, costs, strict=True):
+    n_rows = math.ceil(len(costs) / _SIDE_BY_SIDE)
+    n_beside = min(len(costs), _SIDE_BY_SIDE)
+    figure, panels = new_figure(n_beside, 0.7 + 2.5 * n_rows, n_rows, sharey=True)
+    for empty in panels[len(costs) :]:
+        empty.set_visible(False)
+    for axes, name in zip(panels, costs, strict=False):
         here = table[table["of"] == name]
         for each in series_in(here):
             rows, look = each.rows, {"hollow": not each.retrained}
@@ -72,7 +85,8 @@ def _draw_cost(table: pd.DataFrame) -> Figure:
         axes.set_ylim(0, 1)
         axes.set_xlim(left=0)
         axes.xaxis.set_major_locator(MaxNLocator(3))  # else the panels' numbers touch
-    panels[0].set_ylabel(label(_TOP1))
+    for first in panels[::n_beside]:
+        first.set_ylabel(label(_TOP1))
     hollow = Line2D([], [], ls="", marker="o", mfc="none", mec=GREY, label="hollow: not retrained")
     front_handle = Line2D([], [], color=INK, lw=1, label="nothing is better and cheaper")
     legend(figure, [*hue_handles(series_in(table), joined=False), hollow, front_handle])
@@ -83,7 +97,9 @@ COST = Section(
     "cost",
     "Accuracy and cost",
     "What does a pruned network save?",
-    "Of the network without what was removed: zeros inside filters save nothing on plain hardware.",
+    "Of the network without what was removed: zeros inside filters save nothing on plain hardware. "
+    "Of trials that were exported also the size of their file, and latencies in batches of 1 and "
+    "of 64 as `secateur export` measured them.",
     _cost,
     _draw_cost,
 )
