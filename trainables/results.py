@@ -1,9 +1,10 @@
-"""The files that a finished trial leaves behind."""
+"""What a finished trial is, and the files that it leaves behind."""
 
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pandas as pd
 import torch
@@ -12,9 +13,7 @@ from trainables.artifacts import (
     CHECKPOINT,
     COMPACTED,
     DISSECTION,
-    EPOCHS,
     GALLERY,
-    LAYERS,
     MASKS,
     NETWORK,
     UNITS,
@@ -26,6 +25,22 @@ from trainables.rounds.pruned import PrunedNetwork
 from trainables.scores.scoring import Scored
 from trainables.workspace import remove_partials, whole_file
 
+Outcome = Literal["completed", "stopped", "collapsed", "failed"]
+
+
+@dataclass(frozen=True)
+class Result:
+    """What a trial ends with: metrics by name, one row per unit, and the folder of its files.
+
+    made_on: device, precision, versions, images.
+    """
+
+    outcome: Outcome
+    metrics: dict[str, float]
+    units: pd.DataFrame
+    folder: Path
+    made_on: dict[str, str]
+
 
 def save_results(
     folder: Path,
@@ -33,12 +48,12 @@ def save_results(
     arguments: dict[str, Any],
     pruned: PrunedNetwork,
     scored: Scored,
-    history: Sequence[Mapping[str, float]],
-    layers: Sequence[Mapping[str, float | str]] = (),
+    tables: Mapping[str, Sequence[Mapping[str, Any]]],
 ) -> None:
     """Write the files of a trial into `folder`, each whole or not at all.
 
-    arguments: of the network, for `networks.rebuild`; they become network.json. The checkpoint
+    arguments: of the network, for `networks.rebuild`; they become network.json. tables: name of a
+    file -> its rows; of one without rows there is none. The checkpoint
     loads with `weights_only=True` into the network that it names, with its other entries as
     arguments. Raises OSError on a full disk.
     """
@@ -57,12 +72,10 @@ def save_results(
             save_compacted(partial, smaller, survivors, arguments)
     with whole_file(folder / UNITS) as partial:
         scored.units.to_parquet(partial, index=False)
-    if history:
-        with whole_file(folder / EPOCHS) as partial:
-            pd.DataFrame(history).to_parquet(partial, index=False)
-    if layers:
-        with whole_file(folder / LAYERS) as partial:
-            pd.DataFrame(layers).to_parquet(partial, index=False)
+    for name, rows in tables.items():
+        if rows:
+            with whole_file(folder / name) as partial:
+                pd.DataFrame(rows).to_parquet(partial, index=False)
     if scored.dissected is not None:
         with whole_file(folder / DISSECTION) as partial:
             scored.dissected.to_parquet(partial, index=False)

@@ -2,12 +2,9 @@
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
-import pandas as pd
-
+from trainables.artifacts import EPOCHS, LAYERS, SENSITIVITY
 from trainables.config import TrialConfig
 from trainables.contents import with_contents
 from trainables.cost import cost_metrics
@@ -16,10 +13,11 @@ from trainables.kept import may_pass, read_state, require_state, set_aside
 from trainables.memo import Memo
 from trainables.networks import load_checkpoint, network_arguments, require_fit
 from trainables.randomness import generator
-from trainables.results import save_results
+from trainables.results import Outcome, Result, save_results
 from trainables.rounds.choosing import choose
 from trainables.rounds.numbers import layer_rows
 from trainables.rounds.pruned import begun
+from trainables.rounds.sensitivity import measure_sensitivity
 from trainables.scores.scoring import Scored, score_trial
 from trainables.training.compute import (
     describe,
@@ -31,28 +29,12 @@ from trainables.training.compute import (
     share_compiled,
 )
 from trainables.training.crew import Crew, epoch_by_all
-from trainables.training.dense import dense_path, load_dense
+from trainables.training.dense import dense_path, load_dense, load_teacher
 from trainables.training.evaluate import accuracy_metrics, predict
 from trainables.training.finetune import Training, recalibrate
 from trainables.training.member import Member
 from trainables.training.spent import Clock, begin_peaks, peaks
 from trainables.workspace import Workspace
-
-Outcome = Literal["completed", "stopped", "collapsed", "failed"]
-
-
-@dataclass(frozen=True)
-class Result:
-    """What a trial ends with: metrics by name, one row per unit, and the folder of its files.
-
-    made_on: device, precision, versions, images.
-    """
-
-    outcome: Outcome
-    metrics: dict[str, float]
-    units: pd.DataFrame
-    folder: Path
-    made_on: dict[str, str]
 
 
 class Trial:
@@ -140,7 +122,9 @@ class Trial:
         if metrics["prune/n_collapsed"] > 0 and not stopped:
             outcome = "collapsed"
         folder = self.workspace.trial(self.config.key)
-        save_results(folder, self.config, network, self.pruned, scored, self.history, self.layers)
+        tables: dict[str, list[dict[str, Any]]] = {EPOCHS: self.history, LAYERS: self.layers}
+        tables[SENSITIVITY] = self._sensitivity()
+        save_results(folder, self.config, network, self.pruned, scored, tables)
         made_on = describe(self.device, self.precision) | {"images": self.data.said}
         return Result(outcome, metrics, scored.units, folder, made_on)
 
@@ -162,6 +146,13 @@ class Trial:
             "prune/n_collapsed": float(len(sparsity.collapsed)),
             **self.pruned.reached,
         }
+
+    def _sensitivity(self) -> list[dict[str, float | str]]:
+        if self.config.sensitivity is None:
+            return []
+        return measure_sensitivity(
+            self.network, self.config, self.data, self.workspace.cache, self.precision
+        )
 
     def _score(self) -> Scored:
         return score_trial(self.config, self.pruned, self.data, self.workspace.cache)
@@ -193,6 +184,7 @@ class Trial:
             first_epoch=self.config.rewind_epoch,
             compile=self.compile,
             member=self._member(),
+            teacher=load_teacher(self.config, self.data, self.workspace.cache, self.device),
         )
 
     def _member(self) -> Member:

@@ -59,7 +59,7 @@ def _leave_network(folder, rate):
         pruned.hold(choose_groups(scores, rate, granularity="filter", scope="layer"))
     folder.mkdir()
     none = synthetic(methods=(), rates=(0.5,), channels=1, controls=False, stopped=False).units
-    save_results(folder, TrialConfig(), arguments, pruned, Scored({}, none, None, {}), [])
+    save_results(folder, TrialConfig(), arguments, pruned, Scored({}, none, None, {}), {})
     return network
 
 

@@ -24,12 +24,12 @@ pytestmark = pytest.mark.slow
 COMPUTE = ComputeConfig(device="cpu", precision="fp32", threads=1, processes=2)
 # 21 images: batches of 8, 8 and 5, of which a share has 3 and the other 2.
 DATA = small_base(**{"data.train_images": 21, "data.val_images": 4, "data.probe_images": 4}).data
-RECIPE = TrainConfig(epochs=2, batch_size=8, optimizer="sgd", lr=0.05, clip_norm=1.0)
+RECIPE = TrainConfig(epochs=2, batch_size=8, optimizer="sgd", lr=0.05, clip_norm=1.0, distill=0.3)
 
 
-def without_batchnorm():
+def without_batchnorm(seed=0):
     """Each process has statistics of its own on a CPU: without them all is the same."""
-    network = tiny_inception()
+    network = tiny_inception(seed)
     for module in network.modules():
         if hasattr(module, "bn"):
             module.bn = nn.Identity()
@@ -42,7 +42,10 @@ def trained(images, member=None, crew=None):
     network = without_batchnorm()
     held = Held(network, choose(network, 0.5, granularity="weight", scope="layer", criterion="l1"))
     held.apply()
-    training = Training(network, images, RECIPE, precision="fp32", held=held, member=member)
+    teacher = without_batchnorm(seed=1)
+    training = Training(
+        *(network, images, RECIPE), precision="fp32", held=held, member=member, teacher=teacher
+    )
     losses = []
     for epoch in range(2):
         draw = torch.Generator().manual_seed(epoch)

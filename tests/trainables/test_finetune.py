@@ -17,7 +17,7 @@ from trainables.config import NetworkConfig, TrainConfig, TrialConfig
 from trainables.datasets.images import ArrayImages, Data, normalise
 from trainables.networks import build_network
 from trainables.training.dense import dense_key, dense_path, load_dense, train_dense
-from trainables.training.finetune import Training, recalibrate
+from trainables.training.finetune import Training, distillation_loss, recalibrate
 from trainables.training.optimizer import learning_rate
 
 RECIPES = {
@@ -334,3 +334,75 @@ def test_the_dense_network_belongs_to_all_that_it_depends_on():
     random = config.replace({"network": NetworkConfig(weights="random")})
     with pytest.raises(ValueError, match="only weights='train' and a new head are trained, got"):
         train_dense(random, data, None)
+
+
+def soft_loss_of_the_paper(logits, taught, temperature):
+    """Hinton et al. 2015, sec. 2, image by image: cross-entropy with soft targets, times T^2; less
+    the entropy of the targets."""
+    total = 0.0
+    for z, v in zip(logits.tolist(), taught.tolist(), strict=True):
+        q, p = ([math.exp(x / temperature) for x in row] for row in (z, v))
+        q, p = [x / sum(q) for x in q], [x / sum(p) for x in p]
+        cross = -sum(a * math.log(b) for a, b in zip(p, q, strict=True))
+        entropy = -sum(a * math.log(a) for a in p)
+        total += temperature**2 * (cross - entropy)
+    return total / len(logits)
+
+
+@pytest.mark.parametrize("temperature", [0.5, 1.0, 4.0, 20.0])
+def test_the_loss_of_distillation_is_that_of_the_paper(temperature):
+    draw = generator(3)
+    logits, taught = (3 * torch.randn(6, 5, generator=draw, dtype=torch.float64) for _ in "ab")
+    found = distillation_loss(logits, taught, temperature).item()
+    assert found == pytest.approx(soft_loss_of_the_paper(logits, taught, temperature), rel=1e-12)
+    assert distillation_loss(taught, taught, temperature).item() == pytest.approx(0, abs=1e-12)
+
+
+def test_at_a_high_temperature_distillation_matches_logits():
+    """Their eq. 4: the gradient goes to (z - v) / N of logits whose mean is zero, over images."""
+    draw = generator(4)
+    logits, taught = (torch.randn(2, 7, generator=draw, dtype=torch.float64) for _ in "ab")
+    logits, taught = logits - logits.mean(1, True), taught - taught.mean(1, True)
+    logits.requires_grad_()
+    distillation_loss(logits, taught, 1e4).backward()
+    assert torch.allclose(logits.grad, (logits.detach() - taught) / 7 / 2, atol=1e-4)
+
+
+def test_a_step_weighs_labels_and_teacher_and_leaves_the_teacher_alone():
+    teacher, network = tiny_inception(seed=1), tiny_inception(seed=2)
+    before = copy.deepcopy(teacher)
+    images, labels = torch.randn(8, 3, 16, 16, generator=generator()), torch.arange(8) % 4
+    for share in (0.0, 0.3, 1.0):
+        recipe = replace(PLAIN, distill=share, distill_temperature=3.0)
+        training = Training(network, image_set(), recipe, precision="fp32", teacher=teacher)
+        network.eval()
+        logits = network(images)
+        hard = F.cross_entropy(logits, labels)
+        soft = distillation_loss(logits, teacher(images), 3.0)
+        loss = training._loss(images, labels, training._taught(images))
+        assert loss.item() == pytest.approx(((1 - share) * hard + share * soft).item(), rel=1e-5)
+        training.epoch(generator())
+        assert same_weights(teacher, before) and not teacher.training
+    with pytest.raises(ValueError, match="a recipe that distills needs a teacher"):
+        Training(network, image_set(), recipe, precision="fp32")
+
+
+def test_a_network_learns_from_its_teacher_what_no_label_says():
+    """Labels are all one class: only the teacher tells the images apart."""
+    teacher, network = tiny_inception(seed=1), tiny_inception(seed=2)
+    with torch.no_grad():
+        teacher.fc.weight *= 20
+    images = image_set(40)
+    blind = ArrayImages(images.images, torch.zeros(40, dtype=torch.int64), digest="blind")
+    x = normalise(torch.from_numpy(images.images).permute(0, 3, 1, 2))
+
+    def apart():
+        with torch.no_grad():
+            return distillation_loss(network.eval()(x), teacher(x), 1.0).item()
+
+    recipe = replace(PLAIN, distill=1.0, distill_temperature=2.0, lr=0.05)
+    training = Training(network, blind, recipe, precision="fp32", teacher=teacher)
+    start = apart()
+    for number in range(12):
+        training.epoch(generator(number))
+    assert apart() < 0.5 * start

@@ -266,3 +266,23 @@ def test_a_state_of_another_trial_is_refused(workspace):
     state = Trial(small_base(**{"prune.rate": 0.6}), workspace).state_dict()
     with pytest.raises(ValueError, match="the checkpoint is of"):
         trial.load_state_dict(state)
+
+
+def test_a_trial_that_distills_learns_from_its_dense_network(workspace):
+    """The same masks and images; what differs is the loss, at the first step nothing else."""
+    plain = small_base(**{"prune.granularity": "filter", "prune.scope": "layer"})
+    taught = plain.replace({"finetune.distill": 0.7})
+    assert taught.key != plain.key and taught.label.endswith(", distilled 0.7")
+    trials = {config.key: Trial(config, workspace) for config in (plain, taught)}
+    for trial in trials.values():
+        trial.epoch()
+    teacher = trials[taught.key].training.teacher
+    dense = load_dense(taught, trials[taught.key].data, workspace.cache)
+    assert same(teacher.state_dict(), dense.state_dict()) and not teacher.training
+    assert trials[plain.key].training.teacher is None
+    losses = [trial.history[0]["train/loss"] for trial in trials.values()]
+    assert losses[0] != losses[1]
+    state = trials[taught.key].state_dict()
+    again = Trial(taught, workspace)
+    again.load_state_dict(state)  # with its teacher, which no state holds
+    assert again.trained and again.training.teacher is not None

@@ -106,7 +106,7 @@ def test_the_files_of_a_trial_rebuild_its_network(tmp_path):
     pruned.hold({name: torch.rand(w.shape) < 0.5 for name, w in pruned.weights.items()})
     units = pd.DataFrame({"layer": ["conv1", "fc"], "channel": [0, 6], "mis": [0.5, float("nan")]})
     scored = Scored({}, units, None, {})
-    save_results(tmp_path, TrialConfig(), arguments, pruned, scored, [{"epoch": 1.0}])
+    save_results(tmp_path, TrialConfig(), arguments, pruned, scored, {EPOCHS: [{"epoch": 1.0}]})
 
     arguments = json.loads((tmp_path / NETWORK).read_text())
     again = getattr(torchvision.models, arguments.pop("name"))(weights=None, **arguments)

@@ -1,6 +1,7 @@
 """What a trial is, as frozen dataclasses: its stages, its key, and which settings do something."""
 
 from trainables.config.network import GivenConfig, NetworkConfig, TrainConfig
+from trainables.config.sensitivity import SensitivityConfig
 from trainables.config.stages import (
     ComputeConfig,
     DataConfig,
@@ -20,6 +21,7 @@ __all__ = [
     "NetworkConfig",
     "PruneConfig",
     "ScoreConfig",
+    "SensitivityConfig",
     "TrainConfig",
     "TrialConfig",
     "evaluation_side",

@@ -30,6 +30,10 @@ class TrainConfig(Checked):
     head_epochs: int = 0
     body_lr: float | None = None
     frozen_batchnorm: bool = False  # BatchNorms stay as they are, statistics and parameters
+    # Of `finetune`: the dense network teaches; the share of the loss that its logits have, in
+    # [0, 1], and the temperature that both are softened by. See `distillation_loss`.
+    distill: float = 0.0
+    distill_temperature: float = 4.0
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -42,6 +46,8 @@ class TrainConfig(Checked):
         self._require(self.momentum > 0 or not self.nesterov, "momentum", "be positive if nesterov")
         self._require(self.aux_weight >= 0, "aux_weight", "be at least 0")
         self._require(0 <= self.label_smoothing < 1, "label_smoothing", "lie in [0, 1)")
+        self._require(0 <= self.distill <= 1, "distill", "lie in [0, 1]")
+        self._require_positive("distill_temperature")
         falls = self.lr_milestones
         self._require(
             (self.lr_schedule == "step") == bool(falls), "lr_milestones", "go with 'step' alone"

@@ -6,6 +6,7 @@ from typing import Any, Literal, Self
 
 from trainables.config.effects import require_effects
 from trainables.config.network import GivenConfig, NetworkConfig, TrainConfig
+from trainables.config.sensitivity import SensitivityConfig
 from trainables.config.stages import (
     ComputeConfig,
     DataConfig,
@@ -41,6 +42,7 @@ class TrialConfig(Checked):
     score: ScoreConfig = ScoreConfig()
     dissection: DissectionConfig | None = None
     score_every_round: bool = False  # not only at the end
+    sensitivity: SensitivityConfig | None = None  # of the dense network's layers, each alone
     compute: ComputeConfig = ComputeConfig()
     seed: int = 0
 
@@ -54,6 +56,10 @@ class TrialConfig(Checked):
             alone = self.prune is None and self.retrain is None and not self.recalibrate_images
             rule = "be scored as it is: without prune, finetune, rewind and recalibrate_images"
             self._require(alone, "given", rule)
+        if self.sensitivity is not None:
+            alone = self.prune is None and self.retrain is None and self.given is None
+            rule = "be measured on the dense network: without prune, finetune, rewind and given"
+            self._require(alone, "sensitivity", rule)
         require_effects(self)
         self._check_heads()
         if self.rewind == "none":
@@ -189,6 +195,8 @@ class TrialConfig(Checked):
             name += f" from epoch {self.rewind_epoch} again"
         elif self.retrain is not None:
             name += " retrained"
+        if self.finetune is not None and self.finetune.distill:
+            name += f", distilled {self.finetune.distill:g}"
         if self.rewind != "none" and self.prune is not None:
             name += f", {self.rewind.replace('_', ' ')} rewound"
         if self.method == "untrained":  # recalibrated, or its statistics would mean nothing

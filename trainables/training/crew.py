@@ -116,6 +116,7 @@ def _packed(training: Training) -> bytes:
         "precision": training.precision,
         "held": training.held,
         "compile": training.compile,
+        "teacher": training.teacher,
     }
     torch.save((arguments, training.state_dict()), buffer)
     return buffer.getvalue()

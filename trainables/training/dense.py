@@ -51,6 +51,16 @@ def dense_path(config: TrialConfig, data: Data, cache: Path, epoch: int | None =
     return cache / f"dense-{dense_key(config, data)}{early}.pt"
 
 
+def load_teacher(
+    config: TrialConfig, data: Data, cache: Path, device: torch.device
+) -> nn.Module | None:
+    """The dense network, on the device, whole and never trained again, for a fine-tuning that
+    distills; None for all others."""
+    if config.finetune is None or not config.finetune.distill:
+        return None
+    return place(load_dense(config, data, cache), device).requires_grad_(False)
+
+
 def missing_dense(config: TrialConfig, data: Data, cache: Path) -> bool:
     """Whether `train_dense` has to be called before a trial of `config` can run.
 

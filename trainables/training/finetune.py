@@ -29,6 +29,8 @@ class Training:
     first_epoch: of the recipe; what comes before it is left out.
     compile: "off", "default" or "graphs", as `resolve_compile` gives it.
     member: one of several processes that each have this training, and do all its epochs together.
+    teacher: a network whose logits are learnt, too, where `recipe.distill` is above 0; it stays in
+        evaluation mode and as it is.
     """
 
     def __init__(
@@ -42,13 +44,17 @@ class Training:
         first_epoch: int = 0,
         compile: str = "off",
         member: Member | None = None,
+        teacher: nn.Module | None = None,
     ) -> None:
         if len(images) < 2:
             raise ValueError(
                 f"training needs at least 2 images, over which BatchNorm takes its statistics, "
                 f"got {len(images)}"
             )
+        if recipe.distill and teacher is None:
+            raise ValueError("a recipe that distills needs a teacher, got none")
         self.network, self.images, self.recipe = network, images, recipe
+        self.teacher = teacher.eval() if recipe.distill and teacher is not None else None
         self.precision, self.held, self.compile = precision, held, compile
         self.member = member or Member()
         self._running = self.member.normalised_together(network)
@@ -141,7 +147,8 @@ class Training:
         self.optimizer.zero_grad()
         if self.compile == "graphs":
             torch.compiler.cudagraph_mark_step_begin()
-        loss = self.loss(normalise(pixels), labels)
+        inputs = normalise(pixels)
+        loss = self.loss(inputs, labels, self._taught(inputs))
         if self.member.n == 1:
             self.scaler.scale(loss).backward()
         else:
@@ -161,7 +168,15 @@ class Training:
         self.step += 1
         return loss.detach()
 
-    def _loss(self, inputs: Tensor, labels: Tensor) -> Tensor:
+    @torch.no_grad()
+    def _taught(self, inputs: Tensor) -> Tensor | None:
+        """What the teacher answers to the same images; None without one."""
+        if self.teacher is None:
+            return None
+        with autocast(self.precision, self.device):
+            return logits_of(self.teacher(inputs))[0].float()
+
+    def _loss(self, inputs: Tensor, labels: Tensor, taught: Tensor | None = None) -> Tensor:
         """The mean loss of a batch, and of its auxiliary heads: all of the step that is compiled.
 
         The masks are outside: they are applied to the weights, after the optimizer.
@@ -170,6 +185,10 @@ class Training:
             logits, heads = logits_of(self._running(inputs))
         smoothing = self.recipe.label_smoothing
         loss = F.cross_entropy(logits.float(), labels, label_smoothing=smoothing)
+        if taught is not None:
+            share, temperature = self.recipe.distill, self.recipe.distill_temperature
+            soft = distillation_loss(logits.float(), taught, temperature)
+            loss = (1 - share) * loss + share * soft
         for head in heads:
             loss = loss + self.recipe.aux_weight * F.cross_entropy(
                 head.float(), labels, label_smoothing=smoothing
@@ -199,6 +218,20 @@ class Training:
         self.optimizer.load_state_dict({"state": moments, "param_groups": groups})
         self.scaler.load_state_dict(state["scaler"])
         self.step = state["step"]
+
+
+def distillation_loss(logits: Tensor, taught: Tensor, temperature: float) -> Tensor:
+    """How far a network's answers are from its teacher's, both softened by the temperature.
+
+    Mean over images of T^2 KL(softmax(taught / T) || softmax(logits / T)), in nats (Hinton, Vinyals
+    & Dean 2015, arXiv 1503.02531, sec. 2): their cross-entropy less the teacher's own entropy,
+    which changes no gradient and makes it 0 where the two agree. T^2 keeps gradients on the scale
+    of the labels' loss whatever the temperature is.
+    logits, taught: float [image, class]. temperature: positive.
+    """
+    ours = F.log_softmax(logits / temperature, 1)
+    theirs = F.log_softmax(taught / temperature, 1)
+    return temperature**2 * F.kl_div(ours, theirs, reduction="batchmean", log_target=True)
 
 
 @torch.no_grad()
