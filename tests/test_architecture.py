@@ -139,6 +139,7 @@ PARTS = {
         },
         "results": {"artifacts", "config", "fields", "networks", "rounds", "scores", "workspace"},
         "trial": {
+            "artifacts",
             "config",
             "contents",
             "cost",

@@ -18,6 +18,21 @@ from trainables.network_names import HEADS, has_no_norm, is_own
 _GIVEN = ("imagenet", "file")  # weights that were trained elsewhere
 
 
+def _of_teaching(recipe: str) -> list[Effect]:
+    def is_taught(values: Values) -> bool:
+        return recipe == "finetune"
+
+    def softens(values: Values) -> bool:
+        return is_taught(values) and values[f"{recipe}.distill"] > 0
+
+    no_teacher = "it is of finetune: the dense network teaches, and has no teacher itself"
+    above = "it is of finetune.distill above 0"
+    return [
+        effect(f"{recipe}.distill", TrainConfig, is_taught, no_teacher),
+        effect(f"{recipe}.distill_temperature", TrainConfig, softens, above),
+    ]
+
+
 def _of_recipe(recipe: str) -> list[Effect]:
     def is_sgd(values: Values) -> bool:
         return values[f"{recipe}.optimizer"] == "sgd"
@@ -40,12 +55,6 @@ def _of_recipe(recipe: str) -> list[Effect]:
         is_given = recipe == "finetune" or values["network.weights"] in _GIVEN
         return is_given and not has_no_norm(values["network.name"])
 
-    def is_taught(values: Values) -> bool:
-        return recipe == "finetune"
-
-    def softens(values: Values) -> bool:
-        return is_taught(values) and values[f"{recipe}.distill"] > 0
-
     new_head = "it is of network.recipe where that trains a new head on weights that are given"
     return [
         effect(f"{recipe}.head_epochs", TrainConfig, trains_a_head, new_head),
@@ -56,18 +65,7 @@ def _of_recipe(recipe: str) -> list[Effect]:
             has_norms,
             "there must be BatchNorms that were trained before",
         ),
-        effect(
-            f"{recipe}.distill",
-            TrainConfig,
-            is_taught,
-            "it is of finetune: the dense network teaches, and has no teacher itself",
-        ),
-        effect(
-            f"{recipe}.distill_temperature",
-            TrainConfig,
-            softens,
-            "it is of finetune.distill above 0",
-        ),
+        *_of_teaching(recipe),
         effect(f"{recipe}.momentum", TrainConfig, is_sgd, "only optimizer='sgd' has one"),
         effect(f"{recipe}.nesterov", TrainConfig, is_sgd, "only optimizer='sgd' has it"),
         effect(
