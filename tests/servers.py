@@ -111,6 +111,13 @@ class Postgres:
             cwd="/",
         )
 
+    def tell(self, words):
+        """SQL, as its owner."""
+        self._as_user(
+            *("psql", "-h", "127.0.0.1", "-p", str(self.port), "-U", "postgres"),
+            *("-v", "ON_ERROR_STOP=1", "-c", words),
+        )
+
     def start(self):
         options = f"-p {self.port} -c listen_addresses=127.0.0.1 -k {self.data}"
         log = str(self.data / "log")
