@@ -34,7 +34,7 @@ from pruning.prune import (
     masks_of,
     require_rate,
 )
-from pruning.schedules import SCHEDULES, cumulative_rates
+from pruning.schedules import SCHEDULES, Schedule, cumulative_rates
 from pruning.selection import SCOPES, keep_numbers, keep_top, n_pruned
 from pruning.sparsity import Sparsity, measure_sparsity
 from pruning.structure import End, Structure, structure_of, what_is_lost
@@ -46,6 +46,7 @@ __all__ = [
     "NORMS",
     "OutOfReach",
     "SCHEDULES",
+    "Schedule",
     "SCOPES",
     "TARGETS",
     "Budget",

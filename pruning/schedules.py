@@ -36,15 +36,20 @@ SCHEDULES: dict[str, Schedule] = {
 }
 
 
-def cumulative_rates(schedule: str, rate: float, rounds: int) -> tuple[float, ...]:
+def cumulative_rates(
+    schedule: str, rate: float, rounds: int, own: Schedule | None = None
+) -> tuple[float, ...]:
     """The cumulative rate after each round; the last is exactly `rate`.
+
+    own: the schedule of that name, where it is none of SCHEDULES.
 
     rate in (0, 1); rounds: 1 for "one_shot", at least 2 for the others (one round of any schedule
     is "one_shot" under another name).
     Raises ValueError for anything else, and for a schedule whose rates fall, leave (0, 1), exceed
     `rate` on the way or do not reach it.
     """
-    if schedule not in SCHEDULES:
+    rises_by = own or SCHEDULES.get(schedule)
+    if rises_by is None:
         raise ValueError(f"schedule must be one of {', '.join(SCHEDULES)}, got {schedule!r}")
     if not 0 < rate < 1:
         raise ValueError(f"rate must lie in (0, 1), got {rate}")
@@ -56,7 +61,7 @@ def cumulative_rates(schedule: str, rate: float, rounds: int) -> tuple[float, ..
         raise ValueError(
             f"a schedule of 1 round is one_shot: {schedule} must have at least 2 rounds, got 1"
         )
-    rates = tuple(SCHEDULES[schedule](rate, r / rounds) for r in range(1, rounds + 1))
+    rates = tuple(rises_by(rate, r / rounds) for r in range(1, rounds + 1))
     early = rates[:-1]
     rises = all(0 < a <= b for a, b in pairwise((*early, rate)))
     if not rises or not math.isclose(rates[-1], rate, abs_tol=1e-9):

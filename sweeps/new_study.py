@@ -26,7 +26,8 @@ BASE = TrialConfig(
     # Your network: name="my_nets:small", a function beside this file. weights="imagenet" trains a
     # new head by the recipe, weights="file" takes checkpoint="/my/weights.pt".
     network=NetworkConfig(name="googlenet", recipe=TrainConfig(epochs=15, lr=2e-3, warmup=0.15)),
-    # Your criterion: criterion="my_criteria:Smallest", a class beside this file.
+    # Your criterion: criterion="my_criteria:Smallest", a class beside this file; your schedule:
+    # schedule="my_schedules:late". Your similarity: score=ScoreConfig(similarity="my_spaces:mine").
     prune=PruneConfig(criterion="l1"),
     # After pruning. None leaves the network as pruned.
     finetune=TrainConfig(epochs=2, optimizer="sgd", lr=0.005, weight_decay=1e-4),

@@ -7,8 +7,8 @@ from trainables.config import TrialConfig
 from trainables.data_names import is_set
 from trainables.datasets.broden import broden_digest
 from trainables.datasets.folders import classes_of, look_at_data
-from trainables.network_names import is_own
 from trainables.networks import file_digest, find_code, for_classes, hold_code
+from trainables.own_code import Own
 
 
 def with_contents(config: TrialConfig, results: Path | None = None) -> TrialConfig:
@@ -26,10 +26,9 @@ def with_contents(config: TrialConfig, results: Path | None = None) -> TrialConf
     if data.name != "concepts" and not data.digest and (data.path or is_set(data.name)):
         folder = look_at_data(data)
         found |= {"data.digest": folder.digest, "data.code": folder.code}
-    if is_own(network.name) and not network.code:
-        found["network.code"] = find_code(network.name).digest
-    if config.prune is not None and is_own(name := config.prune.ranks_by) and not config.prune.code:
-        found["prune.code"] = find_code(name, "prune.criterion").digest
+    for own in own_code_of(config):
+        if not own.digest and own.field != "data.name":  # whose is found with its images
+            found[own.digest_field] = find_code(own.name, own.field).digest
     if network.checkpoint and not network.digest:
         found["network.digest"] = file_digest(Path(network.checkpoint))
     if config.given is not None and not config.given.digest:
@@ -47,6 +46,11 @@ def with_contents(config: TrialConfig, results: Path | None = None) -> TrialConf
 def hold_own_code(configs: Iterable[TrialConfig], results: Path) -> None:
     """`hold_code` of all that is the user's own in these trials, each code once. Before a config is
     made anew, which looks at the class of its criterion."""
-    parts = [part for c in configs for part in (c.network, c.data, c.prune) if part is not None]
-    for part in {(part.own, part.code): part for part in parts}.values():
-        hold_code(part, results)
+    for own in dict.fromkeys(own for config in configs for own in own_code_of(config)):
+        hold_code(own, results)
+
+
+def own_code_of(config: TrialConfig) -> list[Own]:
+    """What the trial names of the user's own code."""
+    parts = (config.network, config.data, config.prune, config.score)
+    return [own for part in parts if part is not None for own in part.own]

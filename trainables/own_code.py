@@ -18,6 +18,20 @@ CODE_FOLDER = "code"  # of a results folder
 
 
 @dataclass(frozen=True)
+class Own:
+    """Code of the user's own that a trial names.
+
+    field: that names it; name: "module:function". digest_field: that holds the digest of its
+    source; digest: that, "" until a sweep is planned.
+    """
+
+    field: str
+    name: str
+    digest_field: str
+    digest: str
+
+
+@dataclass(frozen=True)
 class OwnCode:
     """root: the folder that imports start from. files: of it, as paths below it, sorted."""
 

@@ -10,32 +10,22 @@ import sys
 import uuid
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
-from trainables.own_code import CODE_FOLDER, OURS, OwnCode, find_code, own_places
+from trainables.own_code import CODE_FOLDER, OURS, Own, OwnCode, find_code, own_places
 from trainables.own_settings import SettingChanged, settings_kept, told
 from trainables.workspace import own_path
 
 _LOADED: dict[tuple[Path, str], str] = {}  # root and module -> digest of what was imported
 
 
-class Coded(Protocol):
-    """A part of a trial that may be a user's own code. code: the digest of its source, "" where it
-    is not one's own. own: the field that names it, and the name."""
-
-    @property
-    def code(self) -> str: ...
-    @property
-    def own(self) -> tuple[str, str]: ...
-
-
-def hold_code(part: Coded, results: Path) -> None:
-    """Copy the code of a user's own network, data set or criterion to RESULTS/code/<digest>, where
-    it is not yet, and let this process import it; nothing of others.
+def hold_code(own: Own, results: Path) -> None:
+    """Copy code of the user's own to RESULTS/code/<digest>, where it is not yet, and let this
+    process import it; nothing of what has no digest yet.
 
     Raises ValueError where it has changed since the digest was taken.
     """
-    (field, name), digest = part.own, part.code
+    field, name, digest = own.field, own.name, own.digest
     if not digest:
         return
     folder = own_path(results, CODE_FOLDER, digest)

@@ -10,7 +10,6 @@ from rich.console import Console
 from rich.markup import escape
 from torch import nn
 
-from mis import load_similarity
 from pruning import Structure, structure_of
 from sweeps.plan.bar import step_bar
 from sweeps.plan.cost import storage
@@ -32,6 +31,7 @@ from trainables.rounds.importance import require_samples, samples
 from trainables.rounds.pruned import PrunedNetwork, require_prunable
 from trainables.scores.dissection import check_dissection, require_n_images
 from trainables.scores.mis import depth_of
+from trainables.scores.similarity import similarity_of
 from trainables.training.dense import load_dense, missing_dense
 from trainables.workspace import Workspace, node_cache, require_space, size_shown
 
@@ -87,7 +87,7 @@ def _check_alike(
     """Each thing that trials on the same images and network differ in is checked once."""
     for config in _once(configs, lambda c: c.score):
         depth_of(config.score, len(data.probe))
-        load_similarity(config.score.similarity)  # its package and its weights are there
+        similarity_of(config.score, "cpu")  # its package and its weights are there
     for config in _once(configs, lambda c: c.recalibrate_images):
         _check_recalibration(config, len(data.train))
     structure = structure_of(network)

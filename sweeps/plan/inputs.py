@@ -6,10 +6,10 @@ from pathlib import Path
 from typing import Any
 
 from trainables.config import TrialConfig
+from trainables.contents import own_code_of
 from trainables.datasets.broden import broden_digest
 from trainables.datasets.folders import Folder, Source, classes_of, look_at_all, source_of
 from trainables.datasets.names import shown
-from trainables.network_names import is_own
 from trainables.networks import file_digest, find_code, for_classes, given_said, head_said
 
 _SPLITS = ("train", "val", "probe")
@@ -112,9 +112,9 @@ def _digests(
     changes: dict[str, Any] = {}
     if folder := folders.get(source_of(config.data)):
         changes |= {"data.digest": folder.digest, "data.code": folder.code}
-    for stage, part in (("network", config.network), ("prune", config.prune)):
-        if part is not None and is_own(part.own[1]):
-            changes[f"{stage}.code"] = once(_code_digest, *part.own)
+    for own in own_code_of(config):
+        if own.field != "data.name":  # whose is found with its images
+            changes[own.digest_field] = once(_code_digest, own.field, own.name)
     if config.network.checkpoint:
         changes["network.digest"] = once(file_digest, Path(config.network.checkpoint))
     if config.given is not None:

@@ -1,7 +1,6 @@
 """What the trials of a plan share, made and cached before the first is launched."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -51,9 +50,8 @@ def prepare(configs: Sequence[TrialConfig], results: Path, outbox: Log, console:
         each = {c.rewind_epoch if c.rewind == "weights" else None: c for c in alike}.values()
         if any([missing_dense(c, data, cache) for c in each]):
             _train_dense(config, data, rewound, cache, outbox, console)
-        for similarity in (config.score.similarity, "pixels"):  # the latter as a control
-            score = replace(config.score, similarity=similarity)
-            with step_bar(console, f"embeddings: {similarity}") as progress:
+        for score in (config.score, config.score.by_pixels):  # the latter as a control
+            with step_bar(console, f"embeddings: {score.similarity}") as progress:
                 probe_vectors(data.probe, score, cache, device, progress)
         if config.network.weights != "random":
             with step_bar(console, "MIS of the dense network") as progress:

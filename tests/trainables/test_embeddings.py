@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from mis import Similarity, calibrate_slope
 from trainables.config import ScoreConfig
 from trainables.datasets.images import ArrayImages
-from trainables.scores import embeddings
+from trainables.scores import embeddings, similarity
 from trainables.scores.embeddings import probe_vectors
 
 CONFIG, CPU = ScoreConfig(n_explanations=3), torch.device("cpu")
@@ -35,7 +35,7 @@ class Embedder:
 @pytest.fixture
 def embedder(monkeypatch):
     played = Embedder()
-    monkeypatch.setattr(embeddings, "load_similarity", played.load)
+    monkeypatch.setattr(similarity, "load_similarity", played.load)
     monkeypatch.setattr(embeddings, "CHUNK_IMAGES", 30)
     monkeypatch.setattr(embeddings, "BATCH_IMAGES", 8)
     return played

@@ -165,7 +165,7 @@ def test_of_a_package_it_is_the_package_with_what_this_imports(here, monkeypatch
 def test_it_is_copied_once_and_imported_from_there(here):
     write(here)
     results, digest = here / "results", find_code("mine:make").digest
-    hold_code(config("mine:make", digest), results)
+    hold_code(*config("mine:make", digest).own, results)
     folder = results / "code" / digest
     assert sorted(p.name for p in folder.iterdir()) == ["mine.py", "own_helper.py"]
     assert sys.path[-1] == str(folder.resolve())  # it hides nothing
@@ -176,7 +176,7 @@ def test_it_is_copied_once_and_imported_from_there(here):
     assert sys.modules["mine"].__file__.startswith(str(folder))
     # Edited, and planned anew, in the same process.
     second = find_code("mine:make").digest
-    hold_code(config("mine:make", second), results)
+    hold_code(*config("mine:make", second).own, results)
     assert build_network(config("mine:make", second), 7)[0].out_channels == 9
     assert build_network(config("mine:make", digest), 7)[0].out_channels == 4
 
@@ -187,18 +187,18 @@ def test_code_that_has_changed_is_refused(here):
     (here / "own_helper.py").write_text("WIDTH = 9")
     message = "must stay as it was when the sweep was planned, that in .* is another; plan it anew"
     with pytest.raises(ValueError, match=message):
-        hold_code(config("mine:make", digest), here / "results")
+        hold_code(*config("mine:make", digest).own, here / "results")
     assert not list((here / "results").rglob("*.py"))
     with pytest.raises(ValueError, match=message):
         build_network(config("mine:make", digest), 7)
     write(here)
-    hold_code(config("mine:make", digest), here / "results")
+    hold_code(*config("mine:make", digest).own, here / "results")
     copied = here / "results" / "code" / digest
     (copied / "mine.py").write_text("")
     with pytest.raises(ValueError, match=r"copy .* in .*/code/.* has changed: remove that folder"):
-        hold_code(config("mine:make", digest), here / "results")
+        hold_code(*config("mine:make", digest).own, here / "results")
     shutil.rmtree(copied)
-    hold_code(config("mine:make", digest), here / "results")
+    hold_code(*config("mine:make", digest).own, here / "results")
 
 
 @pytest.mark.parametrize(
@@ -281,7 +281,7 @@ def test_a_module_that_is_found_by_a_made_up_name_is_refused(here):
     (here / "mine.py").write_text("import importlib\nh = importlib.import_module('own_' + 'other')")
     (here / "own_other.py").touch()
     digest = find_code("mine:make").digest
-    hold_code(config("mine:make", digest), here / "results")
+    hold_code(*config("mine:make", digest).own, here / "results")
     sys.path.insert(0, str(here))
     with pytest.raises(
         ValueError, match="own_other is imported by a name that is made at run time"
@@ -309,7 +309,7 @@ def test_a_network_that_looks_at_its_numbers_runs(here):
 def test_a_compacted_network_of_ones_own_loads_from_where_its_results_are(here, monkeypatch):
     write(here)
     described = config("mine:make", find_code("mine:make").digest)
-    hold_code(described, here / "results")
+    hold_code(*described.own, here / "results")
     network = build_network(described, 7).eval()
     rows = torch.tensor([0, 2])
     kept = {"0.weight": (rows, torch.arange(3)), "0.bias": (rows,)}
@@ -338,7 +338,7 @@ def test_what_was_edited_is_imported_anew_where_the_user_stands(here):
     """A results folder beside it holds an earlier copy, which this process has imported."""
     write(here)
     first = find_code("mine:make").digest
-    hold_code(config("mine:make", first), here / "results")
+    hold_code(*config("mine:make", first).own, here / "results")
     assert build_network(config("mine:make", first), 7)[0].out_channels == 4
     for width in (5, 60):
         (here / "own_helper.py").write_text(f"WIDTH = {width}")

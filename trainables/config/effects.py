@@ -10,6 +10,7 @@ from trainables.config.network import NetworkConfig, TrainConfig
 from trainables.config.stages import (
     DataConfig,
     DissectionConfig,
+    ScoreConfig,
 )
 from trainables.data_names import is_own_data
 from trainables.fields import flat
@@ -142,6 +143,12 @@ EFFECTS: tuple[Effect, ...] = (
         "it is of a data set that is your own function",
     ),
     *OF_PRUNING,
+    effect(
+        "score.code",
+        ScoreConfig,
+        lambda v: is_own(v["score.similarity"]),
+        "it is of a similarity of your own",
+    ),
     effect(
         "dissection.digest",
         DissectionConfig,

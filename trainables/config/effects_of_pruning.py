@@ -46,6 +46,12 @@ OF_PRUNING: tuple[Effect, ...] = (
         lambda v: is_own(_scores_by(v)),
         "it is of a criterion of your own",
     ),
+    effect(
+        "prune.schedule_code",
+        PruneConfig,
+        lambda v: is_own(v["prune.schedule"]),
+        "it is of a schedule of your own",
+    ),
     *_of_criteria(),
     Effect(
         "prune.rate",

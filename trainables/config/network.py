@@ -5,6 +5,7 @@ from typing import Literal
 
 from trainables.fields import PLACE, Checked
 from trainables.network_names import is_own, require_name
+from trainables.own_code import Own
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,9 +79,10 @@ class NetworkConfig(Checked):
     recipe: TrainConfig | None = None
 
     @property
-    def own(self) -> tuple[str, str]:
-        """The field that may name code of the user's own, and the name."""
-        return "network.name", self.name
+    def own(self) -> tuple[Own, ...]:
+        """Code of the user's own that is named here."""
+        own = Own("network.name", self.name, "network.code", self.code)
+        return (own,) if is_own(self.name) else ()
 
     def __post_init__(self) -> None:
         super().__post_init__()

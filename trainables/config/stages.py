@@ -1,8 +1,9 @@
 """The stages of a trial, each a frozen dataclass that is checked when it is built."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
+from mis import SIMILARITIES
 from pruning import (
     CRITERIA,
     GRANULARITIES,
@@ -14,10 +15,12 @@ from pruning import (
 )
 from trainables.config.amount import amount_said, nominal_rate, require_amount, table_of
 from trainables.config.criteria import criterion_kind, criterion_of
+from trainables.config.schedules import own_schedule
 from trainables.data_names import is_own_data, require_data_name
 from trainables.fields import PLACE, SAID_UNDER, UNSAID, Checked, said_as
 from trainables.methods import METHODS
 from trainables.network_names import is_own
+from trainables.own_code import Own
 
 
 def evaluation_side(pixels: int) -> int:
@@ -47,9 +50,10 @@ class DataConfig(Checked):
     workers: int = field(default=0, metadata=PLACE)  # decoding processes; of packed images: threads
 
     @property
-    def own(self) -> tuple[str, str]:
-        """The field that may name code of the user's own, and the name."""
-        return "data.name", self.name
+    def own(self) -> tuple[Own, ...]:
+        """Code of the user's own that is named here."""
+        own = Own("data.name", self.name, "data.code", self.code)
+        return (own,) if is_own_data(self.name) else ()
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -105,7 +109,8 @@ class PruneConfig(Checked):
     # read when a sweep is planned; a layer that is not named is left as it is.
     rates: tuple[str, ...] | str = ()
     rates_factor: float = 1.0  # by which all of these are multiplied
-    schedule: Literal["one_shot", "iterative", "linear", "cubic"] = "one_shot"
+    schedule: str = "one_shot"  # of `pruning.SCHEDULES`; "module:function", one's own
+    schedule_code: str = ""  # of one's own: what its source holds; filled in likewise
     rounds: int = 1
     layers: Literal["conv", "conv+linear"] = "conv"  # what may be pruned; see `prunable_weights`
     biases: bool = False  # whether biases are in the pool of single weights
@@ -149,7 +154,7 @@ class PruneConfig(Checked):
         amount = 0.5 if self.rate is None else self.rate
         if self.target is not None:
             amount = 1 - budget_of(self.target).share
-        cumulative_rates(self.schedule, amount, self.rounds)
+        self.rates_of_rounds(amount)
         if self.rates and not isinstance(self.rates, str):
             most = max(table_of(self.rates).values()) * self.rates_factor
             rule = f"leave every rate below 1, the highest would be {most:.4g}"
@@ -177,9 +182,21 @@ class PruneConfig(Checked):
         return criterion_of(self.ranks_by, self.code, self)
 
     @property
-    def own(self) -> tuple[str, str]:
-        """The field that may name code of the user's own, and the name."""
-        return "prune.criterion", self.ranks_by
+    def own(self) -> tuple[Own, ...]:
+        """Code of the user's own that is named here."""
+        named = (
+            Own("prune.criterion", self.ranks_by, "prune.code", self.code),
+            Own("prune.schedule", self.schedule, "prune.schedule_code", self.schedule_code),
+        )
+        return tuple(own for own in named if is_own(own.name))
+
+    def rates_of_rounds(self, rate: float) -> tuple[float, ...]:
+        """The cumulative rate after each round, in (0, 1); the last is `rate`.
+
+        Raises ValueError as `cumulative_rates` and `own_schedule`.
+        """
+        mine = own_schedule(self.schedule, self.schedule_code)
+        return cumulative_rates(self.schedule, rate, self.rounds, mine)
 
     @property
     def norm(self) -> Literal["none", "l1", "l2"]:
@@ -207,7 +224,8 @@ class PruneConfig(Checked):
 class ScoreConfig(Checked):
     """The Machine Interpretability Score (Zimmermann et al. 2024, arXiv 2402.14859)."""
 
-    similarity: Literal["efficientnet_lite0", "dreamsim", "lpips", "pixels"] = "efficientnet_lite0"
+    similarity: str = "efficientnet_lite0"  # of `mis.SIMILARITIES`; "module:function", one's own
+    code: str = ""  # of one's own: what its source holds; filled in when a sweep is planned
     n_tasks: int = 20
     n_explanations: int = 9  # K, on each side of a task
     protocol: Literal[
@@ -221,6 +239,20 @@ class ScoreConfig(Checked):
     def __post_init__(self) -> None:
         super().__post_init__()
         self._require_positive("n_tasks", "n_explanations")
+        rule = f"be one of {', '.join(SIMILARITIES)}, or module:function, a similarity of your own"
+        legal = self.similarity in SIMILARITIES or is_own(self.similarity)
+        self._require(legal, "similarity", rule)
+
+    @property
+    def own(self) -> tuple[Own, ...]:
+        """Code of the user's own that is named here."""
+        own = Own("score.similarity", self.similarity, "score.code", self.code)
+        return (own,) if is_own(self.similarity) else ()
+
+    @property
+    def by_pixels(self) -> "ScoreConfig":
+        """The same with raw pixels as similarity: a control."""
+        return replace(self, similarity="pixels", code="")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -11,7 +11,6 @@ from pruning import (
     budget_of,
     choose_within,
     counts,
-    cumulative_rates,
     granularity_of,
     masks_of,
     survivors_of,
@@ -54,7 +53,7 @@ def choose_for_budget(
     sentence, where this importance leaves more however much is pruned.
     """
     bill = Bill(pruned, prune, pixels)
-    gone = cumulative_rates(prune.schedule, 1 - bill.budget.share, prune.rounds)[round_]
+    gone = prune.rates_of_rounds(1 - bill.budget.share)[round_]
     try:
         return choose_within(
             bill,

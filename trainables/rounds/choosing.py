@@ -10,7 +10,6 @@ from pruning import (
     choose_by_chance,
     choose_by_rates,
     choose_groups,
-    cumulative_rates,
     kept_numbers,
 )
 from trainables.config import PruneConfig
@@ -55,7 +54,7 @@ def _choose_at_rates(
     if prune.rate is not None:
         return choose_groups(
             ranked,
-            cumulative_rates(prune.schedule, prune.rate, prune.rounds)[round_],
+            prune.rates_of_rounds(prune.rate)[round_],
             granularity=prune.granularity,
             scope=prune.scope,
             within=pruned.groups,
@@ -63,8 +62,7 @@ def _choose_at_rates(
         )
     in_the_end = pruned.rates_of_layers()
     rates = {
-        name: rate and cumulative_rates(prune.schedule, rate, prune.rounds)[round_]
-        for name, rate in in_the_end.items()
+        name: rate and prune.rates_of_rounds(rate)[round_] for name, rate in in_the_end.items()
     }
     return choose_by_rates(
         ranked, rates, within=pruned.groups, most_important_first=prune.most_important_first

@@ -15,11 +15,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from mis import Metric, Similarity, calibrate_slope, load_similarity
+from mis import Metric, Similarity, calibrate_slope
 from trainables.config import ScoreConfig
 from trainables.datasets.images import ImageSet, Progress
 from trainables.kept import read_kept
 from trainables.memo import Memo
+from trainables.scores.similarity import similarity_of
 from trainables.workspace import remove_partials, require_space, whole_file
 
 VERSION = 4  # raise it when an embedder, the calibration or the files change
@@ -52,7 +53,7 @@ def probe_vectors(
     Computed chunk by chunk: what was interrupted goes on at the first chunk that is missing, and
     several processes may do so at once. Raises OSError when the disk has no room.
     """
-    depends_on = [VERSION, images.digest, config.similarity]
+    depends_on = [VERSION, images.digest, config.similarity, *(own.digest for own in config.own)]
     folder = Memo(cache).path("embeddings", depends_on, suffix="")
     about = folder / f"similarity-{config.n_explanations}.json"  # the slope is of so many
     n_images = len(images)
@@ -63,7 +64,7 @@ def probe_vectors(
     vectors = read_kept(folder / _VECTORS, whole)
     said = read_kept(about, _read_about)
     if vectors is None or said is None:
-        similarity = load_similarity(config.similarity, device)
+        similarity = similarity_of(config, device)
         if vectors is None:
             _embed(images, similarity, folder, device, progress)
             vectors = whole(folder / _VECTORS)

@@ -1,7 +1,7 @@
 """One network's MIS: a pass over the probe images, tasks, scores, and how sure they are."""
 
 import hashlib
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -119,7 +119,7 @@ def measure(
     perceptual = _vectors(data.probe, score, cache, config)
     state = _states(network, layers, extremes, score.protocol, structure)
     scores, margins = _scores(extremes, tasks, perceptual, state)
-    pixels = _vectors(data.probe, replace(score, similarity="pixels"), cache, config)
+    pixels = _vectors(data.probe, score.by_pixels, cache, config)
     by_pixels, _ = _scores(extremes, tasks, pixels, state)
     replicates = None
     if can_leave_out(depth, n_images):

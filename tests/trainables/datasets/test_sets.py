@@ -287,7 +287,7 @@ def test_its_code_is_taken_from_the_copy_of_the_results_folder(here):
     config = with_contents(trial(own("shades")), here / "results").data
     assert (here / "results" / "code" / config.code / "own_shades.py").is_file()
     (here / "own_shades.py").write_text("raise ImportError('edited since')")
-    hold_code(config, here / "results")
+    hold_code(*config.own, here / "results")
     assert len(pixels_of(load_data(config, here / "cache").train)) == 9
     with pytest.raises(ValueError, match="the module of data.name='own_shades:shades' cannot be"):
         look_at_data(own("shades"))
@@ -304,7 +304,7 @@ def test_a_worker_elsewhere_reads_them_from_the_copy(here, tmp_path_factory):
         "from trainables.own_import import hold_code; results = Path(sys.argv[1]);"
         "config = DataConfig(name='own_shades:shades', pixels=4, train_images=None,"
         " val_images=None, probe_images=None, digest=sys.argv[2], code=sys.argv[3]);"
-        "hold_code(config, results); data = load_data(config, results / 'cache');"
+        "hold_code(*config.own, results); data = load_data(config, results / 'cache');"
         "print(sum(int(x[:, 0].sum()) for _, x, _ in data.val.batches(torch.arange(6), 4)))"
     )
     arguments = [str(here / "results"), config.digest, config.code]
