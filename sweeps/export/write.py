@@ -3,6 +3,7 @@
 import tempfile
 import time
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -26,41 +27,60 @@ CARD = "card.json"
 _FOLDER = "export"  # below the results folder, and of the run's artifacts
 
 
+@dataclass(frozen=True)
+class Exported:
+    """What an export has come to. problems: sentences on what is not as it should be."""
+
+    folder: Path
+    files: dict[str, Written]
+    measured: Measured
+    problems: list[str]
+
+
 def export_trial(
     text: str, results: Path, study: str | None, folder: Path | None, console: Console
 ) -> int:
-    """Write the network of the trial that `text` names, measure it, and log what was measured.
+    """Export the trial that `text` names, and tell what it takes.
 
     folder: None for one below the results folder. The exit code: 1 where a file could not be
     written, or MLflow did not take the numbers. Raises ValueError, in one sentence, for what
     `find_trial` refuses, and where the trial left no network.
     """
     tracker, run = find_trial(text, results, study)
-    name, pixels = str(run.info.run_name), int(run.data.params["data.pixels"])
     folder = folder or results / _FOLDER / tracker.study / run.data.tags[TRIAL_KEY]
+    done = export_run(tracker, run, folder)
+    console.print(cost_table(str(run.info.run_name), done.measured))
+    _tell(folder, done.files, console)
+    for problem in done.problems:
+        console.print(f"[red]problem:[/] {escape(problem)}", soft_wrap=True)
+    return int(bool(done.problems))
+
+
+def export_run(tracker: Tracker, run: "Run", folder: Path) -> Exported:
+    """Write the files of a trial's network and their card, measure it, and log what was measured.
+
+    Raises ValueError where the trial left no network, and OSError on a full disk.
+    """
+    name, pixels = str(run.info.run_name), int(run.data.params["data.pixels"])
     with tempfile.TemporaryDirectory() as temporary:
         left = trial_network(tracker, run.info.run_id, Path(temporary))
         trial = masked_network(tracker, run.info.run_id, Path(temporary))
     folder.mkdir(parents=True, exist_ok=True)
     with word_after(f"the files of {name}, each of which is read back"):
-        files = write_files(folder, left, trial, pixels, results)
+        files = write_files(folder, left, trial, pixels, tracker.results)
     with word_after("latencies in batches of 1 and 64", 2.0):
         measured = measure(left.network, left.arguments, pixels)
     said = {name: written.said() for name, written in files.items()}
     with whole_file(folder / CARD) as partial:
         text = card_text(card_of(tracker.study, run, left, measured, said))
         partial.write_text(text, encoding="utf-8")
-    console.print(cost_table(name, measured))
-    _tell(folder, files, console)
     problems = [
         f"no {name}: {written.why_not}"
         for name, written in files.items()
         if written.why_not and not written.is_optional
     ]
     problems += _log(tracker, run, measured, folder / CARD)
-    for problem in problems:
-        console.print(f"[red]problem:[/] {escape(problem)}", soft_wrap=True)
-    return int(bool(problems))
+    return Exported(folder, files, measured, problems)
 
 
 def _tell(folder: Path, files: Mapping[str, Written], console: Console) -> None:

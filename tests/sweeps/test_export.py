@@ -11,6 +11,7 @@ from networks_for_tests import choose, draw_batchnorms
 from report_frames import synthetic
 from torch import nn
 
+from benchmarks.export import export_and_read, pictures
 from pruning import (
     Held,
     choose_groups,
@@ -319,3 +320,18 @@ def test_without_the_extra_the_other_files_are_written(tmp_path, monkeypatch):
     files = write_files(tmp_path, left, masked, 32)
     assert files["network.onnx"].is_optional and "make onnx" in files["network.onnx"].why_not
     assert {path.name for path in tmp_path.iterdir()} == {"network.safetensors", "network.pt2"}
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("name", ["googlenet", "resnet50", "mobilenet_v2"])
+def test_networks_of_half_their_filters_are_read_alone(tmp_path, monkeypatch, name):
+    pytest.importorskip("onnxscript")
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    quick = partial(measure_latencies, seconds=0)
+    monkeypatch.setattr("sweeps.export.measured.measure_latencies", quick)
+    read = export_and_read(name, pictures(None, 20, 96), tmp_path / "results")
+    assert read.exported.problems == []
+    assert read.apart.keys() == read.exported.files.keys()
+    assert max(read.apart.values()) <= TOLERANCE
+    n_bytes = read.exported.measured.n_bytes
+    assert n_bytes["exported"] < 0.55 * n_bytes["dense"]

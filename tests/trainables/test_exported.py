@@ -1,9 +1,7 @@
 """Networks in files that are taken away: equal to the trial's, and read without the trial."""
 
 import json
-import subprocess
-import sys
-from pathlib import Path
+from functools import partial
 
 import pytest
 import torch
@@ -11,6 +9,7 @@ from networks_for_tests import choose, draw_batchnorms
 from safetensors import safe_open
 from torch import nn
 
+from benchmarks.alone import logits_alone
 from pruning import Held, compact, structure_of, survivors_of
 from trainables.config import NetworkConfig
 from trainables.networks import (
@@ -32,23 +31,6 @@ from trainables.networks import (
     save_safetensors,
 )
 
-ROOT = Path(__file__).parents[2]
-# What a machine may lack that only loads a network; torch itself looks whether some are there.
-OURS = ("mis", "pruning", "sweeps", "trainables")
-OTHERS = ("ray", "mlflow", "optuna", "pandas", "matplotlib", "rich", "pyarrow", "scipy", "jinja2")
-BLOCKED = """
-import importlib.abc, importlib.machinery, sys
-class Refused(importlib.abc.MetaPathFinder, importlib.abc.Loader):
-    def find_spec(self, name, path=None, target=None):
-        if name.partition(".")[0] in {blocked}:
-            return importlib.machinery.ModuleSpec(name, self)
-    def create_module(self, spec):
-        raise ImportError(spec.name + " is not here")
-    def exec_module(self, module):
-        raise ImportError
-sys.meta_path.insert(0, Refused())
-"""
-
 
 def pruned(name, granularity="filter", pixels=64, n_classes=7):
     """The masked network, the compacted one, what is left, and the arguments of the dense one."""
@@ -61,18 +43,6 @@ def pruned(name, granularity="filter", pixels=64, n_classes=7):
     Held(network, keep).apply()
     left = survivors_of(network, keep, structure_of(network))
     return network, compact(network, left).eval(), left, network_arguments(config, n_classes)
-
-
-def alone(code, blocked):
-    """What a process prints that cannot import `blocked`."""
-    found = subprocess.run(
-        [sys.executable, "-c", BLOCKED.format(blocked=set(blocked)) + code],
-        capture_output=True,
-        text=True,
-        cwd=ROOT,
-    )
-    assert found.returncode == 0, found.stderr[-2_000:]
-    return found.stdout
 
 
 def answers(network, images):
@@ -195,16 +165,8 @@ def test_the_loader_needs_torch_torchvision_and_safetensors(tmp_path):
     _, smaller, _, arguments = pruned("resnet18")
     save_safetensors(tmp_path / "network.safetensors", smaller, arguments)
     images = torch.randn(2, 3, 64, 64)
-    torch.save((images, answers(smaller, images)), tmp_path / "expected.pt")
-    code = f"""
-import torch
-from trainables.networks import load_compacted
-images, expected = torch.load({str(tmp_path / "expected.pt")!r})
-with torch.no_grad():
-    found = load_compacted({str(tmp_path / "network.safetensors")!r})(images)
-print(float((found - expected).abs().max()))
-"""
-    assert float(alone(code, (*OTHERS, "sweeps", "mis", "onnx"))) < 1e-5
+    found = logits_alone(tmp_path / "network.safetensors", images, tmp_path)
+    torch.testing.assert_close(found, answers(smaller, images))
 
 
 @pytest.mark.slow
@@ -215,35 +177,18 @@ def test_graphs_take_any_batch_and_need_nothing_of_ours(tmp_path):
     graph = as_graph(smaller.to(memory_format=torch.contiguous_format), 64)
     save_graph(graph, tmp_path / "network.pt2")
     save_onnx(graph, tmp_path / "network.onnx", 64)
+    close = partial(torch.testing.assert_close, rtol=1e-4, atol=1e-4)
     for n in (1, 5):
         images = torch.randn(n, 3, 64, 64)
         expected = answers(smaller, images)
-        torch.testing.assert_close(run_graph(tmp_path / "network.pt2", images), expected)
-        found = run_onnx(tmp_path / "network.onnx", images)
-        torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-4)
+        close(run_graph(tmp_path / "network.pt2", images), expected)
+        close(run_onnx(tmp_path / "network.onnx", images), expected)
+    for name in ("network.pt2", "network.onnx"):
+        close(logits_alone(tmp_path / name, images, tmp_path), expected)
     model = onnx.load(tmp_path / "network.onnx")
     (put,), (got,) = model.graph.input, model.graph.output
     assert (put.name, got.name) == ("images", "logits")
     assert put.type.tensor_type.shape.dim[0].dim_param == "batch"
-    torch.save((images, expected), tmp_path / "expected.pt")
-    code = f"""
-import torch
-images, expected = torch.load({str(tmp_path / "expected.pt")!r})
-found = torch.export.load({str(tmp_path / "network.pt2")!r}).module()(images)
-print(float((found - expected).abs().max()))
-"""
-    blocked = (*OURS, *OTHERS, "torchvision", "safetensors", "onnx")
-    assert float(alone(code, blocked)) < 1e-5
-    images.numpy().tofile(tmp_path / "images")
-    expected.numpy().tofile(tmp_path / "logits")
-    code = f"""
-import numpy, onnxruntime
-images = numpy.fromfile({str(tmp_path / "images")!r}, "f4").reshape(5, 3, 64, 64)
-expected = numpy.fromfile({str(tmp_path / "logits")!r}, "f4").reshape(5, 7)
-session = onnxruntime.InferenceSession({str(tmp_path / "network.onnx")!r})
-print(abs(session.run(None, {{"images": images}})[0] - expected).max())
-"""
-    assert float(alone(code, (*blocked, "torch", "onnxscript"))) < 1e-4
 
 
 def test_the_header_says_what_network_it_was(tmp_path):
