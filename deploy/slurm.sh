@@ -21,7 +21,7 @@ python=${PYTHON:-$PWD/.venv/bin/python}
 ray=("$python" -m ray.scripts.scripts)
 secret=$HOME/.secateur-slurm-$SLURM_JOB_ID # which all nodes see, and nobody else
 export RAY_TMPDIR=/tmp/ray-$SLURM_JOB_ID
-signals=0 requeue=no driver='' others=()
+ended=no requeue=no driver='' others=()
 
 start_ray() {
     local head port address workers=$((SLURM_JOB_NUM_NODES - 1))
@@ -47,10 +47,13 @@ start_ray() {
         if "${ray[@]}" health-check --address "$RAY_ADDRESS" >/dev/null 2>&1; then break; fi
         sleep 1
     done
-    # The sweep begins with the nodes that are there, and takes those that come.
+    # The sweep begins with the nodes that are there, and takes those that come. One that is slow
+    # to start, to which Ray gives half a minute, tries again.
+    # shellcheck disable=SC2016 # each node expands it
+    local try='for _ in 1 2 3; do "$@" & trap "kill $! 2>/dev/null; wait; exit" TERM; wait $! && break; done'
     srun --nodes="$workers" --ntasks="$workers" --ntasks-per-node=1 --exclude="$head" \
         --cpus-per-task="${SLURM_CPUS_PER_TASK:-1}" \
-        "${ray[@]}" start --address="$RAY_ADDRESS" "${common[@]}" &
+        bash -c "$try" join "${ray[@]}" start --address="$RAY_ADDRESS" "${common[@]}" &
     others+=($!)
 }
 
@@ -63,7 +66,7 @@ end_ray() {
 
 # shellcheck disable=SC2317 # a trap calls it
 end_sweep() {
-    signals=$((signals + 1))
+    ended=yes
     if [ -n "$driver" ]; then kill -TERM "$driver" 2>/dev/null || true; fi
 }
 
@@ -83,17 +86,16 @@ echo "job $SLURM_JOB_ID on $SLURM_JOB_NODELIST, run $((${SLURM_RESTART_COUNT:-0}
 # On one node Ray is the sweep's own: it listens on loopback, with a token that is in no file.
 if [ "$SLURM_JOB_NUM_NODES" -gt 1 ]; then start_ray; fi
 
-if [ "$signals" = 0 ]; then
+code=130
+if [ "$ended" = no ]; then
     "$python" -m sweeps sweep "$@" &
-    driver=$! code=127
-    while
-        before=$signals now=0
-        wait "$driver" || now=$?
-        if [ "$now" != 127 ]; then code=$now; fi # which is of a driver that has been waited for
-        [ "$signals" != "$before" ] # then a signal has ended the wait, and maybe not the driver
-    do :; done
-else
-    code=130
+    driver=$! code=0
+    if [ "$ended" = yes ]; then end_sweep; fi # in between
+    while kill -0 "$driver" 2>/dev/null; do
+        sleep 1 & # a trap ends the wait for this, and the driver is waited for once
+        wait $! || true
+    done
+    wait "$driver" || code=$?
 fi
 echo "the sweep ended with $code"
 if [ "$requeue" = yes ] && [ "$code" != 0 ]; then

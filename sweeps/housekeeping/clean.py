@@ -10,7 +10,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from sweeps.housekeeping import disk
-from sweeps.housekeeping.disk import Thing, is_inside
+from sweeps.housekeeping.disk import Thing, is_inside, require_results
 from sweeps.housekeeping.removable import Wanted, know, split
 from sweeps.tracking.drivers import no_driver, only_driver
 from trainables.datasets.packs import packs_folder
@@ -25,8 +25,7 @@ def clean(results: Path, console: Console, wanted: Wanted, *, remove: bool) -> i
 
     Nothing outside the results folder, or behind a link, is touched; results never are.
     """
-    if not results.is_dir():
-        raise ValueError(f"RESULTS must be a folder that is there, {results} is none")
+    require_results(results)
     if not remove:
         goes, stays = split(know(results), wanted)
         _tell(results, goes, stays, console)

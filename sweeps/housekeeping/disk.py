@@ -85,7 +85,8 @@ def things(results: Path) -> list[Thing]:
         elif folder == "ray":
             found += _of_ray(path)
         elif folder == "code":
-            found += [_thing(p, CODE, name=p.name) for p in _children(path)]
+            kinds = ((_KEY, CODE),)
+            found += [_thing(p, _kind(p.name, kinds), name=p.name) for p in _children(path)]
         else:
             found.append(_thing(path, _OF_FOLDER.get(folder, _of_file(path))))
     return found
@@ -162,6 +163,14 @@ def _measured(path: Path) -> tuple[int, float]:
     if inner:  # whoever lists a folder has not used what is in it
         used = max(last for _, last in inner)
     return n_bytes + sum(more for more, _ in inner), used
+
+
+def require_results(results: Path) -> None:
+    """Raise ValueError unless sweeps have written to the folder: in others names mean nothing."""
+    if not results.is_dir():
+        raise ValueError(f"RESULTS must be a folder that is there, {results} is none")
+    if not (results / "outbox").is_dir():
+        raise ValueError(f"RESULTS must be a folder of results, no sweep has run in {results}")
 
 
 def is_inside(results: Path, path: Path) -> bool:

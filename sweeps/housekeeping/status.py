@@ -11,6 +11,7 @@ from rich.table import Table
 
 from sweeps.addresses import link
 from sweeps.housekeeping import disk
+from sweeps.housekeeping.disk import require_results
 from sweeps.housekeeping.removable import NEVER, Known, Wanted, know, split
 from sweeps.tracking.glance import StudySeen
 from sweeps.tracking.tracker import is_shared, tracking_uri
@@ -22,8 +23,7 @@ _ENDED = {"FINISHED": "ended", "FAILED": "ended with trials missing", "KILLED": 
 
 def status(results: Path, console: Console) -> int:
     """Look at a results folder, and change nothing: also while sweeps run in it, from wherever."""
-    if not results.is_dir():
-        raise ValueError(f"RESULTS must be a folder that is there, {results} is none")
+    require_results(results)
     known = know(results)
     free = shutil.disk_usage(results).free
     where = link(tracking_uri(results)) if is_shared() else "in its own database"

@@ -85,6 +85,9 @@ KEPT = {
     "trials/finished/42a39ce49ce4/units.parquet": disk.WAITING,
     "search/searched-0123.jsonl": disk.RESULTS,
     "my notes.txt": disk.OTHER,
+    "code/project/thesis.py": disk.OTHER,
+    "ray/finished/notes.txt": disk.OTHER,
+    "states/finished/weights.npy": disk.OTHER,
     "cache/thesis.pt": disk.OTHER,
 }
 
@@ -323,6 +326,12 @@ def test_the_command_and_what_it_refuses(results, capsys):
         assert cli.main([verb, "--results", str(results / "none")]) == 2
         assert "must be a folder that is there" in capsys.readouterr().err
         assert not (results / "none").exists()
+    home = results.parent / "home"
+    shutil.copytree(results, home, ignore=shutil.ignore_patterns("outbox", "artifacts"))
+    before = tree(home)
+    assert cli.main(["clean", "--results", str(home), "--caches", "--remove"]) == 2
+    assert "must be a folder of results, no sweep has run in" in capsys.readouterr().err
+    assert tree(home) == before
     given = parser().parse_args(["clean", "--larger-than=1.5GB", "--caches"])
     assert (given.larger_than, given.caches, given.remove) == (1.5e9, True, False)
     for wrong in ("--larger-than=5", "--larger-than=1..2GB", "--older-than=-1", "--older-than=x"):

@@ -185,6 +185,7 @@ def test_old_decoded_images_are_told_of_and_removed(folder, tmp_path, capsys):
     data = {"data.packed": 40, "recalibrate_images": 8}
     plan = make_plan(of_folder(folder), settings=data)
     check(plan.configs[:1], results, Console(file=io.StringIO()))
+    (results / "outbox").mkdir()
     assert cli.main(["clean", "--results", str(results), "--remove"]) == 0
     assert "nothing to remove" in capsys.readouterr().out
     Image.new("RGB", (40, 40)).save(folder / "train" / "owl" / "3.png")

@@ -50,6 +50,7 @@ case "$*" in
 *" start "*)
     [ "$(stat -c %a "$RAY_AUTH_TOKEN_PATH")" = 600 ] || exit
     [ "$(stat -c %a "$(dirname "$RAY_AUTH_TOKEN_PATH")")" = 700 ] || exit
+    case "$FAILS $*" in "once "*" --address="*) mkdir {0}/failed && exit 1 ;; esac
     wc -c < "$RAY_AUTH_TOKEN_PATH" >> {0}/token
     exec sleep 600 ;;
 *" sweep "*) trap 'echo driver ended >> {0}/said; exit 130' TERM
@@ -101,6 +102,13 @@ def test_on_three_nodes_ray_wants_a_token_and_shows_no_dashboard(slurm):
     assert (folder / "token").read_text().split() == ["64"] * 3
     assert not list(folder.glob(".secateur-slurm-*"))  # nor is it left behind
     assert not (folder / "tools" / "requeued").exists()  # what has failed would fail again
+
+
+def test_a_node_that_is_slow_to_start_tries_again(slurm):
+    start, folder = slurm
+    assert start(3, ENDS="0", FAILS="once").wait(60) == 0
+    starts = [line for line in (folder / "said").read_text().splitlines() if " start " in line]
+    assert len(starts) == 4 and len((folder / "token").read_text().split()) == 3
 
 
 @pytest.mark.parametrize(

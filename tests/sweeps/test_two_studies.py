@@ -3,10 +3,17 @@
 They share every trial's key, the dense network and the folder, or a server.
 """
 
+import io
+import time
+
 import pytest
 from faults import code_of, end, finish, is_over, kill, log, logged, start, states, wait_for
+from rich.console import Console
 from servers import free_port, start_mlflow, stop
 
+from sweeps.housekeeping.clean import clean
+from sweeps.housekeeping.removable import Wanted
+from sweeps.housekeeping.status import status
 from sweeps.tracking.tracker import Tracker
 
 pytestmark = [pytest.mark.ray, pytest.mark.long, pytest.mark.timeout(3_600)]
@@ -74,3 +81,27 @@ def test_two_studies_through_one_server(tmp_path, monkeypatch):
     finally:
         stop(server)
     assert one == two
+
+
+def test_one_is_looked_at_and_cleaned_while_the_other_runs(tmp_path):
+    """`status` and `clean` again and again: the second sweep has all that it needs, and what the
+    first has left is gone at the end."""
+    assert finish(tmp_path, "one") == 0, log(tmp_path)
+    one = logged(tmp_path, "one")
+    driver = start(tmp_path, "two")
+    told, everything = io.StringIO(), Wanted(caches=True)
+    console = Console(file=told, width=160)
+    try:
+        while not is_over(driver):
+            assert status(tmp_path, console) == 0
+            assert clean(tmp_path, console, everything, remove=True) == 0
+            time.sleep(0.5)
+        assert code_of(driver) == 0, log(tmp_path)
+    finally:
+        end(driver)
+    assert "runs: process" in told.getvalue() and "two runs (process" in told.getvalue()
+    assert "problem" not in log(tmp_path)
+    assert logged(tmp_path, "one") == logged(tmp_path, "two") == one
+    assert clean(tmp_path, console, everything, remove=True) == 0
+    left = {path.name.partition("-")[0] for path in (tmp_path / "cache").iterdir()}
+    assert left == {"dense"}  # from which further trials begin
