@@ -10,7 +10,7 @@ override $(1) := $$(subst $$$$$$$$,$$$$,$$(value $(1)))
 export $(1)
 endef
 # Names that an environment may have for other purposes count only where they are given to make.
-override GIVEN := PORT SPEED GPUS STOP NAME FILE TRIAL TO CACHES OLDER_THAN LARGER_THAN REMOVE THEN
+override GIVEN := PORT SPEED GPUS CPUS STOP NAME FILE TRIAL TO CACHES OLDER_THAN LARGER_THAN REMOVE THEN
 $(foreach name,$(GIVEN),$(if $(filter command,$(origin $(name))),,$(eval override undefine $(name))))
 $(foreach name,STUDY RESULTS DATA GRID SET PYTHON $(GIVEN),\
 	$(if $(filter-out undefined,$(origin $(name))),$(eval $(call as_typed,$(name)))))
@@ -26,7 +26,7 @@ SYNC = UV_COMPILE_BYTECODE=1 $(UV) sync --locked --python "$$PYTHON" --inexact
 help:
 	@echo 'make sweep [STUDY=demo|mine.py] [RESULTS=folder] [DATA=folder] [GRID="rate=0.5,0.8"] [SET="seed=1"] [STOP=1|best]'
 	@echo '           [THEN="mail -s done me < /dev/null"]   run at the end, however it ends'
-	@echo 'make plan   the same but for THEN, and [SPEED=train,evaluate] [GPUS=8]'
+	@echo 'make plan   the same but for THEN, and [SPEED=train,evaluate] [GPUS=8] [CPUS=64]'
 	@echo 'make new FILE=mine.py   begins a study of your own'
 	@echo 'make report, register [STUDY=demo]; make sync, status; make ui [PORT=5000]   each with [RESULTS=folder]'
 	@echo 'make export TRIAL="structured 0.5 one_shot" [STUDY=demo] [TO=folder] [RESULTS=folder]'

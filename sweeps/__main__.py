@@ -50,10 +50,14 @@ def _plan(arguments: argparse.Namespace) -> "Plan":
 
 def _show_plan(arguments: argparse.Namespace, console: Terminal) -> int:
     from sweeps.plan.cost import Speed, gpus_here, measured_here
+    from sweeps.plan.machine import slots, this_machine
     from sweeps.plan.power import power_sentence
     from sweeps.plan.preview import (
         axes_summary,
-        cost_summary,
+        cost_table,
+        disk_sentence,
+        idle_sentence,
+        machines_of,
         plan_summary,
         plan_table,
         stopping_summary,
@@ -74,14 +78,18 @@ def _show_plan(arguments: argparse.Namespace, console: Terminal) -> int:
     console.print(plan_summary(plan, done), soft_wrap=True)
     console.print(f"asked beforehand: {plan.sweep.primary}", soft_wrap=True)
     console.print(power_sentence(plan.configs), soft_wrap=True)
-    gpus = arguments.gpus or gpus_here(plan.sweep)
-    for sentence in stopping_summary(plan, done, gpus, chosen=arguments.stop is not None):
+    given, here = arguments.speed, this_machine(gpus_here(plan.sweep))
+    machines = machines_of(here, arguments.gpus, arguments.cpus, given is not None)
+    for sentence in stopping_summary(plan, done, machines[0], chosen=arguments.stop is not None):
         console.print(escape(sentence), soft_wrap=True)
     if left := to_come(plan, results, tracker, done):
-        given = arguments.speed
-        speed = Speed(*given) if given else measured_here(plan.sweep, gpus)
+        speed = Speed(*given) if given else measured_here(plan.sweep, machines[0].gpus)
         left = [plan.inputs.counted(config) for config in left]
-        console.print(cost_summary(plan.sweep, left, speed, gpus), soft_wrap=True)
+        console.print(cost_table(plan.sweep, left, speed, machines))
+        n_at_once = slots(plan.sweep, machines[0])
+        for said in (idle_sentence(plan.sweep, machines[0]), disk_sentence(left, n_at_once)):
+            if said:
+                console.print(said, soft_wrap=True)
     return 0
 
 

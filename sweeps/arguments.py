@@ -182,6 +182,11 @@ def _add_cost(sub: argparse.ArgumentParser) -> None:
     sub.add_argument(
         "--gpus", type=number(0.01, _MOST_GPUS), help="how many there will be (default: here)"
     )
+    sub.add_argument(
+        "--cpus",
+        type=number(1, _MOST_GPUS),
+        help="how many there will be beside --gpus (default: as many as the trials need)",
+    )
 
 
 def _add_ui(sub: argparse.ArgumentParser) -> None:

@@ -11,7 +11,7 @@ from sweeps.values import joined
 _PLANNED = ("STUDY", "DATA", "GRID", "SET", "STOP")
 VARIABLES = {
     "sweep": ("RESULTS", *_PLANNED, "THEN"),
-    "plan": ("RESULTS", *_PLANNED, "SPEED", "GPUS"),
+    "plan": ("RESULTS", *_PLANNED, "SPEED", "GPUS", "CPUS"),
     "report": ("RESULTS", "STUDY"),
     "register": ("RESULTS", "STUDY"),
     "sync": ("RESULTS",),
@@ -32,6 +32,7 @@ _MEANING = {
     "STOP": "be 1, best or 0",
     "SPEED": "be TRAIN,EVALUATE in images per second",
     "GPUS": "be a number",
+    "CPUS": "be a number",
     "PORT": "be a number",
     "FILE": "name a Python file that is not there yet",
     "TRIAL": "name a finished trial, or its key",

@@ -12,7 +12,7 @@ from torch import nn
 
 from pruning import Structure, structure_of
 from sweeps.plan.bar import step_bar
-from sweeps.plan.cost import storage
+from sweeps.plan.cost import disk
 from trainables.config import TrialConfig
 from trainables.contents import hold_own_code
 from trainables.datasets.concepts import first_labels
@@ -44,7 +44,7 @@ def check(configs: Sequence[TrialConfig], results: Path, console: Console) -> No
     Raises ValueError or OSError, in one sentence, for anything that would make one fail.
     """
     cache = Workspace(results).cache
-    require_space(results, int(storage(configs, _SLOTS)))
+    require_space(results, int(disk(configs, _SLOTS).of_trials))
     said: dict[str, None] = {}
     groups: dict[object, list[TrialConfig]] = {}
     hold_own_code(configs, results)

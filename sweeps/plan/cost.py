@@ -1,6 +1,7 @@
 """What a sweep would cost: a few steps measured on this machine, or numbers that are given."""
 
 import dataclasses
+import heapq
 import os
 import statistics
 import time
@@ -26,6 +27,8 @@ _CLASSES = 1_000  # of the network that is timed: few or many make no difference
 # What a trial leaves: a checkpoint and the smaller network, a mask; tables and pictures.
 _TRIAL_BYTES, _TABLES = 8, 5e6  # per parameter; whatever the network
 _STATE_BYTES = 12  # per parameter while it runs: weights, and two moments of each
+_WEIGHT_BYTES, _VECTOR_BYTES = 4, 8_192  # per parameter; per image, in the perceptual space
+_ASPECT = 4 / 3  # of pictures, whose shorter side is as long as a pack says
 
 
 @dataclass(frozen=True)
@@ -38,12 +41,30 @@ class Speed:
 
 @dataclass(frozen=True)
 class Estimate:
-    """seconds: of one trial after the other; finish: with `slots` of them at a time."""
+    """seconds: of one trial after the other; finish: with as many at a time as there are slots."""
 
     seconds: float
     finish: float
-    slots: int
-    bytes: float
+
+
+@dataclass(frozen=True)
+class Disk:
+    """Bytes. images: decoded or drawn once, for all trials; weights: of dense networks, and vectors
+    of images, likewise; trials: what they leave in MLflow; running: states of those under way."""
+
+    images: float
+    weights: float
+    vectors: float
+    trials: float
+    running: float
+
+    @property
+    def of_trials(self) -> float:
+        return self.trials + self.running
+
+    @property
+    def bytes(self) -> float:
+        return sum(dataclasses.astuple(self))
 
 
 def measure_speed(sweep: Sweep, config: TrialConfig) -> Speed:
@@ -114,7 +135,8 @@ def _rate(batch: Callable[[], object], n_images: int) -> float:
 def estimate(configs: Sequence[TrialConfig], speed: Speed, slots: int) -> Estimate:
     """What the trials take at that speed, dense networks that have to be trained included.
 
-    A folder of unknown size is counted as ImageNet. A pruned network that is compacted is
+    They start in their order, each where a slot is free, as Ray starts them, after the dense
+    networks. A folder of unknown size is counted as ImageNet. A pruned network that is compacted is
     counted as the dense one, and a stopped trial as a whole one: both take less.
     """
     seconds = [_trial_seconds(config, speed) for config in configs]
@@ -122,24 +144,39 @@ def estimate(configs: Sequence[TrialConfig], speed: Speed, slots: int) -> Estima
         (config.network, config.data, config.seed): _dense_seconds(config, speed)
         for config in configs
     }
-    total = sum(seconds)
-    # No schedule ends before its longest trial, and dense networks come first.
-    finish = sum(dense.values()) + max(total / slots, max(seconds, default=0.0))
-    return Estimate(total + sum(dense.values()), finish, slots, storage(configs, slots))
+    free = [sum(dense.values())] * max(1, min(slots, len(seconds)))
+    for each in seconds:
+        heapq.heapreplace(free, free[0] + each)
+    return Estimate(sum(seconds) + sum(dense.values()), max(free))
 
 
-def storage(configs: Sequence[TrialConfig], slots: int) -> float:
-    """Bytes that the trials fill, with `slots` of them under way."""
-    sizes = [n_parameters(config.network) for config in configs]
-    left = _TRIAL_BYTES * sum(sizes) + _TABLES * len(sizes)
-    return left + slots * _STATE_BYTES * max(sizes, default=0)
+def disk(configs: Sequence[TrialConfig], slots: int) -> Disk:
+    """What the trials fill, with `slots` of them under way."""
+    size = {network: n_parameters(network) for network in {config.network for config in configs}}
+    sizes = [size[config.network] for config in configs]
+    sets = {config.data: _image_bytes(config) for config in configs}
+    dense = {(config.network, config.data, config.seed) for config in configs}
+    probes = {(config.data, config.score.similarity): config for config in configs}
+    return Disk(
+        images=sum(sets.values()),
+        weights=sum(_WEIGHT_BYTES * size[network] for network, _, _ in dense),
+        vectors=_VECTOR_BYTES * sum(_images(c, "probe_images") for c in probes.values()),
+        trials=_TRIAL_BYTES * sum(sizes) + _TABLES * len(sizes),
+        running=slots * _STATE_BYTES * max(sizes, default=0),
+    )
 
 
-def slots_here(sweep: Sweep, gpus: float | None, cpus: int) -> int:
-    """How many trials run at a time, on so many GPUs (None or 0: on the CPUs alone)."""
-    if gpus:
-        return max(1, int(gpus / sweep.gpus_per_trial))
-    return max(1, int(cpus / min(sweep.cpus_per_trial, cpus)))
+def _image_bytes(config: TrialConfig) -> float:
+    """Of images that are decoded once, or drawn; none where they are decoded each time."""
+    data, names = config.data, ("train_images", "val_images", "probe_images")
+    n_images = sum(_images(config, name) for name in names)
+    if data.name == "concepts":
+        return n_images * 3.0 * data.pixels**2
+    if data.packed is None:
+        return 0.0
+    if data.train_images is None:  # among which the probe images are
+        n_images -= _images(config, "probe_images")
+    return n_images * 3.0 * data.packed**2 * _ASPECT
 
 
 def _images(config: TrialConfig, name: str) -> int:

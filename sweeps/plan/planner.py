@@ -72,7 +72,7 @@ def make_plan(
     axis -> the values it shall have instead. settings: field -> value, on every trial that has the
     field. stop: `Sweep.stopped_as`. Raises ValueError for what is not legal.
     """
-    sweep = sweep.stopped_as(stop)
+    sweep, settings = sweep.stopped_as(stop).with_shares(settings or {})
     for name, value in {"DATA": data, **(settings or {})}.items():
         if isinstance(value, str) and is_remote(value) and has_secrets(value):
             raise ValueError(

@@ -1,17 +1,19 @@
 """A plan for people: what would run, what it may save, and what it costs."""
 
-import os
 from collections import Counter
 from collections.abc import Collection, Sequence
 
 from rich.table import Table
 
-from sweeps.plan.cost import Speed, duration, estimate, slots_here
+from sweeps.plan.cost import Speed, disk, duration, estimate
 from sweeps.plan.forecast import stopping_sentences
+from sweeps.plan.machine import Machine, at_once, slots, trial_resources
 from sweeps.plan.planner import Plan
 from sweeps.plan.sweep import Sweep
 from trainables.config import TrialConfig
 from trainables.workspace import size_shown
+
+_TOLD = (1.0, 4.0, 8.0)  # GPUs
 
 
 def plan_table(plan: Plan, done: Collection[str]) -> Table:
@@ -67,24 +69,91 @@ def axes_summary(sweep: Sweep) -> str:
 
 
 def stopping_summary(
-    plan: Plan, done: Collection[str], gpus: float | None = None, *, chosen: bool = False
+    plan: Plan, done: Collection[str], machine: Machine, *, chosen: bool = False
 ) -> list[str]:
     """What early stopping may save, or would, of the trials that are left; see forecast."""
-    slots = slots_here(plan.sweep, gpus, os.cpu_count() or 1)
-    return stopping_sentences(plan.remaining(done), plan.sweep, slots, chosen=chosen)
+    n = slots(plan.sweep, machine)
+    return stopping_sentences(plan.remaining(done), plan.sweep, n, chosen=chosen)
 
 
-def cost_summary(
-    sweep: Sweep, to_come: Sequence[TrialConfig], speed: Speed, gpus: float | None
-) -> str:
-    """One sentence: hours, storage and when it would be finished. gpus: None is CPUs alone."""
-    slots = slots_here(sweep, gpus, os.cpu_count() or 1)
-    cost = estimate(to_come, speed, slots)
-    where = f"{gpus:g} GPUs" if gpus else f"{os.cpu_count()} CPUs"
-    share = sweep.gpus_per_trial if gpus else min(sweep.cpus_per_trial, os.cpu_count() or 1)
-    unit = "GPU-hours" if gpus else "CPU-hours"
-    return (
-        f"at {speed.train:,.0f} images/s in training and {speed.evaluate:,.0f} in evaluation a "
-        f"trial: {cost.seconds * share / 3600:,.1f} {unit}, {duration(cost.finish)} with "
-        f"{slots} trials at a time on {where}, {size_shown(cost.bytes)}"
+def cost_table(
+    sweep: Sweep, to_come: Sequence[TrialConfig], speed: Speed, machines: Sequence[Machine]
+) -> Table:
+    """A row per machine: how many trials run at once there, what they need, hours."""
+    table = Table(
+        title=f"at {speed.train:,.0f} images/s in training and {speed.evaluate:,.0f} in evaluation "
+        "a trial",
+        title_justify="left",
     )
+    table.add_column("on")
+    for heading in ("trials at once", "they need", "hours of a device", "done in"):
+        table.add_column(heading, justify="right")
+    for machine in machines:
+        table.add_row(*_cost_row(sweep, to_come, speed, machine))
+    return table
+
+
+def _cost_row(
+    sweep: Sweep, to_come: Sequence[TrialConfig], speed: Speed, machine: Machine
+) -> tuple[str, ...]:
+    parts = [f"{machine.gpus:g} GPU{'s' * (machine.gpus != 1)}"] if machine.gpus else []
+    parts += [] if machine.cpus is None else [f"{machine.cpus:g} CPUs"]
+    try:
+        resources = trial_resources(sweep, machine.resources)
+    except ValueError as error:
+        return ", ".join(parts), "0", str(error), "", ""
+    n = at_once(resources, machine.resources)
+    cost = estimate(to_come, speed, n)
+    share, unit = (resources["gpu"], "GPU") if resources["gpu"] else (resources["cpu"], "CPU")
+    return (
+        ", ".join(parts),
+        str(n),
+        f"{n * resources['cpu']:g} CPUs, {size_shown(n * resources['memory'])} of memory",
+        f"{cost.seconds * share / 3600:,.1f} {unit}-hours",
+        duration(cost.finish),
+    )
+
+
+def idle_sentence(sweep: Sweep, machine: Machine) -> str:
+    """Which GPUs a machine would not use, and what would; "" where it uses all that it can."""
+    try:
+        resources = trial_resources(sweep, machine.resources)
+    except ValueError:
+        return ""
+    n, wanted = at_once(resources, machine.resources), 0
+    if resources["gpu"]:
+        wanted = at_once({**resources, "cpu": 0.0, "memory": 0.0}, machine.resources)
+    if n >= wanted or machine.cpus is None:
+        return ""
+    said = f"{n} trials at once use {n * resources['gpu']:g} of {machine.gpus:g} GPUs"
+    cpus = int(machine.cpus // wanted)
+    if n == at_once({**resources, "cpu": 0.0}, machine.resources) or not cpus:
+        return f"{said}: {wanted} would need {size_shown(wanted * resources['memory'])} of memory"
+    return f"{said}, a trial takes {resources['cpu']:g} CPUs: SET=cpus_per_trial={cpus} uses all"
+
+
+def disk_sentence(to_come: Sequence[TrialConfig], n_at_once: int) -> str:
+    """One sentence: what the sweep would fill, and with what."""
+    found = disk(to_come, n_at_once)
+    parts = {
+        "images that are decoded or drawn once": found.images,
+        "dense networks": found.weights,
+        "vectors of images": found.vectors,
+        "what trials leave in MLflow": found.trials,
+        "trials under way": found.running,
+    }
+    said = ", ".join(f"{size_shown(n)} {what}" for what, n in parts.items() if n)
+    return f"disk: about {size_shown(found.bytes)} ({said})"
+
+
+def machines_of(
+    here: Machine, gpus: float | None, cpus: float | None, given: bool
+) -> list[Machine]:
+    """Those that a plan tells of, the one that is meant first; then 1, 4 and 8 GPUs.
+
+    gpus, cpus: asked for on the command line, of another machine than this. given: whether the
+    speed of a trial was, so that it may be that on its share of any GPU.
+    """
+    first = here if gpus is None and cpus is None else Machine(cpus, gpus or 0.0)
+    counts = _TOLD if first.gpus or given else ()
+    return [first, *(Machine(cpus, n) for n in counts if n != first.gpus)]

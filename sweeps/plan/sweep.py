@@ -25,6 +25,9 @@ if TYPE_CHECKING:  # the report knows studies, and a study only what a section i
 STOP = {"1": "recipes and other settings compete", "best": "methods, too", "0": "nothing does"}
 """What early stopping is asked for by -> what competes."""
 
+SHARES = ("cpus_per_trial", "gpus_per_trial")
+"""What a trial takes of a machine: set as fields of trials are, and no part of any key."""
+
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 
 Overrides = Mapping[str, Any]
@@ -114,6 +117,7 @@ class Sweep:
             )
         if self.search is not None:
             self.search.check(self.base)
+        self._require_shares()
         self.strata()
 
     def strata(self, *, best: bool = False) -> Strata:
@@ -157,6 +161,23 @@ class Sweep:
         configs.sort(key=lambda c: (c.prune is not None, -c.n_epochs if c.prune else 0))
         beside = controls(configs) if self.controls else []
         return list({config.key: config for config in [*configs, *beside]}.values())
+
+    def with_shares(self, settings: Overrides) -> tuple["Sweep", dict[str, Any]]:
+        """The sweep with what a trial takes of a machine, where settings say it, and the others,
+        which are fields of trials. Raises ValueError for what is no such share."""
+        own = {name: settings[name] for name in SHARES if name in settings}
+        others = {name: value for name, value in settings.items() if name not in SHARES}
+        return dataclasses.replace(self, **own), others
+
+    def _require_shares(self) -> None:
+        for name in SHARES:
+            value = getattr(self, name)
+            if not isinstance(value, (int, float)) or isinstance(value, bool) or not value > 0:
+                raise ValueError(f"{name} must be a number above 0, got {value!r}")
+            if value > 1 and value != int(value):  # Ray takes no other
+                raise ValueError(
+                    f"{name} must be a share of one, or a whole number of them, got {value:g}"
+                )
 
     def stopped_as(self, stop: str | None) -> "Sweep":
         """The same sweep with early stopping as the command line has it: "1", "best", "0" for

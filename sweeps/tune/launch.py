@@ -32,6 +32,7 @@ import pruning
 import sweeps
 import trainables
 from sweeps.addresses import host_shown, without_secrets
+from sweeps.plan.machine import OBJECT_STORE_BYTES, trial_resources
 from sweeps.plan.names import Names
 from sweeps.plan.sweep import Sweep
 from sweeps.searching.proposals import Proposals
@@ -44,10 +45,7 @@ from sweeps.tune.progress import SweepProgress
 from sweeps.tune.scheduler import StratifiedStopping
 from sweeps.tune.searcher import PlannedSearch
 from trainables.config import TrialConfig
-from trainables.workspace import Workspace, open_own, size_shown
-
-_TRIAL_BYTES = 1_500_000_000  # of memory: torch, a GoogLeNet in training, a batch of 224 px
-_OBJECT_STORE_BYTES = 300_000_000  # images are memory-mapped files and do not travel through Ray
+from trainables.workspace import Workspace, open_own
 
 
 @dataclass(frozen=True)
@@ -74,7 +72,7 @@ def connect() -> dict[str, float]:
                     include_dashboard=False,
                     log_to_driver=False,
                     logging_level=logging.ERROR,
-                    object_store_memory=None if address else _OBJECT_STORE_BYTES,
+                    object_store_memory=None if address else OBJECT_STORE_BYTES,
                     runtime_env=_program() if address else own_python(),
                 )
         except AuthenticationError as error:
@@ -97,38 +95,6 @@ def _program() -> dict[str, list[str]]:
     """Ray's runtime environment: every node runs this program's packages as they are here."""
     folders = [str(Path(package.__path__[0])) for package in (mis, pruning, sweeps, trainables)]
     return {"py_modules": folders, "excludes": ["__pycache__"]}
-
-
-def trial_resources(
-    sweep: Sweep, cluster: dict[str, float], *, may_grow: bool = False
-) -> dict[str, float]:
-    """CPUs, GPUs and memory of a trial: a share of a GPU where the cluster has one.
-
-    may_grow: the cluster may get nodes when trials wait for them. One without any CPU is a head
-    whose workers are still to come, and is asked for all that the study says.
-
-    Raises ValueError when no trial would ever fit: Ray would wait for ever.
-    """
-    wanted, share = sweep.base.compute.device, sweep.gpus_per_trial
-    if share > 1 and share != int(share):
-        raise ValueError(f"gpus_per_trial must be a share of one GPU or whole GPUs, got {share:g}")
-    resources = {"cpu": sweep.cpus_per_trial, "gpu": share, "memory": float(_TRIAL_BYTES)}
-    if wanted == "cpu":
-        resources["gpu"] = 0.0
-    if may_grow and not cluster.get("CPU"):
-        return resources
-    resources["cpu"] = min(sweep.cpus_per_trial, cluster.get("CPU", 0.0))
-    there = cluster.get("GPU", 0.0)
-    if not there and not (may_grow and wanted == "cuda"):
-        if wanted == "cuda":
-            raise ValueError("compute.device='cuda' needs a GPU and this Ray has none; use 'auto'")
-        resources["gpu"] = 0.0
-    if resources["gpu"] > there and not may_grow:
-        raise ValueError(f"a trial needs {share:g} GPUs, the cluster has {there:g}")
-    memory = cluster.get("memory", 0.0)
-    if memory < _TRIAL_BYTES:
-        raise ValueError(f"a trial needs 1.5 GB of memory, Ray has {size_shown(memory)} to give")
-    return resources
 
 
 def _log_to(path: Path) -> None:

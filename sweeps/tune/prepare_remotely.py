@@ -10,11 +10,12 @@ import ray
 from ray.exceptions import RayError, RayTaskError
 from rich.console import Console
 
+from sweeps.plan.machine import trial_resources
 from sweeps.plan.prepare import prepare
 from sweeps.plan.sweep import Sweep
 from sweeps.tracking.outbox import Outbox
 from sweeps.tracking.sync import outbox_path
-from sweeps.tune.launch import connect, trial_resources
+from sweeps.tune.launch import connect
 from trainables.config import TrialConfig
 from trainables.workspace import add_line, read_own
 

@@ -9,9 +9,10 @@ from optuna.distributions import FloatDistribution
 from small_studies import small_base, small_sweep
 
 import sweeps.__main__ as cli
-from sweeps.plan.cost import Speed, duration, estimate, gpus_here, measure_speed, slots_here
+from sweeps.plan.cost import Speed, disk, duration, estimate, gpus_here, measure_speed
+from sweeps.plan.machine import Machine, slots
 from sweeps.plan.planner import make_plan
-from sweeps.plan.preview import cost_summary
+from sweeps.plan.preview import cost_table, disk_sentence, idle_sentence, machines_of
 from sweeps.plan.space import Search
 from sweeps.searching.resume import to_come
 from trainables.config import TrainConfig
@@ -62,11 +63,62 @@ def test_a_folder_of_unknown_size_counts_as_imagenet():
     assert estimate([config], SPEED, 1).seconds == pytest.approx(expected)
 
 
-def test_slots_are_shares_of_gpus_or_of_cpus():
-    sweep = small_sweep()
-    assert slots_here(sweep, 2, 4) == 8 and slots_here(sweep, None, 4) == 4
+def on(cpus, gpus=0.0, memory=1e12):
+    return Machine(float(cpus), gpus, memory)
+
+
+def test_as_many_run_at_once_as_cpus_gpus_and_memory_allow():
+    sweep = small_sweep(**{"compute.device": "auto"})
+    assert slots(sweep, on(4)) == 4 and slots(sweep, on(16, 2)) == 8
+    assert slots(sweep, on(4, 2)) == 4  # a CPU each
     wide = dataclasses.replace(sweep, cpus_per_trial=8.0, gpus_per_trial=2.0)
-    assert slots_here(wide, 7, 4) == 3 and slots_here(wide, None, 4) == 1
+    assert slots(wide, on(4)) == 1 and slots(wide, on(64, 7)) == 3
+    # `paper` on 4 GPUs and 16 CPUs, of which each trial takes 8: two, and not four.
+    paper = dataclasses.replace(sweep, cpus_per_trial=8.0, gpus_per_trial=1.0)
+    assert slots(paper, on(16, 4)) == 2 and slots(paper, Machine(None, 4.0)) == 4
+    assert slots(sweep, on(64, 0, 6.1e9)) == 4  # of 1.5 GB each
+    # A share lies on one GPU: of 0.4 each takes two.
+    shares = dataclasses.replace(sweep, gpus_per_trial=0.4)
+    assert slots(shares, on(64, 3)) == 6
+    thirds = dataclasses.replace(sweep, gpus_per_trial=1 / 3, cpus_per_trial=0.1)
+    assert slots(thirds, on(1, 8)) == 10  # Ray counts ten thousandths
+
+
+def test_longer_trials_begin_first_and_the_estimate_is_of_that_order():
+    """Two slots: 4, 3, 3 and 2 of an epoch end after 6, as Ray would have them."""
+    configs = [
+        small_base(
+            network=small_base().network.untrained,
+            finetune=TrainConfig(epochs=n, batch_size=32),
+            **{"prune.rate": 0.1 + 0.1 * at},
+        )
+        for at, n in enumerate((4, 3, 3, 2))
+    ]
+    ends = [0.0, 0.0]
+    for config in configs:
+        ends[ends.index(min(ends))] += config.n_epochs * 96 / 10 + (60 * config.n_epochs + 60) / 20
+    assert estimate(configs, SPEED, 2).finish == pytest.approx(max(ends))
+
+
+def test_the_disk_holds_images_networks_and_what_trials_leave():
+    base, n = small_base(), 6
+    configs = [base.replace({"prune.rate": 0.1 * (i + 1)}) for i in range(n)]
+    found, size = disk(configs, 2), 5_600_000  # GoogLeNet's parameters, with few classes
+    assert found.images == (96 + 60 + 60) * 32 * 32 * 3
+    assert found.weights == pytest.approx(4 * size, rel=0.02)
+    assert found.trials == pytest.approx(n * (8 * size + 5e6), rel=0.02)
+    assert found.running == pytest.approx(2 * 12 * size, rel=0.02)
+    assert found.bytes == found.images + found.weights + found.vectors + found.of_trials
+    data = dataclasses.replace(
+        base.data, name="image_folder", path="/d", train_images=None, val_images=None, packed=256
+    )
+    given = dataclasses.replace(base.network, weights="imagenet", recipe=None)
+    packed = [config.replace({"data": data, "network": given}) for config in configs]
+    assert 340e9 < disk(packed, 2).images < 370e9  # ImageNet, decoded once
+    as_files = [c.replace({"data.packed": None}) for c in packed]
+    assert disk(as_files, 2).images == 0
+    said = disk_sentence(packed, 2)
+    assert said.startswith("disk: about 349") and "decoded or drawn once" in said
 
 
 def test_measured_speed_is_of_this_machine():
@@ -75,16 +127,53 @@ def test_measured_speed_is_of_this_machine():
     assert gpus_here(small_sweep()) is None  # its trials are told to stay on the CPU
 
 
-def test_the_sentence_and_its_gpu_hours():
-    sweep = small_sweep()
+def rows(sweep, configs, machines):
+    table = cost_table(sweep, configs, SPEED, machines)
+    return list(zip(*(column.cells for column in table.columns), strict=True)), table.title
+
+
+def test_a_row_per_machine_with_what_it_needs_and_its_hours():
+    sweep = small_sweep(**{"compute.device": "auto"})
     recipe = TrainConfig(epochs=1_000, batch_size=32)
     configs = [small_base(finetune=recipe, **{"prune.rate": r / 10}) for r in range(1, 9)]
-    cost = estimate(configs, SPEED, 8)
-    text = cost_summary(sweep, configs, SPEED, 2)
-    assert f"{cost.seconds * 0.25 / 3600:,.1f} GPU-hours, {duration(cost.finish)} with 8" in text
-    assert "at 10 images/s in training and 20 in evaluation" in text and "on 2 GPUs" in text
-    assert f"{cost.bytes / 1e6:.1f} MB" in text
+    found, title = rows(sweep, configs, machines_of(on(4), 2.0, None, True))
+    assert [(row[0], row[1]) for row in found] == [
+        *(("2 GPUs", "8"), ("1 GPU", "4"), ("4 GPUs", "16"), ("8 GPUs", "32")),
+    ]
+    assert title.startswith("at 10 images/s in training and 20 in evaluation a trial")
+    assert found[0][2] == "8 CPUs, 12.0 GB of memory"
+    for row in found:
+        cost = estimate(configs, SPEED, int(row[1]))
+        assert row[3] == f"{cost.seconds * 0.25 / 3600:,.1f} GPU-hours"
+        assert row[4] == duration(cost.finish)
+    (alone,), _ = rows(sweep, configs, machines_of(on(4), None, None, False))
+    assert alone[:2] == ("4 CPUs", "4") and alone[3].endswith("CPU-hours")
+    wide = dataclasses.replace(sweep, gpus_per_trial=2.0)
+    found, _ = rows(wide, configs, machines_of(on(4), 1.0, 16.0, True))
+    assert found[0][:3] == ("1 GPU, 16 CPUs", "0", "a trial needs 2 GPUs, the cluster has 1")
+    assert found[1][:2] == ("4 GPUs, 16 CPUs", "2")
     assert [duration(s) for s in (5, 600, 7_200, 864_000)] == ["1 min", "10 min", "2.0 h", "10 d"]
+
+
+def test_gpus_that_would_stand_idle_are_told_with_what_would_use_them():
+    sweep = small_sweep(**{"compute.device": "auto"})
+    paper = dataclasses.replace(sweep, cpus_per_trial=8.0, gpus_per_trial=1.0)
+    assert idle_sentence(paper, on(16, 4)) == (
+        "2 trials at once use 2 of 4 GPUs, a trial takes 8 CPUs: SET=cpus_per_trial=4 uses all"
+    )
+    assert slots(dataclasses.replace(paper, cpus_per_trial=4), on(16, 4)) == 4
+    assert idle_sentence(paper, on(32, 4)) == "" == idle_sentence(paper, Machine(None, 4.0))
+    assert idle_sentence(sweep, on(4)) == ""
+    assert "4 would need 6.0 GB of memory" in idle_sentence(paper, on(64, 4, 4e9))
+
+
+def test_what_a_trial_takes_of_a_machine_is_set_as_fields_are():
+    plan = make_plan(small_sweep(), settings={"cpus_per_trial": 2, "finetune.epochs": 4})
+    assert plan.sweep.cpus_per_trial == 2 and 4 in {c.n_epochs for c in plan.configs}
+    assert plan.keys == make_plan(small_sweep(), settings={"finetune.epochs": 4}).keys
+    for value in (0, -1, "x", True, 1.5):
+        with pytest.raises(ValueError, match=r"cpus_per_trial must be a .*number.*, got"):
+            make_plan(small_sweep(), settings={"cpus_per_trial": value})
 
 
 def test_the_plan_of_a_search_counts_what_it_may_propose(tmp_path):
@@ -97,10 +186,12 @@ def test_the_plan_of_a_search_counts_what_it_may_propose(tmp_path):
 def test_make_plan_measures_or_takes_what_it_is_given(tmp_path, monkeypatch):
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
     results = str(tmp_path / "none")
-    given = ("plan", "--results", results, "--speed", "5000,9000", "--gpus", "8")
+    given = ("plan", "--results", results, "--speed", "5000,9000", "--gpus", "16", "--cpus", "32")
     code, text = said(*given)
-    assert code == 0 and "at 5,000 images/s in training and 9,000 in evaluation a trial" in text
-    assert "with 32 trials at a time on 8 GPUs" in text
+    assert code == 0 and "at 5,000 images/s in training and 9,000 in evaluation" in text
+    row = next(line for line in text.splitlines() if "16 GPUs, 32 CPUs" in line)
+    assert " 32 " in row and "GPU-hours" in row and "disk: about" in text
+    assert all(f"{n} GPU" in text for n in (1, 4, 8))
     code, text = said("plan", "--results", results, "--set", "compute.device=cpu")
     assert code == 0 and "CPU-hours" in text and "images/s" in text
     assert not (tmp_path / "none").exists()
@@ -111,6 +202,7 @@ def test_make_plan_measures_or_takes_what_it_is_given(tmp_path, monkeypatch):
     [
         (("--speed", "5"), "must be TRAIN,EVALUATE in images per second, got '5'"),
         (("--speed", "5,-1"), "must be a number from 0.001 to 1,000,000,000, got '-1'"),
+        (("--cpus", "0"), "must be a number from 1 to 100,000, got '0'"),
         (("--gpus", "0"), "must be a number from 0.01 to 100,000, got '0'"),
         (("--results", "s3://b/r"), "must be a folder that all nodes see, got 's3://b/r'"),
     ],

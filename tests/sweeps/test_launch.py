@@ -14,8 +14,9 @@ from unittest.mock import Mock
 import pytest
 from small_studies import small_base, small_sweep
 
+from sweeps.plan.machine import trial_resources
 from sweeps.tune.events import DEATHS, SweepCallback
-from sweeps.tune.launch import _run_all, connect, trial_resources
+from sweeps.tune.launch import _run_all, connect
 from sweeps.tune.ready import require_ray
 from sweeps.tune.searcher import PlannedSearch
 from trainables.workspace import Workspace
