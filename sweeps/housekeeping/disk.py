@@ -19,6 +19,7 @@ VECTORS = "vectors of images"
 COMPILED = "compiled code"
 LISTS = "lists of images"
 PASSES = "passes of scores, half done"
+IMPORTANCE = "importance of weights"
 UNUSED = "decoded images that nobody asks for"
 CODE = "code of your own"
 RAY = "what Ray wrote"
@@ -26,7 +27,7 @@ ASIDE = "set aside as broken"
 PARTIAL = "half-written files"
 NOTES = "notes and locks"
 OTHER = "else"
-CACHES = (IMAGES, VECTORS, COMPILED, LISTS, PASSES)
+CACHES = (IMAGES, VECTORS, IMPORTANCE, COMPILED, LISTS, PASSES)
 """What the next sweep that wants it makes anew."""
 KINDS = (RESULTS, WAITING, STATES, DENSE, CODE, *CACHES, UNUSED, RAY, ASIDE, PARTIAL, NOTES, OTHER)
 
@@ -46,6 +47,7 @@ _IN_CACHE: Kinds = (
     (rf"dense-(mis-)?{_KEY}(-epoch\d+)?\.pt|dense-{_KEY}-state\.pt|kept-.+-round\d+\.pt", DENSE),
     (rf"embeddings-{_KEY}", VECTORS),
     (rf"pass-{_KEY}\.pt", PASSES),
+    (rf"scores-{_KEY}\.pt", IMPORTANCE),
     (rf"listing-[0-9a-f]+\.npz|looked-{_KEY}\.json", LISTS),
     (rf"concepts-v\d+-[a-z]+-\d+-seed\d+-\d+px|fetched-{_KEY}", IMAGES),
     (r"concepts-v\d+-.+\.partial-.+", PARTIAL),
@@ -106,6 +108,11 @@ def _of_cache(cache: Path) -> Iterator[Thing]:
             inner, kinds = [path], _IN_CACHE
         for each in inner:
             yield _thing(each, UNUSED if each in asked_by_none else _kind(each.name, kinds))
+
+
+def in_cache(name: str) -> str:
+    """The kind of a file or folder of that name in the cache."""
+    return _kind(name, _IN_CACHE)
 
 
 def _kind(name: str, kinds: Kinds) -> str:

@@ -42,7 +42,8 @@ class RunSeen:
 @dataclass
 class StudySeen:
     """A study. sweep: status of the run of its last sweep, "" where there is none; ended_ms: when
-    that ended; planned: keys of its trials; code: digests of own code that any trial names.
+    that ended; planned: keys of its trials; code: digests that any trial names, of own code among
+    others.
     """
 
     runs: list[RunSeen] = field(default_factory=list)
@@ -133,11 +134,11 @@ LEFT JOIN tags AS turns ON turns.run_uuid = runs.run_uuid AND turns.key = 'launc
 WHERE runs.lifecycle_stage = 'active' AND experiments.name != 'Default'
 ORDER BY CAST(coalesce(turns.value, '0') AS INTEGER), runs.start_time, runs.run_uuid
 """
-# Of deleted runs, too: who deleted them may restore them.
+# Of deleted runs, too: who deleted them may restore them. Whatever field names the code.
 _CODES = """
 SELECT DISTINCT experiments.name, params.value
 FROM params JOIN runs USING (run_uuid) JOIN experiments USING (experiment_id)
-WHERE params.key LIKE '%.code'
+WHERE length(params.value) = 16
 """
 
 
@@ -162,8 +163,8 @@ def _of_server(results: Path, names: Collection[str]) -> dict[str, StudySeen]:
 
 def _study_of(client: MlflowClient, runs: Sequence[Run]) -> StudySeen:
     seen = StudySeen()
-    params = [item for run in runs for item in run.data.params.items()]
-    seen.code = {value for name, value in params if name.endswith(".code") and value}
+    values = {value for run in runs for value in run.data.params.values()}
+    seen.code = {value for value in values if _CODE.fullmatch(value)}
     active = [run for run in runs if run.info.lifecycle_stage == "active"]
     for run in active:
         kind, key = (run.data.tags.get(name, "") for name in (KIND, TRIAL_KEY))

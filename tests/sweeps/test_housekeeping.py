@@ -5,6 +5,7 @@ The folder is that of tests/data: `finished` and `searched` have ended, `interru
 
 import io
 import os
+import re
 import shutil
 import sqlite3
 import time
@@ -28,6 +29,7 @@ from sweeps.tracking.glance import RunSeen, StudySeen, studies_seen
 from sweeps.tracking.sync import sync
 from sweeps.tracking.tracker import Tracker
 
+ROOT = Path(__file__).parents[2]
 FINISHED, SEARCHED, UNFINISHED = "42a39ce49ce4", "739276e45500", "ad29184c4bb8"
 LONG_AGO = time.time() - 100 * 86_400
 
@@ -75,6 +77,7 @@ CACHED = {
     "cache/packs/aaaaaaaaaaaaaaaaaaaaaaaa.pixels": disk.IMAGES,
     "cache/listing-0123456789abcdef.npz": disk.LISTS,
     "cache/pass-0123456789abcdef.pt": disk.PASSES,
+    "cache/scores-0123456789abcdef.pt": disk.IMPORTANCE,
 }
 KEPT = {
     "states/interrupted/ad29184c4bb8.pt": disk.STATES,
@@ -165,6 +168,22 @@ def test_what_is_seen_is_what_mlflow_says(results, monkeypatch):
         own = seen[study]
         assert told == (own.sweep, own.ended_ms, own.planned, own.code, own.count())
     assert set(asked) == set(seen) == {"finished", "searched", "interrupted"}
+
+
+def test_all_that_trials_keep_in_the_cache_has_a_kind():
+    """By the names in the source, and by what a sweep of an earlier version has left."""
+    source = "".join(path.read_text() for path in (ROOT / "trainables").rglob("*.py"))
+    memos = re.findall(r'Memo\(\w+\)\.(?:of|path)\(\s*"([\w-]+)"', source)
+    assert {"embeddings", "dense-mis", "pass", "scores"} <= set(memos)
+    named = re.findall(r'cache / f"([^"]+)"', source)
+    assert len(named) >= 5 and source.count("Memo(") == len(memos)
+    filled = [re.sub(r"{key}", "42a39ce49ce4", re.sub(r"{round_ \+ 1}", "2", n)) for n in named]
+    filled = [n.replace("{early}", "-epoch3") for n in filled]
+    filled = [re.sub(r"{.+}", "0123456789abcdef", n) for n in filled]
+    kinds = {name: disk.in_cache(name) for name in filled}
+    kinds |= {n: disk.in_cache(f"{n}-0123456789abcdef") for n in memos if n == "embeddings"}
+    kinds |= {n: disk.in_cache(f"{n}-0123456789abcdef.pt") for n in memos if n != "embeddings"}
+    assert disk.OTHER not in kinds.values(), kinds
 
 
 def test_a_trial_counts_once_by_the_best_that_is_known_of_it():
@@ -273,12 +292,13 @@ def test_links_are_never_followed(results, tmp_path):
     assert (results / "states" / "two").is_symlink()
 
 
-def test_code_that_a_trial_names_stays_even_of_a_run_that_was_deleted(results):
+@pytest.mark.parametrize("field", ["network.code", "prune.schedule_code", "of.a.later.version"])
+def test_code_that_a_trial_names_stays_even_of_a_run_that_was_deleted(results, field):
     sync(results, Console(file=io.StringIO()))
     leave(results)
     tracker = Tracker("finished", results)
     run = tracker.finished()[FINISHED].info.run_id
-    tracker.client.log_param(run, "network.code", "0123456789abcdef")
+    tracker.client.log_param(run, field, "0123456789abcdef")
     tracker.client.delete_run(run)
     told(clean, results, Wanted(), remove=True)
     assert (results / "code" / "0123456789abcdef").is_dir()
