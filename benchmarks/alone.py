@@ -14,7 +14,7 @@ OURS = ("mis", "pruning", "sweeps", "trainables")
 OTHERS = ("ray", "mlflow", "optuna", "pandas", "matplotlib", "rich", "pyarrow", "scipy", "jinja2")
 _NOT_TORCH = (*OURS, *OTHERS, "torchvision", "safetensors", "onnx")
 BLOCKED = {
-    "network.safetensors": (*OTHERS, "mis", "sweeps", "onnx", "onnxruntime"),
+    "network.safetensors": (*OTHERS, "sweeps", "onnx", "onnxruntime"),
     "network.pt2": (*_NOT_TORCH, "onnxruntime"),
     "network.onnx": (*_NOT_TORCH, "torch", "onnxscript"),
 }

@@ -95,7 +95,7 @@ def leave(results: Path, name: str, network: PrunedNetwork, pixels: int, n_class
         units = pd.DataFrame({"layer": [], "channel": []})
         scored = Scored({}, units, None, {})
         arguments = network_arguments(config, n_classes)
-        save_results(folder, TrialConfig(network=config), arguments, network, scored, [])
+        save_results(folder, TrialConfig(network=config), arguments, network, scored, {})
         tracker.log_folder(run, folder)
     tracker.end_run(run, "FINISHED")
 
@@ -130,14 +130,12 @@ def main(argv: Sequence[str]) -> None:
     options = parser.parse_args(argv)
     os.environ.pop("MLFLOW_TRACKING_URI", None)
     images = pictures(options.images, options.n, options.pixels)
-    lines = []
     for name in options.networks:
         with tempfile.TemporaryDirectory() as temporary, settled():
             read = export_and_read(name, images, Path(temporary), options.rate)
         load = os.getloadavg()[0]
         Console(width=160).print(cost_table(f"{name}, load {load:.1f}", read.exported.measured))
-        lines.append(markdown(name, read))
-    print("\n".join(lines))
+        print(markdown(name, read), flush=True)
 
 
 def markdown(name: str, read: Read) -> str:

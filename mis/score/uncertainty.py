@@ -11,7 +11,6 @@ import math
 from dataclasses import dataclass
 
 import torch
-from scipy.stats import hypergeom
 from torch import Tensor
 
 from mis.score.extremes import Extremes
@@ -196,6 +195,9 @@ def _depth_needed(depth: int, n_images: int, n_groups: int) -> int:
         raise ValueError(
             f"depth must be at least 1 and groups 2 … {n_images}, got {depth} and {n_groups}"
         )
+    # Here, since a program that only loads an exported network has no need of SciPy.
+    from scipy.stats import hypergeom
+
     group = math.ceil(n_images / n_groups)
     low, high = depth, n_images  # all images minus a group may still be too few: see below
     while low < high:

@@ -263,7 +263,7 @@ def leave_network(results, name, key, granularity="filter"):
     none = synthetic(methods=(), rates=(0.5,), channels=1, controls=False, stopped=False).units
     folder = results.parent / key
     scored = Scored({}, none, None, {})
-    save_results(folder, TrialConfig(), network_arguments(config, 7), whole, scored, [])
+    save_results(folder, TrialConfig(), network_arguments(config, 7), whole, scored, {})
     tracker.log_folder(run_id, folder)
     tracker.log_metrics(run_id, {"val/top1": 0.5}, 0, 1)
     tracker.end_run(run_id, "FINISHED")

@@ -66,7 +66,7 @@ class Latency:
     n: int
 
 
-_WARM_UP, _LEAST, _MOST = 2, 7, 50  # batches
+_WARM_UP, _LEAST, _MOST = 2, 5, 50  # batches
 
 
 @torch.inference_mode()
@@ -74,7 +74,7 @@ def measure_latencies(
     networks: Mapping[str, nn.Module], pixels: int, batch_size: int, seconds: float = 10.0
 ) -> dict[str, Latency]:
     """What each network takes in evaluation. They take turns, so that others on the machine hit
-    all alike; for about so many seconds, but at least 7 batches of each.
+    all alike; for about so many seconds, but at least 5 batches of each.
 
     On the networks' device, with the process's threads, in their own number format, channels last.
     """

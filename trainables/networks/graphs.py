@@ -11,6 +11,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 from torch.export import Dim, ExportedProgram
+from torch.fx import GraphModule
 
 from trainables.networks.build import logits_of
 
@@ -42,7 +43,7 @@ def as_graph(network: nn.Module, pixels: int) -> ExportedProgram:
         answer = network(images)
     try:
         with _quiet():
-            return torch.export.export(
+            graph = torch.export.export(
                 network if isinstance(answer, Tensor) else _Logits(network),
                 (images,),
                 dynamic_shapes=({0: Dim(_BATCH)},),
@@ -53,6 +54,10 @@ def as_graph(network: nn.Module, pixels: int) -> ExportedProgram:
             "the forward pass of the network must be one that torch.export follows, for batches of "
             f"any size, it is not ({type(error).__name__}: {first})"
         ) from error
+    for module in graph.graph_module.modules():
+        for node in module.graph.nodes if isinstance(module, GraphModule) else ():
+            node.meta.pop("stack_trace", None)  # lines of source, and folders of this machine
+    return graph
 
 
 def save_graph(graph: ExportedProgram, path: Path) -> None:
