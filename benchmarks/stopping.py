@@ -3,6 +3,7 @@
 The curves: GoogLeNet on generated images of 32 px (400 to train on, 300 to validate), pruned by
 four methods at three rates, in one shot and in three rounds, at two learning rates, and fine-tuned
 for nine epochs. `python -m benchmarks stopping --record FILE` records them anew, within hours.
+`--results FOLDER --study NAME` replays on the curves of a study of your own: see `replay.py`.
 """
 
 import argparse
@@ -18,6 +19,7 @@ from ray.tune.schedulers import AsyncHyperBandScheduler, TrialScheduler
 from rich.console import Console
 from rich.table import Table
 
+from benchmarks.replay import read_recorded, replay_table
 from sweeps.plan.forecast import Curve, Decide, by_rungs, simulate
 from sweeps.plan.rungs import Rungs, Stopping
 from sweeps.plan.sweep import Grid, axis, methods
@@ -176,7 +178,14 @@ def record(path: Path) -> None:
 def main(argv: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--record", type=Path, help="record the curves into this file instead")
+    parser.add_argument("--results", type=Path, help="replay on a study of this results folder")
+    parser.add_argument("--study", default="demo", help="which (default: demo)")
+    parser.add_argument("--slots", type=int, default=2, help="trials at a time (default: 2)")
     arguments = parser.parse_args(argv)
+    if arguments.results is not None:
+        recorded = read_recorded(arguments.study, arguments.results)
+        Console(width=140).print(replay_table(recorded, arguments.slots))
+        return
     if arguments.record is not None:
         record(arguments.record)
         return

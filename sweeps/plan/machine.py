@@ -13,7 +13,14 @@ from trainables.workspace import size_shown
 TRIAL_BYTES = 1_500_000_000  # of memory: torch, a GoogLeNet in training, a batch of 224 px
 OBJECT_STORE_BYTES = 300_000_000  # images are memory-mapped files and do not travel through Ray
 _PARTS = 10_000  # of one CPU or GPU: Ray counts no finer
-_CGROUP, _MEMINFO = Path("/sys/fs/cgroup"), Path("/proc/meminfo")
+_MEMINFO = Path("/proc/meminfo")
+_CGROUPS = (  # version 1, then 2: where, and what its files and numbers are called
+    (
+        Path("/sys/fs/cgroup/memory"),
+        *("memory.limit_in_bytes", "memory.usage_in_bytes", "total_"),
+    ),
+    (Path("/sys/fs/cgroup"), "memory.max", "memory.current", ""),
+)
 
 
 @dataclass(frozen=True)
@@ -37,21 +44,28 @@ def this_machine(gpus: float | None = None) -> Machine:
 
 
 def free_memory() -> float:
-    """Bytes of memory that nobody uses, as Ray counts them: of the machine, or of a container that
-    may use less of it. Where the system does not tell, half of what there is."""
-    found = []
-    with contextlib.suppress(OSError, ValueError, StopIteration, IndexError):
-        lines = _MEMINFO.read_text().splitlines()
-        line = next(line for line in lines if line.startswith("MemAvailable"))
-        found.append(1024.0 * int(line.split()[1]))
-    with contextlib.suppress(OSError, ValueError, StopIteration, IndexError):
-        lines = (_CGROUP / "memory.stat").read_text().splitlines()
-        files = next(line for line in lines if line.startswith("inactive_file")).split()[1]
-        most, used = ((_CGROUP / f"memory.{name}").read_text() for name in ("max", "current"))
-        found.append(float(int(most) - int(used) + int(files)))
-    if found:
-        return min(found)
-    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2
+    """Bytes of memory that nobody uses, counted as Ray counts them: of the machine, or of a
+    container that may use less of it. Where the system does not tell, half of what there is."""
+    try:
+        there = _numbers(_MEMINFO.read_text())
+        total = there["MemTotal"]
+        caches = sum(there.get(name, 0.0) for name in ("Cached", "SReclaimable", "Buffers"))
+        used = total - there["MemFree"] - caches
+    except (OSError, KeyError):
+        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2
+    for folder, limit, usage, prefix in _CGROUPS:
+        with contextlib.suppress(OSError, ValueError, KeyError):
+            files = _numbers((folder / "memory.stat").read_text())
+            kept = sum(files[f"{prefix}{name}_file"] for name in ("inactive", "active"))
+            used = float((folder / usage).read_text()) - kept
+            total = min(total, float((folder / limit).read_text()))
+    return total - used
+
+
+def _numbers(text: str) -> dict[str, float]:
+    """Lines such as "MemFree: 3 kB" or "active_file 4096", in bytes."""
+    words = [line.replace(":", "").split() for line in text.splitlines()]
+    return {w[0]: float(w[1]) * (1024 if w[-1] == "kB" else 1) for w in words if len(w) > 1}
 
 
 def trial_resources(

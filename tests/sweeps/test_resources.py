@@ -1,6 +1,7 @@
 """What a trial asks of Ray, and how many Ray runs at once."""
 
 import dataclasses
+import time
 
 import pytest
 import ray
@@ -61,6 +62,8 @@ def test_a_plan_runs_as_many_trials_at_once_as_ray_does(monkeypatch):
             assert [each.wait(1) for each in group[n:]] == [False, False], (cpus, gpus)
             for each in group:
                 remove_placement_group(each)
+            while ray.available_resources().get("CPU") != cluster["CPU"]:
+                time.sleep(0.1)
     finally:
         ray.shutdown()
 
@@ -76,7 +79,8 @@ def test_the_memory_of_a_plan_is_what_ray_finds(monkeypatch):
     before = this_machine().memory
     ray.init(address="local", num_cpus=1, object_store_memory=OBJECT_STORE_BYTES)
     try:
-        found = ray.cluster_resources()["memory"]
+        found, after = ray.cluster_resources()["memory"], this_machine().memory
     finally:
         ray.shutdown()
-    assert found == pytest.approx(before, abs=TRIAL_BYTES)  # others use memory meanwhile
+    low, high = sorted((before, after))  # others use memory meanwhile, and Ray itself
+    assert low - TRIAL_BYTES / 2 < found < high + TRIAL_BYTES / 2
