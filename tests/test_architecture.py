@@ -113,7 +113,8 @@ PARTS = {
             "own_settings",
             "workspace",
         },
-        "contents": {"config", "data_names", "datasets", "networks", "own_code"},
+        "rates_file": set(),
+        "contents": {"config", "data_names", "datasets", "networks", "own_code", "rates_file"},
         "training": {
             "config",
             "datasets",

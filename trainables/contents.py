@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 from trainables.config import TrialConfig
 from trainables.data_names import is_set
@@ -9,6 +10,7 @@ from trainables.datasets.broden import broden_digest
 from trainables.datasets.folders import classes_of, look_at_data
 from trainables.networks import file_digest, find_code, for_classes, hold_code
 from trainables.own_code import Own
+from trainables.rates_file import read_rates
 
 
 def with_contents(config: TrialConfig, results: Path | None = None) -> TrialConfig:
@@ -21,7 +23,7 @@ def with_contents(config: TrialConfig, results: Path | None = None) -> TrialConf
     if results is not None:
         hold_own_code([config], results)
     data, network, dissection = config.data, config.network, config.dissection
-    found: dict[str, str] = {}
+    found: dict[str, Any] = {}
     folder = None
     if data.name != "concepts" and not data.digest and (data.path or is_set(data.name)):
         folder = look_at_data(data)
@@ -29,6 +31,8 @@ def with_contents(config: TrialConfig, results: Path | None = None) -> TrialConf
     for own in own_code_of(config):
         if not own.digest and own.field != "data.name":  # whose is found with its images
             found[own.digest_field] = find_code(own.name, own.field).digest
+    if config.prune is not None and isinstance(of := config.prune.rates, str):
+        found["prune.rates"] = read_rates(of, config.prune.granularity, config.prune.criterion)
     if network.checkpoint and not network.digest:
         found["network.digest"] = file_digest(Path(network.checkpoint))
     if config.given is not None and not config.given.digest:

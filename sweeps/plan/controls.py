@@ -17,6 +17,7 @@ AS_IT_IS = {
     "rewind": "none",
     "rewind_epoch": 0,
     "recalibrate_images": 0,
+    "sensitivity": None,
 }
 """What is set on a trial to get the network that it starts from, neither pruned nor trained."""
 

@@ -11,6 +11,7 @@ from trainables.datasets.broden import broden_digest
 from trainables.datasets.folders import Folder, Source, classes_of, look_at_all, source_of
 from trainables.datasets.names import shown
 from trainables.networks import file_digest, find_code, for_classes, given_said, head_said
+from trainables.rates_file import read_rates
 
 _SPLITS = ("train", "val", "probe")
 
@@ -115,6 +116,9 @@ def _digests(
     for own in own_code_of(config):
         if own.field != "data.name":  # whose is found with its images
             changes[own.digest_field] = once(_code_digest, own.field, own.name)
+    if config.prune is not None and isinstance(of := config.prune.rates, str):
+        prune = config.prune
+        changes["prune.rates"] = read_rates(of, prune.granularity, prune.criterion)
     if config.network.checkpoint:
         changes["network.digest"] = once(file_digest, Path(config.network.checkpoint))
     if config.given is not None:

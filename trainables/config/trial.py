@@ -191,6 +191,8 @@ class TrialConfig(Checked):
                 name += " most important first"
             if not self.prune.held:
                 name += " not held"
+        elif self.sensitivity is not None:
+            name += f", each {self.sensitivity.granularity.replace('_', ' ')} layer alone"
         elif self.rewind == "weights":
             name += f" from epoch {self.rewind_epoch} again"
         elif self.retrain is not None:

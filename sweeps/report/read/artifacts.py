@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 
 from sweeps.report.read.unit_tables import FileTables
 from sweeps.tracking.tracker import Tracker, Unavailable
-from trainables.artifacts import DISSECTION, EPOCHS, UNITS
+from trainables.artifacts import DISSECTION, EPOCHS, SENSITIVITY, UNITS
 
 _LEFT_OUT = {"replicates"}  # no figure needs it, and it is most of the bytes
 _AT_A_TIME = 8  # downloads
@@ -27,8 +27,9 @@ _REQUIRED = {
     UNITS: {"layer", "channel", "state", "mis"},
     EPOCHS: {"epoch"},
     DISSECTION: {"layer", "channel"},
+    SENSITIVITY: {"layer", "rate", "top1", "dense", "granularity", "criterion"},
 }
-_TEXTS = {*_CATEGORIES, "detector"}
+_TEXTS = {*_CATEGORIES, "detector", "granularity", "criterion"}
 _MOST = 1e15  # no number of a trial is above it, but for what overflowed
 
 

@@ -16,7 +16,7 @@ from sweeps.report.read.same_units import against_dense, complete, with_dense
 from sweeps.report.read.unit_tables import FrameTables, Tables
 from sweeps.tracking.parents import PRIMARY, SWEEP_KEY
 from sweeps.tracking.tracker import OUTCOME, TRIAL_KEY, Tracker, Unavailable, experiments, has_store
-from trainables.artifacts import DISSECTION, EPOCHS, LAYERS, UNITS
+from trainables.artifacts import DISSECTION, EPOCHS, LAYERS, SENSITIVITY, UNITS
 
 AXES = ("method", "rate", "schedule", "criterion", "retraining", "seed")
 _NOTE, _PURPOSE = "mlflow.note.content", "purpose"
@@ -43,7 +43,8 @@ class SweepFrames:
     units: a row per unit of every trial, with its trial's key and label, `dense_mis` (its score in
     the dense network) and what the trial wrote: layer, channel, state, mis, counted, ….
     epochs: a row per epoch of training. dissected: a row per dissected unit. layers: a row per
-    layer and round of pruning. unfinished: a row per trial that failed or was broken off.
+    layer and round of pruning. sensitivity: a row per layer and rate of trials that measured their
+    layers one by one. unfinished: a row per trial that failed or was broken off.
     kept: where units and dissected units are read from when these frames are empty, since those of
     thousands of trials would fill the memory; `of_units` and `of_dissected` read either.
     missing: number of planned trials without a finished run. gaps: what could not be read.
@@ -62,6 +63,7 @@ class SweepFrames:
     gaps: tuple[str, ...] = ()
     primary: str = ""  # the question that the study named beforehand (sweeps.plan.primary)
     layers: pd.DataFrame = field(default_factory=pd.DataFrame)
+    sensitivity: pd.DataFrame = field(default_factory=pd.DataFrame)
     address: str = ""  # of MLflow's page of the experiment; "" where no server is known
     kept: Mapping[str, Tables] = field(default_factory=dict)
 
@@ -117,6 +119,7 @@ def load_frames(tracker: Tracker, sweep_run: Run, keep: Path | None = None) -> S
     runs, unfinished, n_planned = read_runs(tracker, sweep_run, gaps)
     trials = _trials(runs)
     sources = [_source(run) for run in runs]
+    measured = [_source(run) for run in runs if "sensitivity.granularity" in run.data.params]
     caption = _caption(runs)
     del runs
     kept: dict[str, Tables] = {}
@@ -141,6 +144,7 @@ def load_frames(tracker: Tracker, sweep_run: Run, keep: Path | None = None) -> S
         epochs=read_tables(tracker, sources, EPOCHS)[0],
         dissected=dissected,
         layers=read_tables(tracker, sources, LAYERS)[0],
+        sensitivity=read_tables(tracker, measured, SENSITIVITY)[0],
         unfinished=unfinished,
         purpose=sweep_run.data.tags.get(_PURPOSE, sweep_run.data.tags.get(_NOTE, "")),
         sweep_key=sweep_run.data.tags.get(SWEEP_KEY, ""),
