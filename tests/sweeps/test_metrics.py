@@ -49,7 +49,7 @@ def test_a_metric_is_found_by_the_first_form_that_it_fits(name, form):
 # As each of five tables of its own had them before there was one.
 SEARCHED = re.compile(
     r"val/(top1|top1_[ab]|top5|loss|ece)|train/loss"
-    r"|prune/(sparsity|sparsity_network|n_zero|n_collapsed)"
+    r"|prune/(rate|sparsity|sparsity_network|n_zero|n_collapsed)"
     r"|cost/(params|macs|latency)(_masked)?"
     r"|mis/(mean|median|task_accuracy|change|mean_dead_as_half|n_units|n_unread|n_constant|n_dead)"
     r"|mis/.+/mean|dissection/.+"
