@@ -17,7 +17,13 @@ from mis.score.extremes import Extremes, ExtremesCollector
 from mis.score.gallery import Panel, choose_units, draw_unit, panel_of
 from mis.score.margins import METRICS, Margins, Metric, task_margins
 from mis.score.protocols import PROTOCOLS, Protocol, query_rank
-from mis.score.similarity import SIMILARITIES, Similarity, calibrate_slope, load_similarity
+from mis.score.similarity import (
+    SIMILARITIES,
+    Similarity,
+    calibrate_slope,
+    load_similarity,
+    require_similarity,
+)
 from mis.score.tasks import Tasks, build_tasks, images_needed
 from mis.score.uncertainty import (
     Change,
@@ -80,6 +86,7 @@ __all__ = [
     "query_rank",
     "replicate_mis",
     "require_images",
+    "require_similarity",
     "score_tasks",
     "score_units",
     "shuffle_control",

@@ -3,7 +3,9 @@
 Vectors belong to an image set, not to a network: compute them once for all trials.
 """
 
+import importlib.util
 import math
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,6 +29,7 @@ DREAMSIM_PIXELS = 224
 EFFICIENTNET_PIXELS = 96
 LPIPS_PIXELS = 64
 RAW_PIXELS = 32
+_PACKAGES = ("dreamsim", "lpips")  # optional ones, called as the similarity is
 
 
 @dataclass(frozen=True)
@@ -49,9 +52,27 @@ def load_similarity(name: str, device: Device = "cpu") -> Similarity:
 
     Raises ValueError for a name that is not in SIMILARITIES, and when its package is missing.
     """
+    require_similarity(name)
+    return SIMILARITIES[name](device)
+
+
+def require_similarity(name: str) -> None:
+    """Raise ValueError where `load_similarity` would for a name, or for a package that is missing;
+    nothing is loaded."""
     if name not in SIMILARITIES:
         raise ValueError(f"similarity must be one of {', '.join(SIMILARITIES)}, got {name!r}")
-    return SIMILARITIES[name](device)
+    if name in _PACKAGES and not _is_there(name):
+        raise ValueError(_no_package(name))
+
+
+def _is_there(package: str) -> bool:
+    if package in sys.modules:
+        return sys.modules[package] is not None
+    return importlib.util.find_spec(package) is not None
+
+
+def _no_package(name: str) -> str:
+    return f"{name} is not installed: make {name}, or uv sync --extra {name}"
 
 
 def calibrate_slope(
@@ -146,9 +167,7 @@ def _dreamsim(device: Device) -> Similarity:
     try:
         from dreamsim import dreamsim
     except ImportError as error:
-        raise ValueError(
-            "dreamsim is not installed: make dreamsim, or uv sync --extra dreamsim"
-        ) from error
+        raise ValueError(_no_package("dreamsim")) from error
     # Beside torchvision's weights; by default it would write ./models.
     before = torch.hub._hub_dir  # None where the environment decides, as set_dir cannot say
     cache = Path(torch.hub.get_dir()) / "dreamsim"
@@ -202,7 +221,7 @@ def _lpips(device: Device) -> Similarity:
     try:
         import lpips
     except ImportError as error:
-        raise ValueError("lpips is not installed: make lpips, or uv sync --extra lpips") from error
+        raise ValueError(_no_package("lpips")) from error
     try:
         network = lpips.LPIPS(net="alex", verbose=False).to(device).eval().requires_grad_(False)
     except OSError as error:

@@ -6,20 +6,15 @@ from dataclasses import dataclass
 from typing import Any
 
 from sweeps.addresses import has_secrets, without_secrets
-from sweeps.plan.check import require_sizes
 from sweeps.plan.inputs import Inputs, look_at_inputs
+from sweeps.plan.refusals import missing_here, require_sound
 from sweeps.plan.settings import with_own_settings
 from sweeps.plan.sweep import Axis, Grid, Sweep, axis, methods, sweep_key
 from sweeps.plan.weights import at_hand_or_scratch
 from trainables.config import TrialConfig
 from trainables.data_names import names_set
 from trainables.datasets.remote import is_remote
-from trainables.networks import require_pixels
-from trainables.rounds.outlined import (
-    lost_in,
-    require_outline_within_reach,
-    require_prunable_outline,
-)
+from trainables.rounds.outlined import lost_in
 from trainables.workspace import at_home
 
 
@@ -88,17 +83,10 @@ def make_plan(
         sweep = dataclasses.replace(sweep, grids=_with_axis(sweep.grids, name, values))
     given, varied = set(settings or {}), {name for name, values in (grid or {}).items() if values}
     configs, inputs = look_at_inputs(sweep.expand(settings), given, varied)
-    for config in configs:
-        require_pixels(config.network, config.data.pixels)
-        require_sizes(inputs.counted(config), inputs.per_class(config))
-        if config.prune is not None:
-            require_prunable_outline(config.network, config.prune)
-            if n_classes := inputs.n_classes(config):
-                which = (config.network, config.prune, n_classes, config.data.pixels)
-                require_outline_within_reach(*which)
+    require_sound(configs, inputs)
     pruned = dict.fromkeys((c.network, c.prune.granularity) for c in configs if c.prune is not None)
     lost = [sentence for each in pruned for sentence in lost_in(*each)]
-    adapted = (*without_weights, *inputs.adapted)
+    adapted = (*missing_here(configs), *without_weights, *inputs.adapted)
     inputs = dataclasses.replace(inputs, lost=tuple(dict.fromkeys(lost)), adapted=adapted)
     if sweep.search is None:
         return Plan(sweep, tuple(configs), inputs=inputs)

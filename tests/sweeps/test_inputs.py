@@ -1,6 +1,7 @@
 """What a plan says of the images that it is given, and what a study adapts to them."""
 
 import dataclasses
+import importlib.util
 import io
 import re
 import shutil
@@ -75,6 +76,8 @@ def test_make_plan_says_it(folder, tmp_path, capsys):
     ]
     code, text = cli.main(arguments), capsys.readouterr().out
     assert code == 0 and "images: 2 classes, 24 images in train/ and 12 in val/" in text
+    missing = "a sweep from here would be refused: dreamsim is not installed: make dreamsim"
+    assert (missing in text) == (importlib.util.find_spec("dreamsim") is None)
     assert "data.probe_images takes all that there are, the study asks for 50,000" in text
     assert "recalibrate_images takes 24 that there are, the study asks for 2,048" in text
     assert (

@@ -69,7 +69,7 @@ def test_what_cannot_be_pruned_so_is_refused_in_one_sentence(refuse, changes, me
 def test_a_plan_refuses_numbers_that_are_larger_than_the_data_as_a_sweep_does(
     tmp_path, monkeypatch, settings, sentence
 ):
-    monkeypatch.setattr(sweeps.plan.check, "_check_batches", lambda *_: None)
+    monkeypatch.setattr(sweeps.plan.check, "require_batches", lambda *_: None)
     configs = small_sweep().expand(settings)
     with pytest.raises(ValueError, match=sentence) as planned:
         make_plan(small_sweep(), settings=settings)
@@ -168,7 +168,7 @@ def test_a_check_grows_with_what_differs_and_not_with_the_square_of_the_seeds(
 
         monkeypatch.setattr(sweeps.plan.check, name, call)
 
-    for name in ("build_network", "structure_of", "_check_pruning", "load_similarity"):
+    for name in ("build_network", "structure_of", "_check_pruning", "similarity_of"):
         counted(name)
     counted("require_prunable")  # which asks for the rate
     rates = [{**FILTERS, "prune.rate": rate / 10} for rate in range(1, 7)]

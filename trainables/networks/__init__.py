@@ -31,6 +31,7 @@ from trainables.networks.graphs import (
 )
 from trainables.networks.heads import auxiliary_layers, head_parameters
 from trainables.networks.outline import (
+    forward_of_shapes,
     n_parameters,
     outline,
     outline_with,
@@ -62,6 +63,7 @@ __all__ = [
     "build_network",
     "cell_centres",
     "count_cost",
+    "forward_of_shapes",
     "file_digest",
     "find_code",
     "for_classes",

@@ -79,7 +79,7 @@ def require_logits(
     for mode in (False, True):
         try:
             with settings_kept(name):
-                output = _forward(network, pixels, mode)
+                output = forward_of_shapes(network, pixels, training=mode)
         except (KeyboardInterrupt, SettingChanged):
             raise
         except BaseException as error:  # whatever a forward pass does, sys.exit() included
@@ -98,17 +98,19 @@ def require_logits(
             )
 
 
-def _forward(network: nn.Module, pixels: int, training: bool) -> Any:
-    """What comes out for two images. On the meta device; a network that looks at its numbers is run
-    on zeros."""
+def forward_of_shapes(
+    network: nn.Module, pixels: int, *, training: bool = False, n_images: int = 2
+) -> Any:
+    """What comes out for so many square images. On the meta device; a network that looks at its
+    numbers is run on zeros. Nothing of the network changes."""
     with torch.no_grad(), torch.random.fork_rng(devices=[]):
         try:
             on_meta = copy.deepcopy(network).to("meta").train(training)
-            return on_meta(torch.empty(2, 3, pixels, pixels, device="meta"))
+            return on_meta(torch.empty(n_images, 3, pixels, pixels, device="meta"))
         except Exception as error:
             if "meta" not in str(error).lower():
                 raise
-        return _with_numbers(network).train(training)(torch.zeros(2, 3, pixels, pixels))
+        return _with_numbers(network).train(training)(torch.zeros(n_images, 3, pixels, pixels))
 
 
 def _with_numbers(network: nn.Module) -> nn.Module:
@@ -128,7 +130,7 @@ def _too_small(
 
     def goes(size: int) -> bool:
         try:
-            _forward(network, size, training)
+            forward_of_shapes(network, size, training=training)
         except (Exception, SystemExit):
             return False
         return True

@@ -108,11 +108,16 @@ def check_dissection(network: nn.Module, config: TrialConfig, cache: Path) -> No
 
     network: in eval mode afterwards; run on one blank image, for the sizes of its maps.
     """
-    wanted, source = _wanted(config), concept_source(config, cache)
+    require_dissectable(network, config, len(concept_source(config, cache)))
+
+
+def require_dissectable(network: nn.Module, config: TrialConfig, n_images: int) -> None:
+    """As `check_dissection`, of so many images with concept maps; shapes alone are looked at."""
+    wanted = _wanted(config)
     layers = dissected_layers(network, wanted)
 
     def see(layer: str, maps: Tensor) -> None:
-        require_images(len(source), wanted.quantile, layer, maps)
+        require_images(n_images, wanted.quantile, layer, maps)
 
     if wanted.aligned:
         _places(network, layers, config.data.pixels)

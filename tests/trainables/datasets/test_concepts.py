@@ -322,8 +322,14 @@ def test_distractors_are_over_and_under_the_main_object() -> None:
         ({"split": "test"}, "split must be one of train, val, probe, got 'test'"),
         ({"n_images": 0}, "n_images must be at least 1, got 0"),
         ({"seed": -1}, r"seed must be at least 0 and below 2\*\*64, got -1"),
-        ({"pixels": 31}, "pixels must be a whole number from 32 to 256, got 31"),
-        ({"pixels": 257}, "pixels must be a whole number from 32 to 256, got 257"),
+        (
+            {"pixels": 31},
+            "data.pixels of generated images must be a whole number from 32 to 256, got 31",
+        ),
+        (
+            {"pixels": 257},
+            "data.pixels of generated images must be a whole number from 32 to 256, got 257",
+        ),
     ],
 )
 def test_wrong_arguments_are_refused(

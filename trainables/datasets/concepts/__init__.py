@@ -9,7 +9,7 @@ from trainables.datasets.concepts.classes import (
     TEXTURES,
     class_names,
 )
-from trainables.datasets.concepts.draw import ConceptImages, draw
+from trainables.datasets.concepts.draw import ConceptImages, draw, require_pixels_drawn
 from trainables.datasets.concepts.plan import SPLITS, first_labels
 from trainables.datasets.concepts.scenes import SCENES
 from trainables.datasets.concepts.store import VERSION, load
@@ -29,4 +29,5 @@ __all__ = [
     "draw",
     "first_labels",
     "load",
+    "require_pixels_drawn",
 ]

@@ -59,9 +59,15 @@ def check(split: str, n_images: int, seed: int, pixels: int) -> None:
         raise ValueError(f"n_images must be at least 1, got {n_images}")
     if not 0 <= seed < 2**64:
         raise ValueError(f"seed must be at least 0 and below 2**64, got {seed}")
+    require_pixels_drawn(pixels)
+
+
+def require_pixels_drawn(pixels: int) -> None:
+    """Raise ValueError for a size in which no images are drawn."""
     if pixels not in PIXELS:
         raise ValueError(
-            f"pixels must be a whole number from {PIXELS[0]} to {PIXELS[-1]}, got {pixels}"
+            f"data.pixels of generated images must be a whole number from {PIXELS[0]} to "
+            f"{PIXELS[-1]}, got {pixels}"
         )
 
 
