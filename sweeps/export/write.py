@@ -44,8 +44,10 @@ def export_trial(
 
     folder: None for one below the results folder. The exit code: 1 where a file could not be
     written, or MLflow did not take the numbers. Raises ValueError, in one sentence, for what
-    `find_trial` refuses, and where the trial left no network.
+    `find_trial` refuses, where the trial left no network, and for a folder that is none.
     """
+    if folder is not None and folder.exists() and not folder.is_dir():
+        raise ValueError(f"TO must be a folder or the name of a new one, {folder} is a file")
     tracker, run = find_trial(text, results, study)
     folder = folder or results / _FOLDER / tracker.study / run.data.tags[TRIAL_KEY]
     done = export_run(tracker, run, folder)

@@ -101,7 +101,8 @@ REFUSED = {
     "empty": ([""], "TRIAL must be the name or the key of a finished trial"),
     "study": (["dense", "--study", "three"], "must hold the study 'three', it holds one, two"),
     "left nothing": (["eeeeee"], "a trial must have left its network to be taken away, run "),
-    "no file": (["dense", "--to", ""], "must name a folder"),
+    "no folder": (["eeeeee", "--to", ""], "must name a folder"),
+    "a file": (["eeeeee", "--to", __file__], "TO must be a folder or the name of a new one, "),
 }
 
 
