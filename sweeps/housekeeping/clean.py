@@ -63,7 +63,10 @@ def _remove(results: Path, goes: Sequence[Thing], alone: bool) -> tuple[list[str
                     lock = packs_folder(results / "cache") / "lock"
                     stack.enter_context(locked(lock, "another process decodes images"))
                 for thing in its:
-                    freed += _remove_one(results, thing)
+                    try:
+                        freed += _remove_one(results, thing)
+                    except OSError as error:  # the others go
+                        problems.append(str(error))
         except (ValueError, OSError) as error:
             problems.append(str(error))
     return problems, freed

@@ -129,4 +129,7 @@ def _why_code(thing: Thing, known: Known) -> str:
         return f"MLflow does not tell which trials name it ({known.problem})"
     if any(thing.name in seen.code for seen in known.seen.values()):
         return "code that trials name"
+    if missing := sorted(known.waits.keys() - known.seen.keys()):
+        names = ", ".join(missing)
+        return f"{names} ran here, and this MLflow does not know it: MLFLOW_TRACKING_URI as then"
     return ""

@@ -96,14 +96,12 @@ def _say(known: Known, console: Console) -> None:
 
 def _show_disk(known: Known, free: int, console: Console) -> None:
     sizes: Counter[str] = Counter()
-    counts: Counter[str] = Counter()
     for thing in known.things:
         sizes[thing.kind] += thing.n_bytes
-        counts[thing.kind] += 1
     anew = {thing.kind for thing in split(known, Wanted(caches=True))[0]}
     table = Table("on the disk", "size", "if removed")
     for kind in disk.KINDS:
-        if counts[kind]:
+        if sizes[kind]:
             what = "never removed" if kind in NEVER else "made anew" if kind in disk.CACHES else ""
             if not what:
                 what = "nobody needs some or all of it" if kind in anew else "kept"

@@ -79,9 +79,13 @@ def studies_seen(results: Path, names: Collection[str]) -> dict[str, StudySeen]:
     """
     path = results.resolve() / "mlflow.db"
     try:
-        if is_shared():
-            return _of_server(results, names)
-        return _of_database(path) if path.is_file() else {}
+        own = _of_database(path) if path.is_file() else {}
+        if not is_shared():
+            return own
+        found = _of_server(results, names)
+        for study in found.keys() & own.keys():  # it ran here before it ran there
+            found[study].code |= own[study].code
+        return found
     except sqlite3.Error as error:
         raise ValueError(
             f"{path} must be a database of MLflow that can be read now, it is not ({error})"

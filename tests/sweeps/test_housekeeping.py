@@ -306,6 +306,39 @@ def test_code_that_a_trial_names_stays_even_of_a_run_that_was_deleted(results, f
     assert (results / "states" / "finished" / f"{FINISHED}.pt").exists()
 
 
+def test_code_stays_where_another_mlflow_may_name_it(results, monkeypatch, tmp_path):
+    """The sweeps had a server, and whoever cleans has not said so; or the other way round."""
+    sync(results, Console(file=io.StringIO()))
+    leave(results)
+    (results / "outbox" / "elsewhere.lock").touch()
+    assert "elsewhere ran here" in told(clean, results, Wanted(), remove=True)
+    (results / "outbox" / "elsewhere.lock").unlink()
+    run = Tracker("finished", results).finished()[FINISHED].info.run_id
+    Tracker("finished", results).client.log_param(run, "network.code", "0123456789abcdef")
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/theirs.db")
+    for study in ("finished", "searched", "interrupted"):
+        Tracker(study, results)
+    assert "code that trials name" in told(clean, results, Wanted(), remove=True)
+    assert (results / "code" / "0123456789abcdef").is_dir()
+
+
+def test_what_cannot_be_removed_is_said_and_the_rest_goes(results, monkeypatch):
+    remove = Path.unlink
+
+    def unlink(path, **options):
+        if path.name.startswith("listing"):
+            raise PermissionError(13, "Permission denied", str(path))
+        remove(path, **options)
+
+    monkeypatch.setattr(Path, "unlink", unlink)
+    sync(results, Console(file=io.StringIO()))
+    leave(results)
+    text = told(clean, results, Wanted(caches=True), remove=True, code=1)
+    assert "not removed: [Errno 13] Permission denied" in text and "removed: " in text
+    left = {name for name in CACHED if (results / name).exists()}
+    assert left == {"cache/listing-0123456789abcdef.npz"}
+
+
 def test_a_state_from_before_studies_stays_while_one_study_wants_it(results):
     sync(results, Console(file=io.StringIO()))
     leave(results)
