@@ -50,7 +50,11 @@ start_ray() {
     # The sweep begins with the nodes that are there, and takes those that come. One that is slow
     # to start, to which Ray gives half a minute, tries again.
     # shellcheck disable=SC2016 # each node expands it
-    local try='for _ in 1 2 3; do "$@" & trap "kill $! 2>/dev/null; wait; exit" TERM; wait $! && break; done'
+    local try='for _ in 1 2 3; do
+        "$@" &
+        trap "kill $! 2>/dev/null; wait; rm -rf $RAY_TMPDIR; exit" TERM
+        wait $! && break
+    done'
     srun --nodes="$workers" --ntasks="$workers" --ntasks-per-node=1 --exclude="$head" \
         --cpus-per-task="${SLURM_CPUS_PER_TASK:-1}" \
         bash -c "$try" join "${ray[@]}" start --address="$RAY_ADDRESS" "${common[@]}" &
