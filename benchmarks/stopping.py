@@ -11,7 +11,8 @@ import csv
 import random
 import statistics
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -43,13 +44,25 @@ _SLOTS, _ORDERS = 4, 20
 
 def read_curves(path: Path = RECORDED) -> list[Curve]:
     """The recorded curves; the stratum is rate and schedule, all else being equal."""
+    values, axes = _recorded(path)
+    strata = {key: f"{each['rate']} {each['schedule']}" for key, each in axes.items()}
+    return [Curve(key, strata[key], tuple(each)) for key, each in values.items()]
+
+
+def arms_of(path: Path = RECORDED) -> dict[str, str]:
+    """Key -> what a study of these trials would ask about; two recipes are of each."""
+    axes = _recorded(path)[1]
+    return {k: f"{each['rate']} {each['schedule']} {each['method']}" for k, each in axes.items()}
+
+
+def _recorded(path: Path) -> tuple[dict[str, list[float]], dict[str, dict[str, str]]]:
     values: dict[str, list[float]] = defaultdict(list)
-    strata: dict[str, str] = {}
+    axes: dict[str, dict[str, str]] = {}
     with path.open() as file:
         for row in csv.DictReader(file):
             values[row["key"]].append(float(row["val/top1"]))
-            strata[row["key"]] = f"{row['rate']} {row['schedule']}"
-    return [Curve(key, strata[key], tuple(each)) for key, each in values.items()]
+            axes[row["key"]] = row
+    return values, axes
 
 
 def by_ray(stopping: Stopping, max_epochs: int) -> Decide:
@@ -76,55 +89,76 @@ def by_ray(stopping: Stopping, max_epochs: int) -> Decide:
 
 
 def compare(
-    curves: Sequence[Curve], make: Callable[[], Decide], slots: int
-) -> tuple[float, float, float, float]:
+    curves: Sequence[Curve],
+    make: Callable[[], Decide],
+    slots: int,
+    peers: Mapping[str, str] | None = None,
+) -> tuple[float, float, float, float, float]:
     """Means over orders of the trials: fraction of epochs saved; strata without a trial that ran
-    to its end; strata whose best trial is the best still; top-1 lost by the others, the mean.
+    to its end; strata whose best trial is the best still; top-1 lost by the others, the mean; arms
+    (`arms_of`) that have a trial which ran to its end.
 
     A stratum that lost all its trials is judged by what its best reached before it was stopped.
+    peers: key -> with whom a trial competes, where that is not its stratum.
     """
     by_stratum: dict[str | None, list[Curve]] = defaultdict(list)
     for curve in curves:
         by_stratum[curve.stratum].append(curve)
-    total = sum(len(curve.values) for curve in curves)
+    total, arms = sum(len(curve.values) for curve in curves), arms_of()
     rows = []
     for seed in range(_ORDERS):
-        order = list(curves)
+        order = [replace(c, stratum=peers[c.key]) if peers else c for c in curves]
         random.Random(seed).shuffle(order)
         epochs = simulate(order, make(), slots)
         lost = kept = 0
         missing = []
-        for peers in by_stratum.values():
-            through = [c for c in peers if epochs[c.key] == len(c.values)]
+        for each in by_stratum.values():
+            through = [c for c in each if epochs[c.key] == len(c.values)]
             lost += not through
-            best = max(c.values[-1] for c in peers)
-            reached = max(c.values[epochs[c.key] - 1] for c in (through or peers))
+            best = max(c.values[-1] for c in each)
+            reached = max(c.values[epochs[c.key] - 1] for c in (through or each))
             kept += reached == best
             missing.append(best - reached)
-        rows.append((1 - sum(epochs.values()) / total, lost, kept, statistics.mean(missing)))
-    saved, lost_, kept_, missing_ = (statistics.mean(column) for column in zip(*rows, strict=True))
-    return saved, lost_, kept_, missing_
+        left = {arms.get(c.key) for c in curves if epochs[c.key] == len(c.values)}
+        saved = 1 - sum(epochs.values()) / total
+        rows.append((saved, lost, kept, statistics.mean(missing), len(left)))
+    saved, lost_, kept_, missing_, left_ = (
+        statistics.mean(column) for column in zip(*rows, strict=True)
+    )
+    return saved, lost_, kept_, missing_, left_
 
 
 def table(curves: Sequence[Curve], slots: int = _SLOTS) -> Table:
-    n_strata = len({curve.stratum for curve in curves})
+    n_strata, arms = len({curve.stratum for curve in curves}), arms_of()
     shown = Table(
         title=f"{len(curves)} recorded trials in {n_strata} strata, {slots} at a time, means over "
         f"{_ORDERS} orders"
     )
-    for heading in ("stopping", "epochs saved", "strata lost", "best kept", "top-1 given away"):
+    for heading in (
+        *("stopping", "epochs saved", "strata lost", "best kept", "top-1 given away"),
+        "arms left",
+    ):
         shown.add_column(heading, justify="left" if heading == "stopping" else "right")
     longest = max(len(curve.values) for curve in curves)
-    makers: dict[str, Callable[[], Decide]] = {"none": lambda: lambda *_: True}
+    makers: dict[str, tuple[Callable[[], Decide], Mapping[str, str] | None]] = {
+        "none": (lambda: lambda *_: True, None)
+    }
     for warmup in (1, 2):
         rule = Stopping(warmup=warmup)
+        # Each arm has two recipes: the worse one goes.
+        pairs = Stopping(warmup=warmup, reduction=2, min_peers=2)
         name = f"warm-up {warmup}"
-        makers[f"Ray's ASHA, {name}"] = lambda rule=rule: by_ray(rule, longest)
-        makers[f"rungs per stratum, {name}"] = lambda rule=rule: by_rungs(Rungs(rule))
-    for name, make in makers.items():
-        saved, lost, kept, given = compare(curves, make, slots)
+        makers[f"Ray's ASHA, {name}"] = (lambda rule=rule: by_ray(rule, longest), None)
+        makers[f"STOP=best, {name}"] = (lambda rule=rule: by_rungs(Rungs(rule)), None)
+        makers[f"STOP=1, of two recipes, {name}"] = (
+            lambda pairs=pairs: by_rungs(Rungs(pairs)),
+            arms,
+        )
+    for name, (make, peers) in makers.items():
+        saved, lost, kept, given, left = compare(curves, make, slots, peers)
         shown.add_row(
-            name, f"{saved:.0%}", f"{lost:.1f}", f"{kept:.1f} of {n_strata}", f"{given:.3f}"
+            *(name, f"{saved:.0%}", f"{lost:.1f}", f"{kept:.1f} of {n_strata}", f"{given:.3f}"),
+            f"{left:.1f} of {len(set(arms.values()))}",
         )
     return shown
 

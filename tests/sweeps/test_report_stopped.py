@@ -103,6 +103,14 @@ def test_the_section_says_when_against_whom_and_what_it_saved(frames, key):
     assert set(curves["role"]) == {"stopped", "against", "to its end"}
     assert set(curves[curves["role"] == "against"]["keys"]) == {trial["stopped_best_key"]}
     assert STOPPED.draw(table).axes
+    # By what it was stopped is what is drawn, also where one has blown up.
+    losses = frames.epochs.assign(**{"val/loss": 2.0})
+    losses.loc[losses["key"] == key, "val/loss"] = 1e9
+    by_loss = frames.trials.assign(stopped_metric="val/loss")
+    table = STOPPED.data(dataclasses.replace(frames, epochs=losses, trials=by_loss))
+    assert set(table["metric"]) == {"val/loss"}
+    (axes,) = STOPPED.draw(table).axes
+    assert axes.get_ylim() == (0, 2.6) and axes.get_ylabel() == "val/loss"
 
 
 def test_mlflows_charts_show_what_was_saved_where_anything_was():

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from small_studies import small_base, small_sweep
 
-from benchmarks.stopping import by_ray, compare, read_curves, table
+from benchmarks.stopping import arms_of, by_ray, compare, read_curves, table
 from sweeps.plan.forecast import Curve, by_rungs, savings, simulate, stopping_sentences
 from sweeps.plan.rungs import (
     Rungs,
@@ -387,4 +387,15 @@ def test_plain_asha_saves_more_and_loses_whole_strata():
     assert none[:2] == (0, 0) and ours[1] == 0 < ashas[1]
     assert 0.2 < ours[0] < ashas[0]
     assert ours[3] < 0.01 < ashas[3]  # top-1 given away
-    assert table(curves).row_count == 5
+    assert table(curves).row_count == 7
+
+
+def test_on_recorded_curves_only_the_question_leaves_every_arm():
+    """Four methods, three rates, two schedules: 24 arms of two recipes each."""
+    curves, arms = read_curves(), arms_of()
+    assert len(set(arms.values())) == 24
+    pairs = Stopping(reduction=2, min_peers=2)
+    asked = compare(curves, lambda: by_rungs(Rungs(pairs)), 4, arms)
+    best = compare(curves, lambda: by_rungs(Rungs(Stopping())), 4)
+    assert asked[4] == 24 > best[4]
+    assert asked[0] > 0.2 and asked[3] < 0.02

@@ -14,18 +14,22 @@ from sweeps.report.sections.series import tidy
 from sweeps.report.sections.style import GREY, legend, new_figure
 
 _TOP1 = "val/top1"
+_OF_ONE = (_TOP1, "val/top5")
 _EARLY, _BEST = "#d55e00", "#0072b2"
 
 
 def _stopped(frames: SweepFrames) -> pd.DataFrame | str:
     """Kind `stopped`, a row per trial that was: its value and the cutoff at the rung, how many
     peers were there, the best of them (`against`) and its key, epochs that it ran and saved, hours
-    saved. Kind `epoch`: the curves of all trials, `role` says which were stopped or the best."""
+    saved. Kind `epoch`: the curves of all trials in what they were stopped by; `role` says which
+    were stopped, or the best."""
     ended = frames.trials[was_stopped(frames.trials)]
     if ended.empty:
         return "No trial was stopped early."
-    rows = [*_decisions(ended), *_curves(frames, ended)]
-    return tidy([{**row, "metric": row.get("metric") or _TOP1} for row in rows])
+    said = text(ended, "stopped_metric")
+    metric = next((name for name in said if name in frames.epochs), _TOP1)
+    rows = [*_decisions(ended), *_curves(frames, ended, metric)]
+    return tidy([{**row, "metric": row.get("metric") or metric} for row in rows])
 
 
 def _decisions(ended: pd.DataFrame) -> list[dict[str, object]]:
@@ -48,20 +52,20 @@ def _decisions(ended: pd.DataFrame) -> list[dict[str, object]]:
     return [{str(name): v for name, v in row.items()} for row in table.to_dict("records")]
 
 
-def _curves(frames: SweepFrames, ended: pd.DataFrame) -> list[dict[str, object]]:
-    if _TOP1 not in frames.epochs:
+def _curves(frames: SweepFrames, ended: pd.DataFrame, metric: str) -> list[dict[str, object]]:
+    if metric not in frames.epochs:
         return []
     trials = frames.trials
     name = dict(zip(trials["key"], trials["label"], strict=True))
     roles = dict.fromkeys(text(ended, "stopped_best_key"), "against")
     roles |= dict.fromkeys(text(ended, "key"), "stopped")
-    curves = frames.epochs.dropna(subset=[_TOP1]).sort_values("epoch", kind="stable")
+    curves = frames.epochs.dropna(subset=[metric]).sort_values("epoch", kind="stable")
     rows: list[dict[str, object]] = []
     for key, curve in curves.groupby("key", observed=True):
-        row = {"kind": "epoch", "name": name.get(key, ""), "metric": _TOP1, "keys": str(key)}
+        row = {"kind": "epoch", "name": name.get(key, ""), "metric": metric, "keys": str(key)}
         row["role"] = roles.get(str(key), "to its end")
-        for epoch, top1 in zip(curve["epoch"], curve[_TOP1], strict=True):
-            rows.append({**row, "epoch": epoch, "value": top1})
+        for epoch, value in zip(curve["epoch"], curve[metric], strict=True):
+            rows.append({**row, "epoch": epoch, "value": value})
     return rows
 
 
@@ -82,8 +86,12 @@ def _draw_stopped(table: pd.DataFrame) -> Figure:
                     axes, [last["epoch"]], [last["value"]], [str(key)], ink, "x", size=40
                 )
     axes.set_xlabel("epoch after pruning")
-    axes.set_ylabel(label(_TOP1))
-    axes.set_ylim(0, 1)
+    metric = str(table["metric"].iloc[0])
+    axes.set_ylabel(label(metric) if metric == _TOP1 else metric)
+    if metric in _OF_ONE:
+        axes.set_ylim(0, 1)
+    elif len(curves):  # where one has blown up, the others are to be seen
+        axes.set_ylim(0, 1.3 * float(curves.loc[curves["role"] != "stopped", "value"].max()))
     axes.xaxis.set_major_locator(MaxNLocator(10, integer=True))
     there = set(curves["role"])
     handles = {
