@@ -49,6 +49,9 @@ STUDY = Sweep(
             }
         ),
     ),
+    # What STOP=1 takes nothing away from: of trials that agree on all of it, and differ in settings
+    # such as finetune.lr, hopeless ones are stopped.
+    question=("method", "rate", "schedule", "criterion"),
 )
 '''
 """What is written: it runs as it stands, in about ten minutes on two cores."""

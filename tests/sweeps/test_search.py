@@ -216,6 +216,25 @@ def test_a_failed_trial_teaches_nothing_and_an_unknown_one_is_no_matter(path):
     assert proposals.finished() == []
 
 
+def test_what_was_stopped_early_is_known_and_never_called_the_best(path):
+    """Its accuracy is not final, however good it was; and Optuna goes on with both kinds."""
+    both = search(objectives={"val/top1": "max", "prune/sparsity": "max"}, n_trials=30)
+    proposals, found = Proposals(both, small_base(), path), []
+    early = {"val/top1": 0.99, "prune/sparsity": 0.99, "stopping/epochs_saved": 3.0}
+    for at in range(30):
+        config = proposals.next()
+        assert config is not None and config.key not in found
+        found.append(config.key)
+        proposals.ended(config.key, early if at == 1 else measured(config))
+    best = {trial.user_attrs["key"] for trial in proposals.study.best_trials}
+    assert best and found[1] not in best
+    again = Proposals(both, small_base(), path)
+    for config, key in zip(again.configs, found, strict=True):
+        metrics = early if key == found[1] else measured(config)
+        assert again.learn(key, flat_params(config), metrics)
+    assert {trial.user_attrs["key"] for trial in again.study.best_trials} == best
+
+
 def test_several_objectives_with_constraints(path):
     objectives = {"val/top1": "max", "prune/sparsity": "max", "mis/mean": "max"}
     constraints = {"val/top1": (0.6, None), "prune/sparsity": (None, 0.8)}
