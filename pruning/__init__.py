@@ -34,6 +34,7 @@ from pruning.prune import (
     masks_of,
     require_rate,
 )
+from pruning.rounding import rounded_up
 from pruning.schedules import SCHEDULES, Schedule, cumulative_rates
 from pruning.selection import SCOPES, keep_numbers, keep_top, n_pruned
 from pruning.sparsity import Sparsity, measure_sparsity
@@ -94,6 +95,7 @@ __all__ = [
     "require_importance",
     "require_rate",
     "require_rules",
+    "rounded_up",
     "structure_of",
     "what_is_lost",
     "with_followers",

@@ -94,7 +94,7 @@ def _what_prunes(config: TrialConfig) -> object:
     if prune is None:
         return None
     which = (prune.exclude, prune.layers, prune.biases)
-    how = (prune.amount, prune.rates, prune.granularity, prune.scope)
+    how = (prune.amount, prune.rates, prune.round_to, prune.granularity, prune.scope)
     return (*which, *how, prune.by, config.seed if prune.by.looks_at_images else None)
 
 

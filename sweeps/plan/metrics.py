@@ -58,8 +58,8 @@ METRICS = (
     ),
     Metric(
         "prune/rate",
-        "fraction of the method's groups that are pruned, 0 to 1: what prune.target or prune.rates "
-        "came to",
+        "fraction of the method's groups that are pruned, 0 to 1: what prune.target, prune.rates "
+        "or prune.round_to came to",
         "rate that it came to",
         "rate reached",
     ),

@@ -97,8 +97,10 @@ REFUSED = [
             **{**FILTERS, "prune.scope": "layer", "prune.rates": ("a=0.6", "b=0.2")},
             "prune.rates_factor": 2,
         },
-        "rates_factor must leave every rate below 1, the highest would be 1.2, got 2.0",
+        "rates_factor must leave every rate below 1, got 2: the highest, 0.6, would be 1.2",
     ),
+    ({"prune.round_to": 8}, "prune.round_to must be left alone .*has a layer fewer channels"),
+    ({**FILTERS, "prune.rate": 0.5, "prune.round_to": 0}, "round_to must be positive, got 0"),
     ({"prune.rates_factor": 0.5}, "prune.rates_factor must be left alone .*it is of prune.rates"),
 ]
 
@@ -114,6 +116,20 @@ def test_a_plan_refuses_a_budget_that_no_network_comes_down_to():
     settings = {"prune.target": "macs=0.00001"}
     with pytest.raises(ValueError, match="must be within reach, .*leaves macs=0.079 of"):
         make_plan(small_sweep(), settings=settings)
+
+
+def test_a_multiple_that_leaves_all_layers_whole_is_refused_when_planned():
+    with pytest.raises(ValueError, match="round_to must be below the 384 filters of the widest"):
+        make_plan(small_sweep(), settings={"prune.round_to": 384})
+
+
+def test_a_trial_in_multiples_is_left_with_them(workspace):
+    eights = {**MACS, "prune.scope": "layer", "prune.round_to": 8, "finetune": None}
+    result = run_trial(small_base(**eights), workspace)
+    smaller = load_compacted(result.folder / COMPACTED)
+    widths = [len(m.weight) for m in smaller.modules() if isinstance(m, torch.nn.Conv2d)]
+    assert all(width % 8 == 0 for width in widths)
+    assert 0.4 < result.metrics["cost/macs"] / result.metrics["cost/macs_dense"] <= 0.5
 
 
 def test_a_budget_set_on_a_study_takes_the_place_of_its_rates():

@@ -139,6 +139,7 @@ ALONE = {  # what cannot change alone, or has one value only
     "prune.samples_per_class": {"prune.criterion": "taylor", "prune.samples_per_class": 3},
     "prune.change_of": {"prune.criterion": "taylor", "prune.change_of": "logit"},
     "prune.target": {"prune.granularity": "filter", "prune.rate": None, "prune.target": "macs=0.5"},
+    "prune.round_to": {"prune.granularity": "filter", "prune.round_to": 8},
     "prune.rates": {"prune.scope": "layer", "prune.rate": None, "prune.rates": ("a=0.5",)},
     "prune.rates_factor": {
         **{"prune.scope": "layer", "prune.rate": None, "prune.rates": ("a=0.5",)},

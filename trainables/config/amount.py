@@ -1,7 +1,7 @@
 """How much a trial prunes: a rate, what a budget leaves, or a rate for each layer by its name."""
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from fnmatch import fnmatchcase
 
 from pruning import budget_of
@@ -80,18 +80,26 @@ def rates_said(entries: tuple[str, ...]) -> str:
     return f"{len(entries)} rates of layers"
 
 
-def require_amount(values: Mapping[str, object]) -> None:
-    """Raise ValueError unless exactly one of rate, target and rates says how much is pruned."""
-    said = [name for name in ("target", "rates") if values[name]]
+def require_amount(
+    rate: float | None, target: str | None, rates: tuple[str, ...] | str, factor: float
+) -> None:
+    """Raise ValueError unless exactly one of rate, target and rates says how much is pruned, and
+    every rate of a layer, times the factor, is below 1."""
+    said = [name for name, value in (("target", target), ("rates", rates)) if value]
     if len(said) == 2:
         raise ValueError("prune.target and prune.rates both say how much is pruned, give one")
-    if said and values["rate"] is not None:
+    if said and rate is not None:
         raise ValueError(
-            f"prune.rate must be None where prune.{said[0]} says how much is pruned, got "
-            f"{values['rate']:g}"
+            f"prune.rate must be None where prune.{said[0]} says how much is pruned, got {rate:g}"
         )
-    if not said and values["rate"] is None:
+    if not said and rate is None:
         raise ValueError(
             "prune.rate must be a rate in (0, 1) unless prune.target or prune.rates says how much "
             "is pruned, got None"
+        )
+    most = max(table_of(rates).values()) if rates and not isinstance(rates, str) else 0.0
+    if most * factor >= 1:
+        raise ValueError(
+            f"prune.rates_factor must leave every rate below 1, got {factor:g}: the highest, "
+            f"{most:g}, would be {most * factor:.4g}"
         )

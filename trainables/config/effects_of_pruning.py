@@ -67,6 +67,13 @@ OF_PRUNING: tuple[Effect, ...] = (
         "the network that is left cost less",
     ),
     effect(
+        "prune.round_to",
+        PruneConfig,
+        lambda v: v["prune.granularity"] == "filter" and _removes(v),
+        "only where whole filters go for good (held, with their BatchNorm) has a layer fewer "
+        "channels",
+    ),
+    effect(
         "prune.rates",
         PruneConfig,
         lambda v: v["prune.scope"] == "layer" and ":" not in v["prune.granularity"],

@@ -13,7 +13,7 @@ from pruning import (
     cumulative_rates,
     granularity_of,
 )
-from trainables.config.amount import amount_said, nominal_rate, require_amount, table_of
+from trainables.config.amount import amount_said, nominal_rate, require_amount
 from trainables.config.criteria import criterion_kind, criterion_of
 from trainables.config.schedules import own_schedule
 from trainables.data_names import is_own_data, require_data_name
@@ -109,6 +109,7 @@ class PruneConfig(Checked):
     # read when a sweep is planned; a layer that is not named is left as it is.
     rates: tuple[str, ...] | str = ()
     rates_factor: float = 1.0  # by which all of these are multiplied
+    round_to: int = 1  # of filters: each layer is left a multiple of so many channels, rounded up
     schedule: str = "one_shot"  # of `pruning.SCHEDULES`; "module:function", one's own
     schedule_code: str = ""  # of one's own: what its source holds; filled in likewise
     rounds: int = 1
@@ -149,16 +150,12 @@ class PruneConfig(Checked):
             self._require(fits, "rate", rule)
 
     def _check_amount(self) -> None:
-        require_amount({"rate": self.rate, "target": self.target, "rates": self.rates})
-        self._require_positive("rates_factor")
+        self._require_positive("rates_factor", "round_to")
+        require_amount(self.rate, self.target, self.rates, self.rates_factor)
         amount = 0.5 if self.rate is None else self.rate
         if self.target is not None:
             amount = 1 - budget_of(self.target).share
         self.rates_of_rounds(amount)
-        if self.rates and not isinstance(self.rates, str):
-            most = max(table_of(self.rates).values()) * self.rates_factor
-            rule = f"leave every rate below 1, the highest would be {most:.4g}"
-            self._require(most < 1, "rates_factor", rule)
 
     @property
     def nominal_rate(self) -> float:

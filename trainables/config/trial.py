@@ -177,6 +177,8 @@ class TrialConfig(Checked):
         name = self.method
         if self.prune is not None:
             name += f" {self.prune.amount} {self.schedule}"
+            if self.prune.round_to > 1:
+                name += f", channels in {self.prune.round_to}s,"
             if self.prune.criterion != "l1":
                 name += f" {self.prune.criterion}"
             if self.prune.counts_of is not None:

@@ -13,6 +13,7 @@ from pruning import (
     counts,
     granularity_of,
     masks_of,
+    rounded_up,
     survivors_of,
 )
 from trainables.config import PruneConfig
@@ -63,9 +64,27 @@ def choose_for_budget(
             scope=prune.scope,
             within=pruned.groups,
             most_important_first=prune.most_important_first,
+            finish=lambda groups: in_multiples(pruned, prune, importance, groups),
         )
     except OutOfReach as error:
         raise _refusal(prune, bill, error.least) from error
+
+
+def in_multiples(
+    pruned: PrunedNetwork, prune: PruneConfig, importance: Mapping[str, Tensor], groups: Groups
+) -> Groups:
+    """The decision with as many more filters as `prune.round_to` asks for."""
+    if prune.round_to == 1:
+        return groups
+    sign = -1 if prune.most_important_first else 1
+    return rounded_up(
+        groups,
+        {name: sign * each for name, each in importance.items()},
+        pruned.network,
+        pruned.structure,
+        prune.round_to,
+        within=pruned.groups,
+    )
 
 
 def require_within_reach(pruned: PrunedNetwork, pixels: int) -> None:
@@ -75,9 +94,11 @@ def require_within_reach(pruned: PrunedNetwork, pixels: int) -> None:
     if prune is None or prune.target is None:
         return
     number = granularity_of(prune.granularity).number
-    one_each = {n: torch.arange(number(w.shape)) == 0 for n, w in pruned.weights.items()}
+    places = {n: torch.arange(number(w.shape)) for n, w in pruned.weights.items()}
     bill = Bill(pruned, prune, pixels)
-    least = bill(one_each)
+    first = {name: -place.double() for name, place in places.items()}
+    one_each = {name: place == 0 for name, place in places.items()}
+    least = bill(in_multiples(pruned, prune, first, one_each))
     if least > bill.budget.share:
         raise _refusal(prune, bill, least)
 

@@ -14,7 +14,7 @@ from pruning import (
 )
 from trainables.config import PruneConfig
 from trainables.randomness import generator
-from trainables.rounds.budget import choose_for_budget
+from trainables.rounds.budget import choose_for_budget, in_multiples
 from trainables.rounds.importance import importance
 from trainables.rounds.numbers import keep_numbers_of, numbers_of
 from trainables.rounds.pruned import PrunedNetwork
@@ -42,6 +42,7 @@ def choose(trial: "Trial", prune: PruneConfig, round_: int) -> Groups:
         groups = choose_for_budget(pruned, prune, ranked, round_, config.data.pixels)
     else:
         groups = _choose_at_rates(pruned, prune, ranked, round_)
+        groups = in_multiples(pruned, prune, ranked, groups)
     if prune.scope == "global" and config.n_epochs and round_ > 0:  # costs training to know
         keep_numbers_of(cache, key, round_, kept_numbers(groups))
     return groups

@@ -93,8 +93,9 @@ class PrunedNetwork:
 
     @property
     def reached(self) -> dict[str, float]:
-        """prune/rate, the fraction of all groups that are pruned, where no rate was asked for."""
-        if self.masks is None or self._prunes().rate is not None:
+        """prune/rate, the fraction of all groups that are pruned, where that was not asked for."""
+        prune = self.prune
+        if self.masks is None or prune is None or (prune.rate is not None and prune.round_to == 1):
             return {}
         numbers = self.numbers().values()
         return {"prune/rate": 1 - sum(kept for kept, _ in numbers) / sum(n for _, n in numbers)}
@@ -236,6 +237,12 @@ def require_prunable(pruned: PrunedNetwork) -> None:
             require_rate(weights, prune.rate, granularity=granularity, scope=prune.scope)
         if prune.rates and not isinstance(prune.rates, str):
             pruned.rates_of_layers()
+        widest = max(len(weight) for weight in weights.values())
+        if prune.round_to > 1 and prune.round_to >= widest:
+            raise ValueError(
+                f"prune.round_to must be below the {widest} filters of the widest layer, or all "
+                f"stays, got {prune.round_to}"
+            )
         require_importance(pruned.network, prune.by, granularity, list(weights), pruned.structure)
     except NeedsExclusion as error:
         names = (*prune.exclude, *error.layers)

@@ -61,7 +61,7 @@ def _as_asked(row: dict[Hashable, Any]) -> bool:
     sparsity, rate = float(row["prune/sparsity"]), float(row["rate"])
     if _param(row, "prune.target"):
         return 0 < sparsity < 1 and _costs(row) <= budget_of(_param(row, "prune.target")).share
-    if _param(row, "prune.rates"):
+    if _param(row, "prune.rates") or _param(row, "prune.round_to") not in ("", "1"):
         return 0 < sparsity < 1
     if row["method"] in _LAYERWISE:
         return rate - 1 / SMALLEST_LAYER < sparsity <= rate + 1e-3
