@@ -14,7 +14,7 @@ from sweeps.housekeeping.disk import Thing, is_inside, require_results
 from sweeps.housekeeping.removable import Wanted, know, split
 from sweeps.tracking.drivers import no_driver, only_driver
 from trainables.datasets.packs import packs_folder
-from trainables.locks import locked
+from trainables.locks import held_folder, locked
 from trainables.workspace import node_cache, size_shown
 
 _LISTED = 20  # things of a kind that are named one by one
@@ -66,17 +66,21 @@ def _remove(results: Path, goes: Sequence[Thing], alone: bool) -> tuple[list[str
                     try:
                         freed += _remove_one(results, thing)
                     except OSError as error:  # the others go
-                        problems.append(str(error))
+                        problems.append(f"{thing.path} ({error.strerror or error})")
         except (ValueError, OSError) as error:
             problems.append(str(error))
     return problems, freed
 
 
 def _remove_one(results: Path, thing: Thing) -> int:
-    """The bytes that are free now. Raises OSError where the disk does not let it go."""
+    """The bytes that are free now. Raises OSError where the disk does not let it go, or another
+    process holds it."""
     if not is_inside(results, thing.path):  # a link, by now
         raise ValueError(f"{thing.path} must lie in {results}, and not behind a link")
-    if thing.path.is_dir():
+    if thing.kind == disk.PARTIAL and thing.path.is_dir():
+        with held_folder(thing.path):  # by who draws images to it
+            shutil.rmtree(thing.path)
+    elif thing.path.is_dir():
         shutil.rmtree(thing.path)
     else:
         thing.path.unlink(missing_ok=True)

@@ -28,6 +28,7 @@ from sweeps.tracking.drivers import drivers, no_driver, only_driver
 from sweeps.tracking.glance import RunSeen, StudySeen, studies_seen
 from sweeps.tracking.sync import sync
 from sweeps.tracking.tracker import Tracker
+from trainables.locks import held_folder
 
 ROOT = Path(__file__).parents[2]
 FINISHED, SEARCHED, UNFINISHED = "42a39ce49ce4", "739276e45500", "ad29184c4bb8"
@@ -334,9 +335,24 @@ def test_what_cannot_be_removed_is_said_and_the_rest_goes(results, monkeypatch):
     sync(results, Console(file=io.StringIO()))
     leave(results)
     text = told(clean, results, Wanted(caches=True), remove=True, code=1)
-    assert "not removed: [Errno 13] Permission denied" in text and "removed: " in text
+    assert "listing-0123456789abcdef.npz (Permission denied)" in text and "removed: " in text
     left = {name for name in CACHED if (results / name).exists()}
     assert left == {"cache/listing-0123456789abcdef.npz"}
+
+
+def test_a_folder_that_is_drawn_to_stays(results):
+    sync(results, Console(file=io.StringIO()))
+    leave(results)
+    drawn = results / "cache" / "concepts-v1-train-9-seed0-32px.partial-abc" / "complete"
+    drawn.mkdir(parents=True)
+    for path in (drawn / "images.npy", drawn, drawn.parent):
+        path.is_dir() or path.write_bytes(b"x")
+        os.utime(path, (LONG_AGO, LONG_AGO))
+    with held_folder(drawn.parent):
+        assert "not removed" in told(clean, results, Wanted(), remove=True, code=1)
+    assert drawn.exists()
+    told(clean, results, Wanted(), remove=True)
+    assert not drawn.parent.exists()
 
 
 def test_a_state_from_before_studies_stays_while_one_study_wants_it(results):
