@@ -10,6 +10,7 @@ import argparse
 import csv
 import random
 import statistics
+import sys
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
@@ -24,6 +25,7 @@ from benchmarks.replay import read_recorded, replay_table
 from sweeps.plan.forecast import Curve, Decide, by_rungs, simulate
 from sweeps.plan.rungs import Rungs, Stopping
 from sweeps.plan.sweep import Grid, axis, methods
+from sweeps.tracking.quiet import settled
 from trainables.config import (
     ComputeConfig,
     DataConfig,
@@ -217,7 +219,11 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--slots", type=int, default=2, help="trials at a time (default: 2)")
     arguments = parser.parse_args(argv)
     if arguments.results is not None:
-        recorded = read_recorded(arguments.study, arguments.results)
+        try:
+            with settled():
+                recorded = read_recorded(arguments.study, arguments.results)
+        except ValueError as error:
+            sys.exit(str(error))
         Console(width=140).print(replay_table(recorded, arguments.slots))
         return
     if arguments.record is not None:
