@@ -1,5 +1,6 @@
 """What a sweep would cost: a few steps measured on this machine, or numbers that are given."""
 
+import copy
 import dataclasses
 import heapq
 import os
@@ -15,6 +16,7 @@ from sweeps.plan.sweep import Sweep
 from trainables.config import TrainConfig, TrialConfig
 from trainables.datasets.images import ArrayImages
 from trainables.networks import build_network, n_parameters
+from trainables.rounds.outlined import n_layers
 from trainables.training.compute import place, prepare_process, resolve_device, resolve_precision
 from trainables.training.evaluate import predict
 from trainables.training.finetune import Training
@@ -86,7 +88,9 @@ def measure_speed(sweep: Sweep, config: TrialConfig) -> Speed:
     recipe = config.retrain or config.network.recipe or TrainConfig()
     recipe = dataclasses.replace(recipe, head_epochs=0)  # of most epochs it is the whole network
     batch = min(recipe.batch_size, most)
-    training = Training(network, _noise(config, batch), recipe, precision=precision)
+    teacher = copy.deepcopy(network) if recipe.distill else None  # it answers in every step
+    noise = _noise(config, batch)
+    training = Training(network, noise, recipe, precision=precision, teacher=teacher)
     generator = torch.Generator().manual_seed(0)
     train = _rate(lambda: training.epoch(generator), batch)
     batch = min(config.compute.eval_batch_size, most)
@@ -186,9 +190,14 @@ def _images(config: TrialConfig, name: str) -> int:
 
 def _trial_seconds(config: TrialConfig, speed: Speed) -> float:
     val, probe = _images(config, "val_images"), _images(config, "probe_images")
-    passes = probe  # every unit's extremes
+    passes = float(probe)  # every unit's extremes
     if config.dissection is not None:
         passes += 2 * (config.dissection.n_images or probe)
+    if config.sensitivity is not None:
+        n_points = n_layers(config.network, config.sensitivity.prune)
+        n_points *= len(config.sensitivity.rates)
+        # On average half of a network lies behind a layer, and is all that runs again.
+        passes += n_points / 2 * min(config.sensitivity.n_images or val, val)
     seen = max(1, config.n_epochs) * val + config.n_scores * passes
     trained = config.n_epochs * _images(config, "train_images")
     return trained / speed.train + seen / speed.evaluate

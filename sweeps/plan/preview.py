@@ -46,16 +46,20 @@ def plan_summary(plan: Plan, done: Collection[str]) -> str:
     scores = sum(config.n_scores for config in left)
     size = plan.inputs.counted(plan.configs[0]).data.train_images
     images = "all training images" if size is None else f"{size:,} images"
-    amounts = {c.prune.amount: c.rate for c in plan.configs if c.prune is not None}
-    rates = sorted(amounts, key=lambda amount: (amounts[amount], amount))
     # Each once, and only if no earlier sweep has left it.
     recipes = {(c.network, c.seed): c.network.recipe for c in left if c.network.is_trained}
     dense = sum(recipe.epochs for recipe in recipes.values() if recipe is not None)
     before = f", after {dense} of the dense network where it is not there yet" if dense else ""
     return (
-        f"rates {', '.join(rates)}; {len(left)} of {len(plan.configs)} "
+        f"{_rates_said(plan)}{len(left)} of {len(plan.configs)} "
         f"trials to run, {scores} scores and {epochs} epochs of {images} in all{before}"
     )
+
+
+def _rates_said(plan: Plan) -> str:
+    amounts = {c.prune.amount: c.rate for c in plan.configs if c.prune is not None}
+    said = ", ".join(sorted(amounts, key=lambda amount: (amounts[amount], amount)))
+    return f"rates {said}; " if said else ""
 
 
 def axes_summary(sweep: Sweep) -> str:

@@ -15,7 +15,7 @@ from sweeps.plan.planner import make_plan
 from sweeps.plan.preview import cost_table, disk_sentence, idle_sentence, machines_of
 from sweeps.plan.space import Search
 from sweeps.searching.resume import to_come
-from trainables.config import TrainConfig
+from trainables.config import SensitivityConfig, TrainConfig
 
 SPEED = Speed(train=10.0, evaluate=20.0)
 
@@ -217,3 +217,17 @@ def test_the_speed_of_gpus_that_are_not_here_must_be_given(tmp_path, capsys):
     arguments = ["plan", "--results", str(tmp_path / "none"), "--gpus", "8"]
     assert cli.main([*arguments, "--set", "compute.device=cpu"]) == 2
     assert "give --speed TRAIN,EVALUATE" in " ".join(capsys.readouterr().err.split())
+
+
+def test_a_plan_measures_a_network_that_is_taught_with_its_teacher():
+    base = small_base(**{"finetune.distill": 0.5, "compute.eval_batch_size": 4})
+    base = base.replace({"finetune.batch_size": 4})
+    assert measure_speed(small_sweep(), base).train > 0
+
+
+def test_a_plan_counts_what_layers_cost_that_are_pruned_one_by_one():
+    plain = small_base(prune=None, finetune=None)
+    measured = plain.replace({"sensitivity": SensitivityConfig(rates=(0.2, 0.5), n_images=20)})
+    speed = Speed(100.0, 50.0)
+    more = estimate([measured], speed, 1).seconds - estimate([plain], speed, 1).seconds
+    assert more == pytest.approx(56 * 2 * 20 / 2 / 50)

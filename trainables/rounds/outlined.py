@@ -33,6 +33,12 @@ def require_outline_within_reach(
 
 
 @lru_cache(64)
+def n_layers(config: NetworkConfig, prune: PruneConfig) -> int:
+    """How many layers of the network may be pruned so."""
+    return len(PrunedNetwork(outline(config)[0], prune, _structure(config)).weights)
+
+
+@lru_cache(64)
 def lost_in(config: NetworkConfig, granularity: str) -> tuple[str, ...]:
     """What pruning cannot do in this network, a sentence each; none where it can do all."""
     network = outline(config)[0]
