@@ -9,6 +9,7 @@ from optuna.distributions import FloatDistribution
 from rich.console import Console
 from small_studies import small_base, small_sweep
 
+from sweeps.plan.machine import Machine
 from sweeps.plan.planner import make_plan
 from sweeps.plan.preview import plan_table, stopping_summary
 from sweeps.plan.rungs import Stopping, recall
@@ -77,6 +78,10 @@ def test_hopeless_trials_stop_with_their_score_and_say_why(stopped):
     for config in plan.configs:
         run_ = runs[config.key]
         assert {"mis/mean", "val/top1", "cost/macs"} <= run_.data.metrics.keys()
+        assert {"spent/score_seconds", "spent/memory_host"} <= run_.data.metrics.keys()
+        read = {each.tags[0].value for each in run_.inputs.dataset_inputs}
+        assert read == {"training", "validation", "probe"}
+        assert run_.data.tags["mlflow.source.name"] and "python" in run_.data.tags["versions"]
         n_epochs, tags = epochs_of(tracker, run_), run_.data.tags
         hopeless = (
             config.rate == 0.5 and config.retrain and config.retrain.lr == 0.1 and config.prune
@@ -89,6 +94,8 @@ def test_hopeless_trials_stop_with_their_score_and_say_why(stopped):
             assert float(tags["stopped_value"]) > float(tags["stopped_cutoff"])
             assert tags["stopped_best"].startswith("unstructured 0.5")
             assert "val/loss" in tags["stopped"]
+            assert tags["stopped_by"] == plan.stopped_by
+            assert run_.data.metrics["stopping/epochs_saved"] == EPOCHS - n_epochs
         else:
             assert n_epochs == config.n_epochs and "stopped" not in tags
 
@@ -184,8 +191,9 @@ def test_a_search_goes_on_from_the_grid_and_from_itself(tmp_path):
 def test_a_plan_tells_of_both(tmp_path):
     plan = searching_plan(5)
     assert plan_table(plan, ()).title == "study searching: 4 grid trials, then up to 5 searched"
-    assert stopping_summary(plan, ()) == []  # its trials do not train
-    (saved,) = stopping_summary(stopping_plan(), ())
+    here = Machine(cpus=2.0)
+    assert stopping_summary(plan, (), here) == []  # its trials do not train
+    (saved,) = stopping_summary(stopping_plan(), (), here)
     assert saved.startswith("early stopping by val/loss may save 0 to 4 of 21 epochs")
     sweep = stopping_plan().sweep
     with pytest.raises(ValueError, match="finetune.lr is searched by this study"):
