@@ -1,5 +1,6 @@
 """`secateur export`: a trial's network into files, measured, with a card, and in MLflow."""
 
+import shutil
 import tempfile
 import time
 from collections.abc import Mapping
@@ -18,6 +19,7 @@ from sweeps.export.table import cost_table
 from sweeps.terminal import word_after
 from sweeps.tracking.left import masked_network, trial_network
 from sweeps.tracking.tracker import TRIAL_KEY, Tracker, Unavailable
+from trainables.own_code import CODE_FOLDER
 from trainables.workspace import size_shown, whole_file
 
 if TYPE_CHECKING:
@@ -72,6 +74,7 @@ def export_run(tracker: Tracker, run: "Run", folder: Path) -> Exported:
         files = write_files(folder, left, trial, pixels, tracker.results)
     with word_after("latencies in batches of 1 and 64", 2.0):
         measured = measure(left.network, left.arguments, pixels)
+    take_code(left.arguments.get("code", ""), tracker.results, folder)
     said = {name: written.said() for name, written in files.items()}
     with whole_file(folder / CARD) as partial:
         text = card_text(card_of(tracker.study, run, left, measured, said))
@@ -83,6 +86,13 @@ def export_run(tracker: Tracker, run: "Run", folder: Path) -> Exported:
     ]
     problems += _log(tracker, run, measured, folder / CARD)
     return Exported(folder, files, measured, problems)
+
+
+def take_code(digest: str, results: Path, folder: Path) -> None:
+    """The code of a user's own network goes along, where `load_compacted` looks for it."""
+    code = results / CODE_FOLDER / digest
+    if digest and code.is_dir():
+        shutil.copytree(code, folder / CODE_FOLDER / digest, dirs_exist_ok=True)
 
 
 def _tell(folder: Path, files: Mapping[str, Written], console: Console) -> None:

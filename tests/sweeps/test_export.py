@@ -25,6 +25,7 @@ from sweeps.export.card import card_of, card_text, channels
 from sweeps.export.files import TOLERANCE, write_files
 from sweeps.export.find import find_trial
 from sweeps.export.measured import Measured
+from sweeps.export.write import take_code
 from sweeps.plan.metrics import find
 from sweeps.report.sections.cost import COST
 from sweeps.tracking.tracker import Tracker
@@ -312,6 +313,17 @@ def test_a_trial_is_exported_measured_and_logged(tmp_path, capsys, monkeypatch, 
     assert len(tracker.client.get_metric_history(run.info.run_id, "export/bytes")) == n_times
     (artifact,) = tracker.client.list_artifacts(run.info.run_id, "export")
     assert artifact.path == "export/card.json"
+
+
+def test_code_of_one_s_own_goes_along(tmp_path):
+    code, there = tmp_path / "results" / "code" / "0123456789abcdef", tmp_path / "there"
+    code.mkdir(parents=True)
+    (code / "mine.py").write_text("x = 1")
+    for _ in range(2):
+        take_code("0123456789abcdef", tmp_path / "results", there)
+    assert (there / "code" / "0123456789abcdef" / "mine.py").read_text() == "x = 1"
+    take_code("", tmp_path / "results", tmp_path / "none")
+    assert not (tmp_path / "none").exists()
 
 
 @pytest.mark.slow

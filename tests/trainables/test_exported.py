@@ -61,6 +61,8 @@ def test_safetensors_give_back_the_network(tmp_path, granularity):
         assert torch.equal(network.state_dict()[name], tensor)
     torch.testing.assert_close(answers(network, images), answers(smaller, images))
     torch.testing.assert_close(answers(network, images), answers(masked, images))
+    (tmp_path / "any").touch()
+    assert path.stat().st_mode == (tmp_path / "any").stat().st_mode  # as of what others are given
     assert path.stat().st_size == safetensors_bytes(smaller, arguments)
     n_left, n_whole = (count_cost(n, 64).params for n in (network, masked))
     assert n_left < 0.6 * n_whole if granularity == "filter" else n_left <= n_whole

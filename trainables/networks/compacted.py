@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from pruning import Survivors, compact
 from trainables.network_names import require_name
@@ -45,28 +45,24 @@ def save_safetensors(path: Path, network: nn.Module, arguments: dict[str, Any]) 
 
     network: of the shapes of `rebuild(arguments)`, or with fewer channels.
     """
-    from safetensors.torch import save_file
-
-    save_file(_plain_tensors(network), path, metadata=_metadata(arguments))
+    path.write_bytes(_safetensors(network, arguments))
 
 
 def safetensors_bytes(network: nn.Module, arguments: dict[str, Any]) -> int:
     """How large the file of `save_safetensors` is."""
+    return len(_safetensors(network, arguments))
+
+
+def _safetensors(network: nn.Module, arguments: dict[str, Any]) -> bytes:
     from safetensors.torch import save
 
-    return len(save(_plain_tensors(network), _metadata(arguments)))
-
-
-def _metadata(arguments: dict[str, Any]) -> dict[str, str]:
-    return {"format": "pt", _NETWORK: json.dumps(arguments)}
-
-
-def _plain_tensors(network: nn.Module) -> dict[str, Tensor]:
     # Copies: the format knows no tensors that share memory, and no order but one.
-    return {
+    tensors = {
         name: tensor.detach().cpu().contiguous().clone()
         for name, tensor in network.state_dict().items()
     }
+    # Not by its `save_file`, whose files nobody but their owner may read.
+    return save(tensors, {"format": "pt", _NETWORK: json.dumps(arguments)})
 
 
 def load_compacted(path: Path | str, results: Path | None = None) -> nn.Module:
