@@ -40,6 +40,8 @@ def require_sound(configs: Sequence[TrialConfig], inputs: Inputs) -> None:
             require_pixels_drawn(config.data.pixels)
         require_pixels(config.network, config.data.pixels)
         require_sizes(inputs.counted(config), inputs.per_class(config))
+        if config.sensitivity is not None:
+            require_prunable_outline(config.network, config.sensitivity.prune)
         if config.prune is not None:
             require_prunable_outline(config.network, config.prune)
             if n_classes := inputs.n_classes(config):

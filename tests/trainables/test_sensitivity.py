@@ -216,6 +216,13 @@ def test_names_that_name_nothing_are_refused_when_a_study_is_planned(rates, mess
         make_plan(Sweep("x", "", base, (Grid({}),)))
 
 
+def test_layers_that_are_not_there_are_refused_when_planned():
+    """Else the trial fails once the dense network is trained."""
+    base = asked().replace({"sensitivity.exclude": ("inception9",)})
+    with pytest.raises(ValueError, match="must hold a convolution, 'inception9' does not"):
+        make_plan(Sweep("x", "", base, (Grid({}),)))
+
+
 def test_only_a_dense_network_is_measured():
     for changes in ({"prune": PruneConfig()}, {"finetune": TrainConfig()}):
         with pytest.raises(ValueError, match="sensitivity must be measured on the dense network"):
