@@ -84,7 +84,7 @@ def export_run(tracker: Tracker, run: "Run", folder: Path) -> Exported:
         for name, written in files.items()
         if written.why_not and not written.is_optional
     ]
-    problems += _log(tracker, run, measured, folder / CARD)
+    problems += log_measured(tracker, run, measured, folder / CARD)
     return Exported(folder, files, measured, problems)
 
 
@@ -106,7 +106,7 @@ def _tell(folder: Path, files: Mapping[str, Written], console: Console) -> None:
     console.print(f"{escape(str(folder / CARD))}  {what}", soft_wrap=True)
 
 
-def _log(tracker: Tracker, run: "Run", measured: Measured, card: Path) -> list[str]:
+def log_measured(tracker: Tracker, run: "Run", measured: Measured, card: Path) -> list[str]:
     """The numbers and the card, with the trial's run; sentences about what MLflow did not take."""
     values, run_id = measured.metrics(), run.info.run_id
     try:
