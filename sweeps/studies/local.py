@@ -11,7 +11,7 @@ Expected  Theirs, after 50 epochs on ImageNet: .723, .720, .712, .685, against .
 Asked     Does the MIS of the same units change with sparsity, in networks that were retrained?
 Cost      Twenty minutes on two CPU cores.
 Command   make sweep STUDY=sensitivity && make sweep STUDY=local
-          make sweep STUDY=local SET=prune.rates=results/report/sensitivity/sensitivity.csv@0.9
+          make sweep STUDY=local GRID=table=results/report/sensitivity/sensitivity.csv@0.9
 """
 
 from sweeps.plan.sweep import Grid, Sweep, axis, methods
@@ -22,15 +22,15 @@ RATES = (0.2, 0.4, 0.6, 0.8)
 BY_LAYER = {
     **methods("unstructured_layerwise")["unstructured_layerwise"],
     "prune.rate": None,
-    "prune.rates": "results/report/sensitivity/sensitivity.csv",
 }
+TABLE = axis("prune.rates", ("results/report/sensitivity/sensitivity.csv",))
 STUDY = Sweep(
     name="local",
     purpose=__doc__,
     base=demo.STUDY.base.replace({"dissection": None}),
     on_folder=folder.TRANSFER,
     grids=(
-        Grid({"factor": axis("prune.rates_factor", FACTORS)}, set=BY_LAYER),
+        Grid({"table": TABLE, "factor": axis("prune.rates_factor", FACTORS)}, set=BY_LAYER),
         Grid(
             {
                 "method": methods("unstructured_layerwise", "unstructured"),
