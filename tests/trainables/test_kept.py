@@ -352,7 +352,7 @@ def test_the_score_of_the_dense_network_is_made_anew_where_it_is_broken(workspac
         assert torch.equal(again.mis.nan_to_num(-1), first.mis.nan_to_num(-1))
     # All that it depends on is in its name.
     names = set(workspace.cache.glob("dense-mis-*.pt"))
-    monkeypatch.setattr("trainables.scores.mis.measure", lambda *_: first)
+    monkeypatch.setattr("trainables.scores.mis.measure", lambda *_, **__: first)
     monkeypatch.setattr("trainables.scores.mis.EMBEDDINGS_VERSION", -1)
     measure_dense(config, data, workspace.cache)
     monkeypatch.setattr("trainables.scores.mis._VERSION", -1)
