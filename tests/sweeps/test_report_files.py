@@ -17,8 +17,10 @@ from sweeps.report.files import (
     up_to_date,
     written,
 )
+from sweeps.report.page.words import beside_released
 from sweeps.report.read.absurd import sound
 from sweeps.report.read.artifacts import Source, read_tables
+from sweeps.report.read.runs import _seen
 from sweeps.tracking.notes import NOTE, note_tags
 from sweeps.tracking.parents import order_of
 from trainables.artifacts import EPOCHS, UNITS
@@ -233,3 +235,35 @@ def test_the_sweep_launched_last_is_told_by_a_count_and_not_by_the_clock():
     foreign = launched("d", None, launched_turn="many", launched_ms="x")
     assert sorted([after, before, old, foreign], key=order_of)[-1] is after
     assert order_of(launched("a", 1)) < order_of(launched("b", 1))
+
+
+FOLDER = "30 classes, 3,000 images in train/ and 1,500 in val/"
+TAKEN = "taken are 720 to train, 1,360 to validate and 2,000 to score"
+DRAWN = "20 classes, drawn: 720 images to train, 1,360 to validate and 2,000 to score"
+
+
+@pytest.mark.parametrize("said", [f"{FOLDER}; {TAKEN}", f"{TAKEN}; skipped, …", DRAWN, ""])
+def test_all_that_a_folder_holds_is_as_many_images_as_the_trial_noted(said):
+    """The check of the probe images said that their number is not known."""
+    params = {"data.train_images": "None", "data.probe_images": "None", "data.val_images": "7"}
+    found = SimpleNamespace(params=params, metrics={}, tags={"images": said} if said else {})
+    seen = _seen(SimpleNamespace(info=None, data=found)).data.params
+    wanted = ("720", "2000") if said else ("None", "None")
+    assert (seen["data.train_images"], seen["data.probe_images"]) == wanted
+    assert seen["data.val_images"] == "7"
+
+
+@pytest.mark.parametrize(
+    ("data", "caption", "shown"),
+    [
+        ("image_folder", "googlenet on image_folder, 224 px; 1,000 classes, 50,000 images", True),
+        ("image_folder", "googlenet on image_folder; 1,000 train, 100 val images", True),
+        ("image_folder", f"googlenet on image_folder, 64 px; {FOLDER}", False),
+        ("concepts", f"googlenet on concepts, 64 px; {DRAWN}", False),
+    ],
+)
+def test_the_released_points_of_imagenet_are_shown_unasked_beside_a_thousand_classes_alone(
+    data, caption, shown
+):
+    frames = SimpleNamespace(trials=pd.DataFrame({"data.name": [data]}), caption=caption)
+    assert beside_released(frames) == shown

@@ -136,8 +136,10 @@ def _extreme(trials: pd.DataFrame, column: str, least: bool = False) -> dict[Has
 
 
 def beside_released(frames: SweepFrames) -> bool:
-    """Whether the authors' points, of ImageNet, are shown unasked: not by generated images."""
-    return "image_folder" in set(frames.trials.get("data.name", []))
+    """Whether the authors' points, of ImageNet, are shown unasked: beside its thousand classes."""
+    is_folder = "image_folder" in set(frames.trials.get("data.name", []))
+    classes = re.search(r"([\d,]+) classes", frames.caption)  # older runs did not note them
+    return is_folder and (classes is None or classes[1] == "1,000")
 
 
 def trial_sentence(row: Mapping[Hashable, Any]) -> str:

@@ -14,6 +14,10 @@ from sweeps.tracking.tracker import OUTCOME, TRIAL_KEY, Tracker
 
 _BY_KEY = 200  # so many trials are asked for one by one before all of the study are read
 _KEY = re.compile(r"\w+")  # as a trial has; others cannot stand in a question to MLflow
+_TAKEN = re.compile(  # of what a data set says of itself
+    r"(?P<train>[\d,]+) (?:images )?to train, (?P<val>[\d,]+) to validate "
+    r"and (?P<probe>[\d,]+) to score"
+)
 _PAGE = 100  # runs, each with hundreds of metrics, of which MLflow makes objects
 
 
@@ -45,11 +49,20 @@ def _seen(run: Run) -> Seen:
         {sys.intern(name): sys.intern(value) for name, value in named.items()}
         for named in (data.params, data.tags)
     )
+    params |= _counted(params, tags)
     # What it says now is another thing.
     if params.get("prune.target") in ("loss", "logit"):
         params["prune.change_of"] = params.pop("prune.target")
     metrics = {sys.intern(name): value for name, value in data.metrics.items()}
     return Seen(run.info, Values(params, metrics, tags))
+
+
+def _counted(params: Mapping[str, str], tags: Mapping[str, str]) -> dict[str, str]:
+    """Numbers of images for fields that say "None", all that a folder holds: as the trial noted."""
+    noted = _TAKEN.search(tags.get("images", ""))
+    found = noted.groupdict() if noted else {}
+    names = {f"data.{split}_images": n.replace(",", "") for split, n in found.items()}
+    return {name: sys.intern(n) for name, n in names.items() if params.get(name) == "None"}
 
 
 def read_runs(
