@@ -38,7 +38,7 @@ def check_dead_units(trials: pd.DataFrame, units: Mapping[str, pd.DataFrame]) ->
         said = f"{(n_units == 0).sum()} trials have no unit alive, and so no MIS"
         return Check(name, "failed", said)
     share = (gone / (gone + n_units)).max()
-    said = f"{gone.sum():.0f} dead or constant units, at most {share:.0%} of a trial, are no part"
+    said = f"{gone.sum():,.0f} dead or constant units, at most {share:.0%} of a trial, are no part"
     return Check(name, "ok", f"{said} of any mean")
 
 

@@ -223,7 +223,7 @@ ACCURACY_AND_MIS = Section(
     "accuracy_vs_mis",
     "Accuracy and interpretability",
     "Are better networks easier to understand?",
-    "One point a network. A network at chance that keeps a high MIS says that MIS is no "
+    "One point per network. A network at chance that keeps a high MIS says that MIS is no "
     "certificate of a network that works.",
     _accuracy_and_mis,
     _draw_accuracy_and_mis,

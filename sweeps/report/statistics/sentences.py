@@ -48,9 +48,7 @@ def left_out_sentence(population: Population, *, controls: bool = True) -> str:
 def matched_sentence(found: Matched, stratum: str) -> str:
     """The networks that work as well as their control: how they differ from it."""
     kind, control = STRATA[stratum], "dense network"
-    control += {"all": " (of those retrained, retrained)", "retrained": ", retrained"}.get(
-        stratum, ""
-    )
+    control += {"all": " (retrained, where they were)", "retrained": ", retrained"}.get(stratum, "")
     if not found.n:
         return (
             f"None of {found.n_all} {kind} networks is within {CLOSE:g} of the accuracy of the "
