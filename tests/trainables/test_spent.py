@@ -6,7 +6,7 @@ import pytest
 import torch
 from small_studies import small_base
 
-from trainables.results import EPOCHS
+from trainables.artifacts import EPOCHS
 from trainables.training.spent import MEASURED, Clock, begin_peaks, peaks
 from trainables.trial import Trial
 

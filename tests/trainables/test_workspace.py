@@ -137,7 +137,7 @@ class Embedder:
 @pytest.fixture
 def embedder(monkeypatch):
     played = Embedder()
-    monkeypatch.setattr("trainables.scores.embeddings.load_similarity", played.load)
+    monkeypatch.setattr("trainables.scores.similarity.load_similarity", played.load)
     return played
 
 
