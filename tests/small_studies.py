@@ -10,6 +10,7 @@ from trainables.config import (
     TrainConfig,
     TrialConfig,
 )
+from trainables.training.spent import MEASURED
 
 
 def small_base(**changes):
@@ -50,3 +51,8 @@ def small_sweep(name="small", **changes):
         ),
         recalibrate_images=64,
     )
+
+
+def computed(metrics):
+    """Those that do not tell how long it took, which is another number each time."""
+    return {name: value for name, value in metrics.items() if not name.startswith(MEASURED)}

@@ -9,12 +9,15 @@ import shutil
 import sys
 import uuid
 from collections.abc import Callable
+from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from trainables.own_code import CODE_FOLDER, OURS, Own, OwnCode, find_code, own_places
 from trainables.own_settings import SettingChanged, settings_kept, told
 from trainables.workspace import own_path
+
+T = TypeVar("T")
 
 _LOADED: dict[tuple[Path, str], str] = {}  # root and module -> digest of what was imported
 
@@ -74,6 +77,12 @@ def _require_same(name: str, digest: str, code: OwnCode) -> None:
         f"the code of {name} must stay as it was when the sweep was planned, "
         f"that in {code.root} is another; plan it anew"
     )
+
+
+def kept_by_code(make: Callable[[str, str], T]) -> Callable[[str, str], T]:
+    """`make(name, code)` once per code; anew each time where the code is not known yet."""
+    known = lru_cache(64)(make)
+    return lambda name, code: known(name, code) if code else make(name, code)
 
 
 def own_function(name: str, digest: str, field: str = "network.name") -> Callable[..., Any]:

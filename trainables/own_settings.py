@@ -5,9 +5,11 @@ import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
+
+T = TypeVar("T")
 
 _SETTINGS: dict[str, tuple[Callable[[], Any], Callable[[Any], Any]]] = {
     "default dtype": (torch.get_default_dtype, torch.set_default_dtype),
@@ -48,6 +50,25 @@ def settings_kept(name: str, field: str = "network.name") -> Iterator[None]:
         raise
     if changed := _put_back(f"{field}={name!r}", before):
         raise SettingChanged(changed)
+
+
+def called(
+    field: str, name: str, must: str, call: Callable[[], T], shown: Callable[[str], str] = str
+) -> T:
+    """What code of the user's own gives, which `field` names.
+
+    must: what holds and did not, up to the word "raises". shown: makes an error's line fit to be
+    seen. Raises ValueError for whatever the code raises, sys.exit() included, SettingChanged as
+    `settings_kept`, and KeyboardInterrupt.
+    """
+    try:
+        with settings_kept(name, field):
+            return call()
+    except (KeyboardInterrupt, SettingChanged):
+        raise
+    except BaseException as error:
+        why = shown(told(error, root_of(name)))
+        raise ValueError(f"{field}={name!r} must {must} raises {why}") from error
 
 
 def _settings() -> dict[str, Any]:

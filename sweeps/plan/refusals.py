@@ -127,9 +127,8 @@ def require_batches(configs: Sequence[TrialConfig], network: nn.Module, n_train:
             del recipes["network.recipe"]
         for name, recipe in recipes.items():
             if recipe is not None:
-                processes = config.compute.processes
-                batches = split_batches(torch.arange(n_train), recipe.batch_size, processes)
-                smallest[min(map(len, batches))] = f"{name}.batch_size={recipe.batch_size}"
+                least = _smallest_batch(n_train, recipe.batch_size, config.compute.processes)
+                smallest[least] = f"{name}.batch_size={recipe.batch_size}"
         if config.recalibrate_images == 1:
             smallest[1] = "recalibrate_images=1"
     if 1 not in smallest:
@@ -143,6 +142,11 @@ def require_batches(configs: Sequence[TrialConfig], network: nn.Module, n_train:
             f"pixel: a batch must have at least 2 images, {n_train:,} training images and "
             f"{smallest[1]} give one of 1; take more images or a larger batch"
         ) from error
+
+
+@lru_cache(64)  # of a million images it takes milliseconds, and a study has thousands of trials
+def _smallest_batch(n_train: int, batch_size: int, processes: int) -> int:
+    return min(map(len, split_batches(torch.arange(n_train), batch_size, processes)))
 
 
 def require_own(configs: Sequence[TrialConfig], network: nn.Module, n_classes: int) -> None:

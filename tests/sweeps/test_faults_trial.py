@@ -7,11 +7,10 @@ from pathlib import Path
 import forked
 import pytest
 import torch
-from small_studies import small_base
+from small_studies import computed, small_base
 
 from sweeps.tune.worker import PruningTrial, is_out_of_memory, smaller_batch
 from trainables.config import NetworkConfig
-from trainables.training.spent import MEASURED
 from trainables.workspace import Workspace
 
 pytestmark = pytest.mark.slow
@@ -54,11 +53,6 @@ def test_a_new_worker_that_is_told_to_stop_scores_what_the_old_one_had(trained, 
     end = second.step()
     assert end["outcome"] == "stopped" and end["epoch"] == 2
     assert [e["epoch"] for e in end["epochs"]] == [1, 2]
-
-
-def computed(metrics):
-    """Those that do not tell how long it took."""
-    return {name: value for name, value in metrics.items() if not name.startswith(MEASURED)}
 
 
 def test_a_stopped_trial_whose_state_is_lost_trains_up_to_there_again(trained, tmp_path):

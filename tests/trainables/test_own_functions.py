@@ -68,11 +68,13 @@ def test_a_schedule_of_ones_own_prunes_as_it_says_and_its_source_is_in_the_key(w
         ("rate * (2 - done)", "must rise from above 0 to its rate"),
         ("'much'", "must give a rate, at 0.5 of the rounds to 0.8 it gives 'much'"),
         ("float('nan')", "it gives nan"),
-        ("rate / 0", r"it raises ZeroDivisionError: .* \(late_.\.py, line 2\)"),
+        ("__import__('sys').exit(3)", "it raises SystemExit: 3"),
+        ("__import__('torch').set_default_dtype(__import__('torch').float64)", "default dtype as"),
+        ("rate / 0", r"it raises ZeroDivisionError: .* \(late_.+\.py, line 2\)"),
     ],
 )
 def test_a_schedule_that_is_none_is_refused(write, formula, sentence):
-    name = late(write, f"late_{len(formula) % 7}", formula)
+    name = late(write, f"late_{len(formula)}", formula)
     with pytest.raises(ValueError, match=sentence):
         small_base().replace({"prune.schedule": name, "prune.rounds": 2, "prune.rate": 0.8})
 
@@ -102,6 +104,7 @@ def test_ours_and_ones_own_of_the_same_formula_are_one_schedule(write):
         (MEANS, MADE.format(-1, "neg_sq_distance"), "a slope above 0, or None"),
         (MEANS, MADE.format(None, "cosine"), "vectors of length 1 with metric='cosine'"),
         ("images.mean()", FITTED, "it raises NotImplementedError"),
+        ("__import__('sys').exit(3)", FITTED, "it raises SystemExit: 3"),
         ("images.double().mean((2, 3))", FITTED, "vectors float32 .* torch.float64 .2, 3."),
         ("images.float().mean((2, 3)).log()", FITTED, "finite numbers"),
     ],

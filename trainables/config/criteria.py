@@ -1,12 +1,11 @@
 """A criterion by its name: one of Secateur's, or "module:Class", one of the user's own."""
 
 from dataclasses import fields
-from functools import lru_cache
 
 from pruning import CRITERIA, Criterion
 from trainables.fields import flat
 from trainables.network_names import is_own
-from trainables.own_import import own_function
+from trainables.own_import import kept_by_code, own_function
 
 FIELD = "prune.criterion"
 
@@ -23,14 +22,10 @@ def criterion_kind(name: str, code: str = "") -> type[Criterion]:
             f"{FIELD} must be one of {', '.join(CRITERIA)}, or module:Class, a criterion of your "
             f"own, got {name!r}"
         )
-    return _known(name, code) if code else _own(name, code)
-
-
-@lru_cache(64)
-def _known(name: str, code: str) -> type[Criterion]:
     return _own(name, code)
 
 
+@kept_by_code
 def _own(name: str, code: str) -> type[Criterion]:
     kind = own_function(name, code, FIELD)
     if not (isinstance(kind, type) and issubclass(kind, Criterion)):

@@ -19,7 +19,7 @@ from trainables.datasets.regular import LASTING, UnreadableError
 from trainables.datasets.torchvision_sets import open_torchvision
 from trainables.own_code import find_code
 from trainables.own_import import own_function
-from trainables.own_settings import SettingChanged, root_of, settings_kept, told
+from trainables.own_settings import called
 
 
 @dataclass
@@ -124,13 +124,4 @@ def _of_function(config: DataConfig) -> dict[str, Any]:
 
 
 def tried(config: DataConfig, what: str, call: Callable[[], Any]) -> Any:
-    try:
-        with settings_kept(config.name, "data.name"):
-            return call()
-    except (KeyboardInterrupt, SettingChanged):
-        raise
-    except BaseException as error:  # whatever a function does, sys.exit() included
-        raise ValueError(
-            f"data.name={config.name!r} must give pictures and labels, {what} raises "
-            f"{shown(told(error, root_of(config.name)))}"
-        ) from error
+    return called("data.name", config.name, f"give pictures and labels, {what}", call, shown)

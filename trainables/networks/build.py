@@ -13,7 +13,7 @@ from trainables.networks.checkpoints import checkpoint_state, file_digest
 from trainables.networks.heads import with_weights
 from trainables.networks.imagenet import imagenet_classes, imagenet_network
 from trainables.own_import import own_function
-from trainables.own_settings import SettingChanged, root_of, settings_kept, told
+from trainables.own_settings import called
 
 
 def build_network(config: NetworkConfig, n_classes: int) -> nn.Module:
@@ -89,19 +89,9 @@ def rebuild(arguments: dict[str, Any]) -> nn.Module:
 
 def _own(name: str, function: Callable[..., Any], num_classes: int) -> nn.Module:
     """What a user's own function gives."""
-    try:
-        with settings_kept(name):
-            network = function(num_classes=num_classes)
-    except KeyboardInterrupt:
-        raise
-    except BaseException as error:  # whatever a function does, sys.exit() included
-        if isinstance(error, SettingChanged):
-            raise
-        raise ValueError(
-            f"network.name={name!r} must be called as "
-            f"{name.partition(':')[2]}(num_classes={num_classes}) and give a network, it raises "
-            f"{told(error, root_of(name))}"
-        ) from error
+    call = f"{name.partition(':')[2]}(num_classes={num_classes})"
+    must = f"be called as {call} and give a network, it"
+    network = called("network.name", name, must, lambda: function(num_classes=num_classes))
     if not isinstance(network, nn.Module):
         raise ValueError(
             f"network.name={name!r} must give an nn.Module, it gives a {type(network).__name__}"

@@ -78,9 +78,7 @@ def measure_latencies(
 
     On the networks' device, with the process's threads, in their own number format, channels last.
     """
-    parameter = next(next(iter(networks.values())).parameters())
-    images = torch.zeros(batch_size, 3, pixels, pixels, device=parameter.device)
-    images = images.to(parameter.dtype, memory_format=torch.channels_last)
+    images = _blank_images(next(iter(networks.values())), pixels, batch_size)
     taken: dict[str, list[float]] = {name: [] for name in networks}
     start = time.perf_counter()
     for round_ in range(_WARM_UP + _MOST):
@@ -104,11 +102,16 @@ def measure_latency(
 
     On the network's device, with the process's threads, in the network's own number format.
     """
-    parameter = next(network.parameters())
-    images = torch.zeros(batch_size, 3, pixels, pixels, device=parameter.device)
-    images = images.to(parameter.dtype, memory_format=torch.channels_last)
+    images = _blank_images(network, pixels, batch_size)
     seconds = [_seconds(network, images) for _ in range(repeats + 1)]
     return statistics.median(seconds[1:]) / batch_size * 1_000
+
+
+def _blank_images(network: nn.Module, pixels: int, batch_size: int) -> Tensor:
+    """On the network's device, in its number format, channels last."""
+    parameter = next(network.parameters())
+    images = torch.zeros(batch_size, 3, pixels, pixels, device=parameter.device)
+    return images.to(parameter.dtype, memory_format=torch.channels_last)
 
 
 def _seconds(network: nn.Module, images: Tensor) -> float:

@@ -1,7 +1,7 @@
 """The space in which a trial compares images: by its name, or the user's own."""
 
 import math
-from typing import get_args
+from typing import Any, get_args
 
 import torch
 from torch import Tensor
@@ -9,7 +9,7 @@ from torch import Tensor
 from mis import Metric, Similarity, load_similarity
 from trainables.config import ScoreConfig
 from trainables.own_import import own_function
-from trainables.own_settings import root_of, settings_kept, told
+from trainables.own_settings import called
 
 FIELD = "score.similarity"
 _PIXELS = 64  # of the images on which one's own is tried
@@ -26,15 +26,13 @@ def similarity_of(score: ScoreConfig, device: torch.device | str = "cpu") -> Sim
     name = score.similarity
     function = own_function(name, score.code, FIELD)
     images = torch.stack([torch.full((3, _PIXELS, _PIXELS), v, dtype=torch.uint8) for v in (0, 99)])
-    try:
-        with settings_kept(name, FIELD):
-            found = function(device)
-            vectors = found.embed(images) if isinstance(found, Similarity) else None
-    except Exception as error:
-        raise ValueError(
-            f"{FIELD}={name!r} must give a mis.Similarity that embeds uint8 images, it raises "
-            f"{told(error, root_of(name))}"
-        ) from error
+
+    def tried() -> tuple[Any, Any]:
+        found = function(device)
+        return found, found.embed(images) if isinstance(found, Similarity) else None
+
+    must = "give a mis.Similarity that embeds uint8 images, it"
+    found, vectors = called(FIELD, name, must, tried)
     wrong = _wrong(found, vectors)
     if wrong:
         raise ValueError(f"{FIELD}={name!r} must give {wrong}")
