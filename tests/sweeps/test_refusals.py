@@ -77,6 +77,7 @@ def sentence_of(action):
     return "nothing is refused"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("what", REFUSED)
 def test_a_plan_refuses_what_a_sweep_does_in_the_same_words(here, what):
     settings = REFUSED[what]

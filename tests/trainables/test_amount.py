@@ -16,6 +16,7 @@ FILTERS = {"prune.granularity": "filter", "prune.rate": None}
 MACS = {**FILTERS, "prune.target": "macs=0.5"}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("scope", ["global", "layer"])
 def test_a_trial_comes_to_its_budget_and_tells_its_rate(workspace, scope):
     config = small_base(**{**MACS, "prune.scope": scope, "finetune": None})
@@ -35,6 +36,7 @@ def all_kept(result):
     return [m.flatten(1).any(1) for n, m in keep.items() if m.dim() == 4 and n != "conv1.weight"]
 
 
+@pytest.mark.slow
 def test_each_round_takes_its_share_of_the_budget(workspace):
     rounds = {"prune.schedule": "iterative", "prune.rounds": 2, "prune.scope": "global"}
     trial = Trial(small_base(**{**MACS, **rounds}), workspace)
@@ -122,6 +124,7 @@ def test_a_multiple_that_leaves_all_layers_whole_is_refused_when_planned():
         make_plan(small_sweep(), settings={"prune.round_to": 384})
 
 
+@pytest.mark.slow
 def test_a_trial_in_multiples_is_left_with_them(workspace):
     eights = {**MACS, "prune.scope": "layer", "prune.round_to": 8, "finetune": None}
     result = run_trial(small_base(**eights), workspace)
