@@ -111,6 +111,70 @@ def relu(maps):
     return mapped(lambda v: max(v, 0.0), maps)
 
 
+def response_normed(maps, norm):
+    """A value over (k + alpha / n times the squares of its n neighbours, itself one of them) to
+    the power of beta, torch's way of writing alpha; channels beyond the ends are not there."""
+    half = norm.size // 2
+
+    def at(channel, row, column):
+        near = range(max(0, channel - half), min(len(maps), channel + half + 1))
+        squares = sum(maps[k][row][column] ** 2 for k in near)
+        return maps[channel][row][column] / (norm.k + norm.alpha / norm.size * squares) ** norm.beta
+
+    rows, columns = len(maps[0]), len(maps[0][0])
+    places = [(k, r, c) for k in range(len(maps)) for r in range(rows) for c in range(columns)]
+    return nested({place: at(*place) for place in places})
+
+
+def unpooled(of_small, winners, like):
+    """The relevance of what was pooled: the winners' alone."""
+    below = mapped(lambda _: 0.0, like)
+    for (k, r, c), (row, column) in winners.items():
+        below[k][row][column] += of_small[k][r][c]
+    return below
+
+
+def explain_stem(image, layers, label, rules, norm):
+    """One image through a convolution, ReLU, max pooling, LRN; again, with LRN before the pooling;
+    the mean over positions, a head. Relevance passes an LRN as it is.
+
+    layers: name -> (weight, bias); padding is 1. Returns "logits", and name -> (relevance of
+    outputs, of the weight), biases ignored.
+    """
+    eps = rules.stabilizer
+    first = relu(convolve(image, *layers["first"], 1))
+    halved, first_winners = pooled(first)
+    seen = response_normed(halved, norm)
+    second = relu(convolve(seen, *layers["second"], 1))
+    small, winners = pooled(response_normed(second, norm))
+    count = len(small[0]) * len(small[0][0])
+    means = [sum(sum(row) for row in one) / count for one in small]
+    head, biases = layers["head"]
+    products = [w * m for w, m in zip(head[label], means, strict=True)]
+    of_means = spread(products, None, 1.0, rules.head, eps)
+    of_small = [
+        [[v * got / count / mean if mean else 0.0 for v in row] for row in one]
+        for one, got, mean in zip(small, of_means, means, strict=True)
+    ]
+    of_second = unpooled(of_small, winners, second)
+    of_seen, of_weight = explain_convolution(
+        seen, layers["second"][0], None, of_second, 1, rules.rule, eps
+    )
+    of_first = unpooled(of_seen, first_winners, first)
+    _, of_first_weight = explain_convolution(
+        image, layers["first"][0], None, of_first, 1, rules.rule, eps
+    )
+    logits = [
+        b + sum(w * m for w, m in zip(ws, means, strict=True))
+        for ws, b in zip(head, biases, strict=True)
+    ]
+    return {
+        "logits": logits,
+        "first": (of_first, of_first_weight),
+        "second": (of_second, of_weight),
+    }
+
+
 def explain_block(image, layers, label, rules):
     """One image through `networks_for_tests`' twin in the tests: stem, two branches that are
     concatenated, a residual sum of two convolutions, max pooling, the mean over positions, a head.

@@ -1,4 +1,4 @@
-"""Activations take the relevance of what they give for that of what they read."""
+"""Activations, and LRN, take the relevance of what they give for that of what they read."""
 
 import copy
 from typing import Any
@@ -7,20 +7,26 @@ import torch
 from torch import Tensor, nn
 
 # Zero stays zero in each. ReLU and max pooling need nothing: autograd does the same there.
-PASSED = (nn.ReLU6, nn.LeakyReLU, nn.Hardtanh, nn.SiLU, nn.Hardswish, nn.GELU)
+# A LocalResponseNorm divides a value by what its neighbours are. These say how strongly it counts,
+# and not what it is made of, so that they get nothing.
+PASSED = (
+    *(nn.ReLU6, nn.LeakyReLU, nn.Hardtanh, nn.SiLU, nn.Hardswish, nn.GELU),
+    nn.LocalResponseNorm,
+)
 
 
 def keeps_zero(activation: nn.Module) -> bool:
     """Whether it gives 0 for 0: elsewhere an input of 0 could not carry its relevance."""
-    return not activation(torch.zeros(1, device="cpu")).any()
+    zeros = torch.zeros(1, 1, 1, device="cpu")  # [channel] first, for a LocalResponseNorm
+    return not activation(zeros).any()
 
 
 class Passing(nn.Module):
     """The outputs of an activation; an input gets the relevance of its output, all of it.
 
     What Bach et al. 2015 do at a neuron (relevance is of the neuron, and its inputs get it by
-    what they add to the sum), for any function of one number: relevance is carried as value x
-    gradient, so that the gradient is times y / x.
+    what they add to the sum), for any function of one number, and for one that scales each value:
+    relevance is carried as value x gradient, so that the gradient is times y / x.
     """
 
     @staticmethod

@@ -9,9 +9,9 @@ keeps its outputs y, but its gradient is that of a denominator d, scaled by y / 
     epsilon       d = a W              all of R goes by d
 
 with a+ = max(a, 0) and so on: inputs may be negative. ReLU, max pooling (the winner takes all),
-average pooling, concatenation and flattening need nothing; other activations pass on what they
-get (`activations.py`), and so does a BatchNorm that is not folded into a layer, but for what its
-shift stands for where biases are kept (the epsilon rule). Nor does a residual sum: its summands
+average pooling, concatenation and flattening need nothing; other activations and LRN pass on what
+they get (`activations.py`), and so does a BatchNorm that is not folded into a layer, but for what
+its shift stands for where biases are kept (the epsilon rule). Nor does a residual sum: its summands
 get R in proportion to their values, signs included: the epsilon rule that Yeom et al. give sums.
 """
 

@@ -15,7 +15,7 @@ from torch import nn
 def load(path):
     torch.manual_seed(0)
     network = nn.Sequential(
-        nn.Conv2d(3, 4, 3), nn.ReLU(), nn.Conv2d(4, 6, 3), nn.ReLU(), nn.LocalResponseNorm(3),
+        nn.Conv2d(3, 4, 3), nn.ReLU(), nn.Conv2d(4, 6, 3), nn.LocalResponseNorm(3), nn.ELU(),
         nn.Conv2d(6, 5, 3), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(5, 2),
     )
     return network
@@ -67,6 +67,6 @@ def test_a_given_network_is_judged_by_photographs_that_no_criterion_saw(tmp_path
     together = torch.cat([seen, *judged]).flatten(1)
     assert len(together) == len(together.unique(dim=0)) == 16
     little, half = measure(case, [0.2, 0.5], CRITERIA)
-    assert half["LRP"] != half["LRP"]  # no rule for LocalResponseNorm: no number
+    assert half["LRP"] != half["LRP"]  # no rule for ELU: no number
     assert all(0 <= rows["outgoing L1"] <= 1 for rows in (little, half))
     assert little.keys() == half.keys() == {"dense", *CHANCE, *CRITERIA}

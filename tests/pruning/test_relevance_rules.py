@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from lrp_oracles import explain_stem
 from networks_for_tests import draw_batchnorms
 from torch import nn
 
@@ -75,6 +76,7 @@ ACTIVATIONS = {
     "silu": nn.SiLU,
     "hardswish": nn.Hardswish,
     "gelu": nn.GELU,
+    "lrn": lambda: nn.LocalResponseNorm(3, alpha=2, k=1.5),
 }
 POOLS = {
     "padded": nn.AvgPool2d(3, stride=1, padding=1),
@@ -177,11 +179,61 @@ def test_functions_with_one_are_not():
         require_rules(Calls(function))
 
 
-@pytest.mark.parametrize("kind", [nn.GroupNorm, nn.PReLU, nn.LocalResponseNorm, nn.Sigmoid])
-def test_modules_without_a_rule_are_refused_by_name(kind):
-    module = (
-        kind(2, 4) if kind is nn.GroupNorm else kind(2) if kind is nn.LocalResponseNorm else kind()
+class Stem(nn.Module):
+    """The beginning of Caffe's GoogLeNet: one LocalResponseNorm, in two places."""
+
+    def __init__(self):
+        super().__init__()
+        self.first, self.second = nn.Conv2d(3, 6, 3, padding=1), nn.Conv2d(6, 5, 3, padding=1)
+        self.lrn, self.head = nn.LocalResponseNorm(5, 1.5, 0.75, 1.0), nn.Linear(5, 4)
+
+    def forward(self, x):
+        x = self.lrn(nn.functional.max_pool2d(torch.relu(self.first(x)), 2))
+        x = nn.functional.max_pool2d(self.lrn(torch.relu(self.second(x))), 2)
+        return self.head(x.mean((2, 3)))
+
+
+@pytest.mark.parametrize("rule", ["zplus", "alpha2beta1"])
+def test_relevance_passes_a_local_response_norm_unchanged(rule):
+    """Against a loop over connections, with the formula of Krizhevsky et al. 2012 for its values:
+    the neighbours that a value is divided by get nothing."""
+    torch.manual_seed(3)
+    network = Stem().double().eval()
+    images = 2 * torch.randn(3, 3, 8, 8, dtype=torch.float64)
+    rules = LrpRules(rule=rule, reduce="signed", stabilizer=1e-12)
+    names = ["first.weight", "second.weight"]
+    batches = [(images, LABELS)]
+    filters, weights = (
+        lrp_importance(network, batches, granularity, names, rules)
+        for granularity in ("filter", "weight")
     )
+    layers = {
+        name: (layer.weight.tolist(), layer.bias.tolist())
+        for name, layer in network.named_children()
+        if name != "lrn"
+    }
+    found = [
+        explain_stem(image.tolist(), layers, label, rules, network.lrn)
+        for image, label in zip(images, LABELS.tolist(), strict=True)
+    ]
+    assert found[0]["logits"] == pytest.approx(network(images)[0].tolist(), rel=1e-9)
+    for name in ("first", "second"):
+        of_filters, of_weights = (
+            torch.tensor([one[name][k] for one in found], dtype=torch.float64) for k in (0, 1)
+        )
+        mine = filters[f"{name}.weight"], weights[f"{name}.weight"]
+        torch.testing.assert_close(mine[0], of_filters.sum((2, 3)).mean(0), rtol=1e-7, atol=1e-9)
+        torch.testing.assert_close(mine[1], of_weights.mean(0), rtol=1e-7, atol=1e-9)
+
+
+def test_a_response_norm_that_is_nothing_at_zero_is_refused():
+    with pytest.raises(ValueError, match="none for LocalResponseNorm '1'"):
+        require_rules(nn.Sequential(nn.Conv2d(3, 4, 1), nn.LocalResponseNorm(3, k=0)))
+
+
+@pytest.mark.parametrize("kind", [nn.GroupNorm, nn.PReLU, nn.Sigmoid])
+def test_modules_without_a_rule_are_refused_by_name(kind):
+    module = kind(2, 4) if kind is nn.GroupNorm else kind()
     with pytest.raises(ValueError, match=f"there is none for {kind.__name__} '1'"):
         require_rules(nn.Sequential(nn.Conv2d(3, 4, 1), module))
 
