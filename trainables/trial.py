@@ -4,6 +4,9 @@ import math
 from collections.abc import Callable
 from typing import Any
 
+import torch
+from torch import Tensor
+
 from trainables.artifacts import EPOCHS, LAYERS, SENSITIVITY
 from trainables.config import TrialConfig
 from trainables.contents import with_contents
@@ -19,6 +22,7 @@ from trainables.rounds.numbers import layer_rows
 from trainables.rounds.pruned import begun
 from trainables.rounds.sensitivity import measure_sensitivity
 from trainables.scores.scoring import Scored, score_trial
+from trainables.training.answers import change_of_answers, dense_answers
 from trainables.training.compute import (
     describe,
     place,
@@ -30,7 +34,7 @@ from trainables.training.compute import (
 )
 from trainables.training.crew import Crew, epoch_by_all
 from trainables.training.dense import dense_path, load_dense, load_teacher
-from trainables.training.evaluate import accuracy_metrics, predict
+from trainables.training.evaluate import accuracy_metrics, ids_per_epoch, predict
 from trainables.training.finetune import Training, recalibrate
 from trainables.training.member import Member
 from trainables.training.spent import Clock, begin_peaks, peaks
@@ -83,7 +87,7 @@ class Trial:
         """The next epoch of training, at the start of a round after pruning; its metrics."""
         if self.trained:
             raise ValueError(f"all {self.config.n_epochs} epochs of this trial are done")
-        round_, epoch_of_round = divmod(self.epochs_done, self.config.epochs_a_round)
+        round_, epoch_of_round = divmod(self.epochs_done, self.config.epochs_per_round)
         if epoch_of_round == 0 and self.n_begun == round_:
             self.begin_round()
         if self.training is None:
@@ -94,11 +98,14 @@ class Trial:
         metrics = epoch_by_all(self.training, self.config.seed, number, self.crew)
         self.pruned.take_back(self.training.network)
         self.pruned.require_held()
-        where = {"epoch": float(self.epochs_done + 1), "round": float(round_ + 1)}
-        self.history.append(where | metrics | self.evaluate() | self.training.spent)
+        done = self.epochs_done + 1
+        ends_trial = done == self.config.n_epochs
+        is_scored = self.config.score_every_round and done % self.config.epochs_per_round == 0
+        where = {"epoch": float(done), "round": float(round_ + 1)}
+        accuracy = self.evaluate() if ends_trial or is_scored else self._glance()
+        self.history.append(where | metrics | accuracy | self.training.spent)
         self.history[-1]["spent/epoch_seconds"] = clock.seconds
-        ends_round = self.epochs_done % self.config.epochs_a_round == 0
-        if self.config.score_every_round and ends_round and not self.trained:
+        if is_scored and not ends_trial:
             self.history[-1] |= self._score().metrics
         return self.history[-1]
 
@@ -111,8 +118,9 @@ class Trial:
             self._recalibrate()
             metrics = self.evaluate()
         else:
-            # A trial that is stopped before its first epoch has nothing measured yet.
-            metrics = dict(self.history[-1]) if self.history else self.evaluate()
+            # A trial that is stopped before its end has seen a part of the images, or none.
+            metrics = dict(self.history[-1]) if self.history else {}
+            metrics |= {} if self.trained else self.evaluate()
         clock, scored = Clock(), self._score()
         metrics["spent/score_seconds"] = clock.seconds
         network = network_arguments(self.config.network, self.data.n_classes)
@@ -129,16 +137,29 @@ class Trial:
         return Result(outcome, metrics, scored.units, folder, made_on)
 
     def evaluate(self) -> dict[str, float]:
-        """Accuracy on the validation images, and what is zero."""
+        """Accuracy on the validation images, how far it is from the dense network's on the same
+        images, and what is zero."""
+        labels = self.data.val.labels
+        logits = self._logits(torch.arange(len(labels)))
+        metrics = accuracy_metrics(logits, labels) | self._amounts()
+        if not self.config.leaves_dense:
+            return metrics
+        dense = dense_answers(self.config, self.data, self.workspace.cache)
+        return metrics | change_of_answers(logits.argmax(1), dense, labels)
+
+    def _glance(self) -> dict[str, float]:
+        """The same after an epoch: of as many images as `data.val_images_per_epoch` says."""
+        labels = self.data.val.labels
+        ids = ids_per_epoch(labels, self.config.data.val_images_per_epoch)
+        return accuracy_metrics(self._logits(ids), labels[ids]) | self._amounts()
+
+    def _logits(self, ids: Tensor) -> Tensor:
+        network, batch_size = self.pruned.without_removed(), self.config.compute.eval_batch_size
+        return predict(network, self.data.val, self.device, self.precision, batch_size, ids)
+
+    def _amounts(self) -> dict[str, float]:
         sparsity = self.pruned.measure_sparsity()
-        logits = predict(
-            self.pruned.without_removed(),
-            self.data.val,
-            self.device,
-            self.precision,
-            self.config.compute.eval_batch_size,
-        )
-        return accuracy_metrics(logits, self.data.val.labels) | {
+        return {
             "prune/sparsity": sparsity.prunable,
             "prune/sparsity_network": sparsity.network,
             "prune/n_zero": float(sparsity.n_zero),
@@ -238,8 +259,8 @@ class Trial:
         self.network.load_state_dict(state["network"])
         self.history, self.layers = state["history"], state.get("layers", [])
         # States are of the ends of epochs: the round of the last one has begun.
-        self.n_begun = math.ceil(self.epochs_done / max(self.config.epochs_a_round, 1))
-        in_a_round = self.config.n_epochs and self.epochs_done % self.config.epochs_a_round
+        self.n_begun = math.ceil(self.epochs_done / max(self.config.epochs_per_round, 1))
+        in_a_round = self.config.n_epochs and self.epochs_done % self.config.epochs_per_round
         if self.epochs_done > self.config.n_epochs or (in_a_round and not state.get("training")):
             raise ValueError("the state does not fit the epochs of this trial")
         self.training = None

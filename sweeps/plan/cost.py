@@ -188,6 +188,11 @@ def _images(config: TrialConfig, name: str) -> int:
     return _IMAGENET[name] if count is None else count
 
 
+def _looked_at(config: TrialConfig) -> int:
+    """Validation images after an epoch that is not a trial's last."""
+    return config.data.val_images_per_epoch or _images(config, "val_images")
+
+
 def _trial_seconds(config: TrialConfig, speed: Speed) -> float:
     val, probe = _images(config, "val_images"), _images(config, "probe_images")
     passes = float(probe)  # every unit's extremes
@@ -198,7 +203,8 @@ def _trial_seconds(config: TrialConfig, speed: Speed) -> float:
         n_points *= len(config.sensitivity.rates)
         # On average half of a network lies behind a layer, and is all that runs again.
         passes += n_points / 2 * min(config.sensitivity.n_images or val, val)
-    seen = max(1, config.n_epochs) * val + config.n_scores * passes
+    epochs_between = max(config.n_epochs, config.n_scores) - config.n_scores
+    seen = epochs_between * _looked_at(config) + config.n_scores * (val + passes)
     trained = config.n_epochs * _images(config, "train_images")
     return trained / speed.train + seen / speed.evaluate
 
@@ -208,7 +214,7 @@ def _dense_seconds(config: TrialConfig, speed: Speed) -> float:
     if recipe is None or not config.network.is_trained:
         return 0.0
     epoch = _images(config, "train_images") / speed.train
-    return recipe.epochs * (epoch + _images(config, "val_images") / speed.evaluate)
+    return recipe.epochs * (epoch + _looked_at(config) / speed.evaluate)
 
 
 def duration(seconds: float) -> str:

@@ -107,7 +107,7 @@ class Strata:
             shared += [config.seed, prune.draw]
         amount = f"{rate:.4g}" if prune.rate is not None else prune.amount
         return (
-            f"{who}rate {amount}, {config.schedule}, {config.rounds} x {config.epochs_a_round} "
+            f"{who}rate {amount}, {config.schedule}, {config.rounds} x {config.epochs_per_round} "
             f"epochs, {config.retraining} from {config.rewind_epoch}, {digest_of(shared)[:6]}"
         )
 

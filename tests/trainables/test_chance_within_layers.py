@@ -17,7 +17,10 @@ def masks(config, workspace):
     """Go on to the masks of the last round; what the trial says of its layers, and its masks."""
     trial = Trial(config, workspace)
     while trial.n_begun < config.rounds:
-        if config.retrain is not None and trial.epochs_done < trial.n_begun * config.epochs_a_round:
+        if (
+            config.retrain is not None
+            and trial.epochs_done < trial.n_begun * config.epochs_per_round
+        ):
             trial.epoch()
         else:
             trial.begin_round()

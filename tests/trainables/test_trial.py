@@ -170,6 +170,26 @@ def test_a_stopped_trial_still_ends_with_its_score(workspace):
     assert 0 < result.metrics["mis/mean"] < 1
 
 
+def test_after_an_epoch_a_part_of_the_images_is_enough_and_at_the_end_all_are_looked_at(workspace):
+    config = small_base(**{"finetune.epochs": 2, "data.val_images_per_epoch": 7})
+    labels = load_data(config.data, workspace.cache).val.labels
+    seen = []
+    result = run_trial(config, workspace, seen.append)
+    first, last = (round(m["val/top1"] * n, 9) for m, n in zip(seen, (7, len(labels)), strict=True))
+    assert first == int(first) and last == int(last)
+    assert "val/top1_change" not in seen[0]
+    # The dense network's answers are its own, whoever looked at them first.
+    dense = run_trial(config.replace({"prune": None, "finetune": None}), workspace).metrics
+    assert result.metrics["val/top1"] - dense["val/top1"] == pytest.approx(
+        result.metrics["val/top1_change"]
+    )
+    assert "val/top1_change" not in dense
+    stopped = Trial(config, workspace)
+    stopped.epoch()
+    right = stopped.finish(stopped=True).metrics["val/top1"] * len(labels)
+    assert right == pytest.approx(round(right)) and stopped.history[-1]["val/top1"] == first / 7
+
+
 def test_a_collapsed_layer_is_an_outcome_and_not_a_crash(workspace):
     config = small_base(**{"prune.rate": 0.5, "finetune": None})
     trial = Trial(config, workspace)

@@ -26,7 +26,7 @@ AMOUNTS, DRAWS = ("prune.rate", "prune.rates_factor"), ("seed", "data.seed", "pr
 _FULL = TrialConfig(prune=PruneConfig(), finetune=TrainConfig(), dissection=DissectionConfig())
 _DEFAULTS = {n: t for n, t in flat_params(_FULL).items() if "." in n}
 _OF_DENSE = ("network.", "data.", "compute.")
-_NOT_OF_DENSE = ("data.val_images", "data.probe_images")
+_NOT_OF_DENSE = ("data.val_images", "data.val_images_per_epoch", "data.probe_images")
 
 
 def identity_fields(config: Any = _FULL, prefix: str = "") -> tuple[str, ...]:

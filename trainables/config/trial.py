@@ -154,12 +154,18 @@ class TrialConfig(Checked):
         return "recalibrate" if self.recalibrate_images else "none"
 
     @property
-    def epochs_a_round(self) -> int:
+    def leaves_dense(self) -> bool:
+        """Whether it ends with another network than the dense one that it starts from."""
+        after = self.prune or self.retrain or self.given or self.recalibrate_images
+        return self.network.weights != "random" and bool(after)
+
+    @property
+    def epochs_per_round(self) -> int:
         return 0 if self.retrain is None else self.retrain.epochs - self.rewind_epoch
 
     @property
     def n_epochs(self) -> int:
-        return self.rounds * self.epochs_a_round
+        return self.rounds * self.epochs_per_round
 
     @property
     def n_scores(self) -> int:

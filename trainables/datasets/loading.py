@@ -23,9 +23,14 @@ def load_data(config: DataConfig, cache: Path, progress: Progress | None = None)
     than asked for, and OSError when the disk has no room for the cache.
     """
     cache = node_cache(cache)
-    if config.name == "concepts":
-        return _concepts(config, cache, progress)
-    return folder_data(config, cache, progress)
+    made = _concepts if config.name == "concepts" else folder_data
+    data, few = made(config, cache, progress), config.val_images_per_epoch
+    if few is not None and few > len(data.val):
+        raise ValueError(
+            f"data.val_images_per_epoch must be at most the {len(data.val):,} images to validate "
+            f"that are there, got {few:,}"
+        )
+    return data
 
 
 def _concepts(config: DataConfig, cache: Path, progress: Progress | None) -> Data:

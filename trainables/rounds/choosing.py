@@ -76,7 +76,7 @@ def _follow(trial: "Trial", round_: int) -> dict[str, int]:
         trial.followed = type(trial)(trial.config.of_masks, trial.workspace)
     followed = trial.followed
     while followed.n_begun <= round_:
-        if followed.epochs_done == followed.n_begun * followed.config.epochs_a_round:
+        if followed.epochs_done == followed.n_begun * followed.config.epochs_per_round:
             followed.begin_round()
         else:
             followed.epoch()

@@ -22,7 +22,7 @@ from trainables.training.compute import (
     share_compiled,
 )
 from trainables.training.crew import Crew, crew_of, epoch_by_all
-from trainables.training.evaluate import accuracy_metrics, predict
+from trainables.training.evaluate import accuracy_metrics, ids_per_epoch, predict
 from trainables.training.finetune import Training
 
 EpochReport = Callable[[int, dict[str, float]], None]
@@ -137,8 +137,9 @@ def train_dense(
             if report is not None:
                 batch_size = config.compute.eval_batch_size
                 network, device = training.network, training.device
-                logits = predict(network, data.val, device, training.precision, batch_size)
-                report(done, metrics | accuracy_metrics(logits, data.val.labels))
+                ids = ids_per_epoch(data.val.labels, config.data.val_images_per_epoch)
+                logits = predict(network, data.val, device, training.precision, batch_size, ids)
+                report(done, metrics | accuracy_metrics(logits, data.val.labels[ids]))
             Memo.write(state_path, _state(training, done))
     if not path.exists():
         _save(training.network, path)

@@ -16,13 +16,21 @@ _AT_ONCE = 4096  # images: ImageNet's in float64 would take a gigabyte
 
 @torch.inference_mode()
 def predict(
-    network: nn.Module, images: ImageSet, device: torch.device, precision: str, batch_size: int
+    network: nn.Module,
+    images: ImageSet,
+    device: torch.device,
+    precision: str,
+    batch_size: int,
+    ids: Tensor | None = None,
 ) -> Tensor:
-    """Logits float32 [image, class] on the CPU; the network is left in evaluation mode."""
+    """Logits float32 [image, class] on the CPU; the network is left in evaluation mode.
+
+    ids: int64, of the images in question; None: of all.
+    """
     network.eval()
-    everything = torch.arange(len(images))
+    ids = torch.arange(len(images)) if ids is None else ids
     logits = []
-    for _, x, _ in network_inputs(images, everything, batch_size, device):
+    for _, x, _ in network_inputs(images, ids, batch_size, device):
         with autocast(precision, device):
             logits.append(network(x).float())
     return torch.cat(logits).cpu()
@@ -70,6 +78,19 @@ def halves(labels: Tensor) -> tuple[Tensor, Tensor]:
     """
     by_class = labels.argsort(stable=True)
     return by_class[0::2], by_class[1::2]
+
+
+def ids_per_epoch(labels: Tensor, count: int | None) -> Tensor:
+    """int64 ids, ascending, of the `count` images that are looked at after an epoch, None of all:
+    of every class its share to within one, the same for all networks.
+
+    labels: int64 [image].
+    """
+    if count is None:
+        return torch.arange(len(labels))
+    by_class = labels.argsort(stable=True)
+    evenly = torch.arange(count, dtype=torch.float64) * (len(labels) / count)
+    return by_class[evenly.floor().long()].sort().values
 
 
 def _of_each(logits: Tensor, labels: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
