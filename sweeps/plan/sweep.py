@@ -76,14 +76,15 @@ class Sweep:
     """A study, ready to be expanded to its trials.
 
     base: holds `prune` and a way of retraining; the grids change them. on_folder: the base
-    instead where the study is given an image folder; None if `base` is of a folder itself, or no
-    folder makes sense. from_scratch: the base instead where ImageNet's weights, which the base
-    begins with, can neither be found nor downloaded. retry_smaller_batch: a trial that runs out of
-    memory is run once more with half the batch. primary: the one question that the study asks
-    beforehand; its report takes all others as exploratory. question: what the study compares, of
-    which no early stopping may take anything away: names of `strata.QUESTION`, of axes of the
-    grids, or fields; trials compete only with others that agree on all of it. sections: of the
-    study's own, which its report shows after those of every report; no trial depends on them.
+    instead where the study is given an image folder, or all of a sweep where its grids are others
+    there; None if `base` is of a folder itself, or no folder makes sense. from_scratch: the base
+    instead where ImageNet's weights, which the base begins with, can neither be found nor
+    downloaded. retry_smaller_batch: a trial that runs out of memory is run once more with half the
+    batch. primary: the one question that the study asks beforehand; its report takes all others as
+    exploratory. question: what the study compares, of which no early stopping may take anything
+    away: names of `strata.QUESTION`, of axes of the grids, or fields; trials compete only with
+    others that agree on all of it. sections: of the study's own, which its report shows after those
+    of every report; no trial depends on them.
 
     More trials belong to every sweep and are added for each seed, network, data set and score: the
     dense network, the dense network retrained with the same recipe, and an untrained one, which
@@ -96,7 +97,7 @@ class Sweep:
     purpose: str
     base: TrialConfig
     grids: Sequence[Grid]
-    on_folder: TrialConfig | None = None
+    on_folder: "TrialConfig | Sweep | None" = None
     controls: bool = True
     recalibrate_images: int = 512  # of the untrained network, whose statistics say nothing
     retry_smaller_batch: bool = False
@@ -194,6 +195,8 @@ class Sweep:
 
         Raises ValueError where it cannot be on one.
         """
+        if isinstance(self.on_folder, Sweep):
+            return dataclasses.replace(self.on_folder, name=self.name).with_data(path)
         base = self.on_folder or self.base
         if names_set(path):
             changes = {"data.name": path, "data.path": None}

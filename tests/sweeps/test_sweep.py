@@ -384,6 +384,24 @@ def test_units_are_read_before_their_relu_as_the_papers_read_them():
             assert base.score.read_at == PROTOCOLS[base.score.protocol].read_at == "before_relu"
 
 
+def test_scarce_on_a_folder_is_of_a_pretrained_network_and_of_draws_of_its_images():
+    """Yeom et al.'s second scenario: every criterion beside chance of its very own numbers."""
+    sweep = load_study("scarce").with_data("/ten/classes")
+    assert sweep.name == "scarce" and sweep.base.data.path == "/ten/classes"
+    configs = sweep.expand()
+    assert {c.network.weights for c in configs} == {"imagenet", "random"}
+    assert all(c.network.recipe is None and c.retrain is None for c in configs)
+    filters = [c for c in configs if c.prune and c.method == "structured_global"]
+    keys = {c.key for c in filters}
+    own = [c for c in filters if c.prune.by.looks_at_images and not c.prune.most_important_first]
+    own = [c for c in own if c.prune.counts_of is None]
+    assert {c.prune.samples_per_class for c in own} == {1, 2, 5, 10, 20, 50, 100, 200}
+    assert {c.seed for c in own} == set(range(5))
+    for config in own:
+        chance = {"prune.criterion": "random", "prune.counts_of": config.prune.criterion}
+        assert config.replace(chance).key in keys
+
+
 def test_the_released_scores_stand_beside_scores_that_differ_by_their_faults_alone():
     configs = load_study("released").expand()
     faulty = [c for c in configs if c.score.protocol == "von_rad2024_released"]
