@@ -3,7 +3,8 @@
 The Machine Interpretability Score of Zimmermann, Klindt, Brendel 2024 (arXiv 2402.14859):
 `collect_extremes` finds each unit's extreme images, `Similarity.embed` turns images into vectors,
 `score_units` asks the paper's two-alternative tasks and `summarize` averages. Nothing here knows
-of pruning, of trials, of Ray or MLflow.
+of pruning, of trials, of Ray or MLflow. `UNIT_SCORES` are other scores, `OfMeans` and `OfMaps` what
+one more derives from.
 """
 
 from mis.dissection.concepts import ConceptBatch, ConceptSpec
@@ -11,6 +12,17 @@ from mis.dissection.detectors import Dissection, dissect
 from mis.dissection.detectors import summarize as summarize_dissection
 from mis.dissection.places import Place
 from mis.dissection.ranges import require_images
+from mis.kinds import UNIT_SCORES
+from mis.kinds.above_zero import AboveZero
+from mis.kinds.score import (
+    SHUFFLED,
+    OfMaps,
+    OfMeans,
+    Probe,
+    UnitScore,
+    mean_and_error,
+    sample_size,
+)
 from mis.reading import watching
 from mis.score.collect import collect_extremes
 from mis.score.extremes import Extremes, ExtremesCollector
@@ -52,8 +64,11 @@ __all__ = [
     "CONSTANT_RANGE",
     "METRICS",
     "PROTOCOLS",
+    "SHUFFLED",
     "SIMILARITIES",
+    "UNIT_SCORES",
     "UNIT_STATES",
+    "AboveZero",
     "Change",
     "ConceptBatch",
     "ConceptSpec",
@@ -62,12 +77,16 @@ __all__ = [
     "ExtremesCollector",
     "Margins",
     "Metric",
+    "OfMaps",
+    "OfMeans",
     "Panel",
     "Place",
+    "Probe",
     "Protocol",
     "Scores",
     "Similarity",
     "Tasks",
+    "UnitScore",
     "UnitScores",
     "build_tasks",
     "calibrate_slope",
@@ -81,12 +100,14 @@ __all__ = [
     "image_error",
     "images_needed",
     "load_similarity",
+    "mean_and_error",
     "paired_change",
     "panel_of",
     "query_rank",
     "replicate_mis",
     "require_images",
     "require_similarity",
+    "sample_size",
     "score_tasks",
     "score_units",
     "shuffle_control",

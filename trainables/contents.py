@@ -1,10 +1,11 @@
 """What the files of one trial hold, named in its config, as the planner of a sweep names it."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
 from trainables.config import TrialConfig
+from trainables.config.scores import FIELD as SCORES
 from trainables.data_names import is_set
 from trainables.datasets.broden import broden_digest
 from trainables.datasets.folders import classes_of, look_at_data
@@ -28,9 +29,8 @@ def with_contents(config: TrialConfig, results: Path | None = None) -> TrialConf
     if data.name != "concepts" and not data.digest and (data.path or is_set(data.name)):
         folder = look_at_data(data)
         found |= {"data.digest": folder.digest, "data.code": folder.code}
-    for own in own_code_of(config):
-        if not own.digest and own.field != "data.name":  # whose is found with its images
-            found[own.digest_field] = find_code(own.name, own.field).digest
+    missing = [own for own in own_code_of(config) if not own.digest]
+    found |= code_digests(missing, lambda own: find_code(own.name, own.field).digest)
     if config.prune is not None and isinstance(of := config.prune.rates, str):
         found["prune.rates"] = read_rates(of, config.prune.granularity, config.prune.criterion)
     if network.checkpoint and not network.digest:
@@ -56,5 +56,22 @@ def hold_own_code(configs: Iterable[TrialConfig], results: Path) -> None:
 
 def own_code_of(config: TrialConfig) -> list[Own]:
     """What the trial names of the user's own code."""
-    parts = (config.network, config.data, config.prune, config.score)
+    parts = (config.network, config.data, config.prune, config.score, config)
     return [own for part in parts if part is not None for own in part.own]
+
+
+def code_digests(
+    named: Iterable[Own], digest: Callable[[Own], str]
+) -> dict[str, str | tuple[str, ...]]:
+    """Field -> digest of the code that it stands for; of scores, of which there may be several,
+    the digest of each."""
+    found: dict[str, str | tuple[str, ...]] = {}
+    for own in named:
+        if own.field == "data.name":  # whose is found with its images
+            continue
+        if own.field == SCORES:
+            before = found.get(own.digest_field, ())
+            found[own.digest_field] = (*before, digest(own))
+        else:
+            found[own.digest_field] = digest(own)
+    return found

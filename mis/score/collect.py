@@ -8,12 +8,25 @@ at both ends are kept, so memory does not grow with images x units.
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from types import MappingProxyType
+from typing import Protocol
 
 import torch
 from torch import Tensor, nn
 
 from mis.reading import Through, watching
 from mis.score.extremes import Extremes, ExtremesCollector
+
+
+class Watcher(Protocol):
+    """What sees a pass besides: scores that are fed on the same images."""
+
+    def begin(self, ids: Tensor) -> None:
+        """ids: int64 [batch], of the images that come next."""
+        ...
+
+    def see(self, layer: str, values: Tensor) -> None:
+        """A layer's outputs, as `mis.watching` shows them; it must not keep or change them."""
+        ...
 
 
 def collect_extremes(
@@ -26,6 +39,7 @@ def collect_extremes(
     through: Through = MappingProxyType({}),
     before_relu: Collection[str] = (),
     collector: ExtremesCollector | None = None,
+    also: Watcher | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> Extremes:
     """Run the network over all images once and keep the `depth` extremes at both ends.
@@ -40,6 +54,7 @@ def collect_extremes(
     before_relu: those that a ReLU reads next: which units it silences is noted.
     collector: of these layers, depth and priority; the images it has met must not come again. To
         go on after an interruption, load its state and let `batches` be of its `remaining()`.
+    also: sees every layer of each batch, too.
     progress: called after every batch with the images that came and those that priority has; the
         place to save the collector's state.
 
@@ -52,8 +67,11 @@ def collect_extremes(
     if collector is None:
         collector = ExtremesCollector(layers, depth, priority)
     collector.require(layers, depth, priority)
-    with _means(network, layers, through, before_relu) as means_of:
+    see = None if also is None else also.see
+    with _means(network, layers, through, before_relu, see) as means_of:
         for ids, images in batches:
+            if also is not None:
+                also.begin(ids)
             collector.add(ids, *means_of(images))
             if progress is not None:
                 progress(collector.n_images, len(priority))
@@ -62,7 +80,11 @@ def collect_extremes(
 
 @contextmanager
 def _means(
-    network: nn.Module, layers: Sequence[str], through: Through, before_relu: Collection[str]
+    network: nn.Module,
+    layers: Sequence[str],
+    through: Through,
+    before_relu: Collection[str],
+    also: Callable[[str, Tensor], None] | None,
 ) -> Iterator[Callable[[Tensor], tuple[list[Tensor], list[Tensor]]]]:
     """Within it, a function from images to each layer's means, float32 [batch, channel], and
     which channels a ReLU silences, bool [channel]: in none of the images so far above 0."""
@@ -79,6 +101,8 @@ def _means(
             silent[layer] = _still_silent(values, means[layer], silent.get(layer))
         else:
             silent[layer] = torch.zeros(values.shape[1], dtype=torch.bool)
+        if also is not None:
+            also(layer, values)
 
     with watching(network, layers, through, see, dims=(2, 4)) as run:
 

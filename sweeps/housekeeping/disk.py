@@ -46,7 +46,7 @@ _OF_FOLDER = {
 _IN_CACHE: Kinds = (
     (rf"dense-(mis-)?{_KEY}(-epoch\d+)?\.pt|dense-{_KEY}-state\.pt|kept-.+-round\d+\.pt", DENSE),
     (rf"embeddings-{_KEY}", VECTORS),
-    (rf"pass-{_KEY}\.pt", PASSES),
+    (rf"pass-{_KEY}\.(pt|means)", PASSES),
     (rf"scores-{_KEY}\.pt", IMPORTANCE),
     (rf"listing-[0-9a-f]+\.npz|looked-{_KEY}\.json", LISTS),
     (rf"concepts-v\d+-[a-z]+-\d+-seed\d+-\d+px|fetched-{_KEY}", IMAGES),

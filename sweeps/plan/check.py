@@ -3,6 +3,7 @@
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+import torch
 from rich.console import Console
 from rich.markup import escape
 from torch import nn
@@ -10,7 +11,13 @@ from torch import nn
 from pruning import Structure, structure_of
 from sweeps.plan.bar import step_bar
 from sweeps.plan.cost import disk
-from sweeps.plan.refusals import once, require_batches, require_own, require_recalibration
+from sweeps.plan.refusals import (
+    once,
+    require_batches,
+    require_classes,
+    require_own,
+    require_recalibration,
+)
 from trainables.config import TrialConfig
 from trainables.contents import hold_own_code
 from trainables.datasets.images import Data
@@ -79,6 +86,9 @@ def _check_alike(
         similarity_of(config.score, "cpu")  # its package and its weights are there
     for config in once(configs, lambda c: c.recalibrate_images):
         require_recalibration(config, len(data.train))
+    per_class = torch.bincount(data.probe.labels).tolist()
+    for config in once(configs, lambda c: (c.scores, c.scores_code)):
+        require_classes(config, per_class)
     structure = structure_of(network)
     for config in once(configs, _what_prunes):
         _check_pruning(config, network, structure, data)

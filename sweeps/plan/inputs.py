@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from trainables.config import TrialConfig
-from trainables.contents import own_code_of
+from trainables.contents import code_digests, own_code_of
 from trainables.datasets.broden import broden_digest
 from trainables.datasets.folders import Folder, Source, classes_of, look_at_all, source_of
 from trainables.datasets.names import shown
@@ -113,9 +113,8 @@ def _digests(
     changes: dict[str, Any] = {}
     if folder := folders.get(source_of(config.data)):
         changes |= {"data.digest": folder.digest, "data.code": folder.code}
-    for own in own_code_of(config):
-        if own.field != "data.name":  # whose is found with its images
-            changes[own.digest_field] = once(_code_digest, own.field, own.name)
+    named = own_code_of(config)
+    changes |= code_digests(named, lambda own: once(_code_digest, own.field, own.name))
     if config.prune is not None and isinstance(of := config.prune.rates, str):
         prune = config.prune
         changes["prune.rates"] = read_rates(of, prune.granularity, prune.criterion)

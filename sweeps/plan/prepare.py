@@ -63,7 +63,8 @@ def _different(configs: Sequence[TrialConfig]) -> list[TrialConfig]:
     sorts = {}
     for config in configs:
         shared = (config.data, config.network, config.score, config.dissection, config.compute)
-        sorts[(*shared, config.seed, config.recalibrate_images)] = config
+        scores = (config.scores, config.scores_code)
+        sorts[(*shared, *scores, config.seed, config.recalibrate_images)] = config
     return list(sorts.values())
 
 

@@ -92,18 +92,28 @@ def require_sizes(config: TrialConfig, per_class: Sequence[int] = ()) -> None:
         require_recalibration(config, data.train_images)
     if data.probe_images is not None:
         depth_of(config.score, data.probe_images)
+    if config.beside and data.name == "concepts":
+        require_classes(config, _classes_drawn("probe", data.probe_images or 0, data.seed))
+    elif config.beside and data.probe_images in (None, sum(per_class)):
+        require_classes(config, per_class)  # all that there are, which are those to train on
     if prune is not None and prune.by.looks_at_images:
         if data.name == "concepts":
-            per_class = _classes_drawn(data.train_images or 0, data.seed)
+            per_class = _classes_drawn("train", data.train_images or 0, data.seed)
         require_samples(per_class, prune.samples_per_class)
     if dissection is not None and dissection.concepts != "broden" and data.name == "concepts":
         require_n_images(dissection, data.probe_images or 0)
 
 
 @lru_cache(16)
-def _classes_drawn(n_images: int, seed: int) -> tuple[int, ...]:
-    """How many of the generated training images are of each class."""
-    return tuple(np.bincount(first_labels("train", n_images, seed)).tolist())
+def _classes_drawn(split: str, n_images: int, seed: int) -> tuple[int, ...]:
+    """How many of the generated images are of each class."""
+    return tuple(np.bincount(first_labels(split, n_images, seed)).tolist())
+
+
+def require_classes(config: TrialConfig, per_class: Sequence[int]) -> None:
+    """Raise ValueError where the probe images of a class are too few for a score."""
+    for score in config.beside:
+        score.require(per_class)
 
 
 def require_recalibration(config: TrialConfig, n_images: int) -> None:

@@ -7,7 +7,9 @@ import pytest
 from kept_results import unpack
 from optuna.distributions import FloatDistribution
 
+from mis import UNIT_SCORES
 from sweeps.plan.metrics import METRICS, error_of, find, label
+from sweeps.plan.metrics_of_units import VALUES
 from sweeps.plan.rungs import Stopping
 from sweeps.plan.space import Search
 from sweeps.report.page.table import COLUMNS
@@ -36,6 +38,9 @@ def test_every_error_is_a_metric_and_every_drawn_one_has_a_meaning():
         ("mis/inception4a.branch2/error", "mis/<layer>/<number>"),
         ("dissection/texture", "dissection/<number>"),
         ("dissection/unique", "dissection/unique"),
+        ("auprc/change_error", "auprc/change_error"),
+        ("own/kurtosis/mean", "own/<score>/mean"),
+        ("own/kurtosis/change", "own/<score>/change"),
         ("mis/nothing", None),
         ("val/top1x", None),
         ("", None),
@@ -46,6 +51,10 @@ def test_a_metric_is_found_by_the_first_form_that_it_fits(name, form):
     assert (found and found.name) == form
 
 
+def test_every_score_of_units_has_its_metrics():
+    assert [v for kind in UNIT_SCORES.values() for v in kind.values] == list(VALUES)
+
+
 # As each of five tables of its own had them before there was one.
 SEARCHED = re.compile(
     r"val/(top1|top1_[ab]|top5|loss|ece)|train/loss"
@@ -53,6 +62,7 @@ SEARCHED = re.compile(
     r"|cost/(params|macs|latency)(_masked)?"
     r"|mis/(mean|median|task_accuracy|change|mean_dead_as_half|n_units|n_unread|n_constant|n_dead)"
     r"|mis/.+/mean|dissection/.+"
+    r"|(monosemanticity|selectivity|auprc|locality|own/<score>)/(mean|change)"
 )
 
 

@@ -36,6 +36,7 @@ def seeded(num_classes):
 def deep(num_classes): return Net(num_classes, nn.Conv2d(8, 8, 60))
 def colours(device): return 7
 def early(rate, done): return 2 * rate
+class Loud: pass
 """
 REFUSED = {
     "too few images for MIS": {"score.n_tasks": 40},
@@ -57,6 +58,8 @@ REFUSED = {
     "a similarity": {"score.similarity": "own_refused:colours"},
     "a schedule": {"prune.schedule": "own_refused:early", "prune.rounds": 2},
     "a criterion that is a function": {"prune.criterion": "own_refused:good"},
+    "a score that is none": {"scores": ("mis", "own_refused:Loud")},
+    "probe images of a class": {"scores": ("mis", "selectivity")},
     "a network that is not there": {"network.name": "own_refused:absent"},
 }
 

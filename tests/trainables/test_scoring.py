@@ -16,7 +16,7 @@ from trainables.config import DissectionConfig
 from trainables.datasets.ahead import network_inputs
 from trainables.datasets.loading import load_data
 from trainables.randomness import generator
-from trainables.scores import mis as interpretability
+from trainables.scores import passes
 from trainables.scores.dissection import (
     check_dissection,
     concept_source,
@@ -268,7 +268,7 @@ def test_a_pass_over_the_images_goes_on_where_it_was_interrupted(
     data = load_data(CONFIG.data, workspace.cache)
     config = DENSE.replace({"compute.eval_batch_size": 10})
     whole = measure(network, config, data, workspace.cache)
-    monkeypatch.setattr(interpretability, "_SAVED_EVERY", 20)
+    monkeypatch.setattr(passes, "_SAVED_EVERY", 20)
     seen = []
 
     def cut(done, total):

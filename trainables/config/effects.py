@@ -149,6 +149,12 @@ EFFECTS: tuple[Effect, ...] = (
         lambda v: is_own(v["score.similarity"]),
         "it is of a similarity of your own",
     ),
+    Effect(
+        "scores_code",
+        lambda v: any(is_own(name) for name in v["scores"]),
+        ((),),
+        "it is of a score of your own",
+    ),
     effect(
         "dissection.digest",
         DissectionConfig,

@@ -4,8 +4,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Literal, Self
 
+from mis import UnitScore
 from trainables.config.effects import require_effects
 from trainables.config.network import GivenConfig, NetworkConfig, TrainConfig
+from trainables.config.scores import MIS, own_scores, require_scores, unit_scores
 from trainables.config.sensitivity import SensitivityConfig
 from trainables.config.stages import (
     ComputeConfig,
@@ -17,6 +19,7 @@ from trainables.config.stages import (
 from trainables.fields import Checked, digest_of, flat, identity, replaced
 from trainables.methods import GIVEN
 from trainables.network_names import HEADS
+from trainables.own_code import Own
 
 KEY_VERSION = 2  # part of every trial key: raise it when old results no longer compare
 
@@ -41,6 +44,9 @@ class TrialConfig(Checked):
     recalibrate_images: int = 0  # BatchNorm statistics re-estimated on so many after pruning
     score: ScoreConfig = ScoreConfig()
     dissection: DissectionConfig | None = None
+    # Beside "mis": of `mis.UNIT_SCORES`, and "module:Class", one's own.
+    scores: tuple[str, ...] = (MIS,)
+    scores_code: tuple[str, ...] = ()  # of one's own: filled in when a sweep is planned
     score_every_round: bool = False  # not only at the end
     sensitivity: SensitivityConfig | None = None  # of the dense network's layers, each alone
     compute: ComputeConfig = ComputeConfig()
@@ -60,6 +66,7 @@ class TrialConfig(Checked):
             alone = self.prune is None and self.retrain is None and self.given is None
             rule = "be measured on the dense network: without prune, finetune, rewind and given"
             self._require(alone, "sensitivity", rule)
+        require_scores(self.scores, self.scores_code)
         require_effects(self)
         self._check_heads()
         if self.rewind == "none":
@@ -137,8 +144,19 @@ class TrialConfig(Checked):
         prune = self.prune
         if prune is not None and prune.counts_of is not None:
             prune = replace(prune, criterion=prune.counts_of, counts_of=None, draw=0)
-        after = {"recalibrate_images": 0, "score_every_round": False, "dissection": None}
-        return replace(self, prune=prune, score=ScoreConfig(), **after)  # type: ignore[arg-type]
+        after: dict[str, Any] = {"recalibrate_images": 0, "score_every_round": False}
+        after |= {"dissection": None, "scores": (MIS,), "scores_code": ()}
+        return replace(self, prune=prune, score=ScoreConfig(), **after)
+
+    @property
+    def beside(self) -> list[UnitScore]:
+        """The scores beside MIS, as objects."""
+        return unit_scores(self.scores, self.scores_code)
+
+    @property
+    def own(self) -> tuple[Own, ...]:
+        """Code of the user's own that the scores name; that of its stages they know themselves."""
+        return own_scores(self.scores, self.scores_code)
 
     @property
     def retrain(self) -> TrainConfig | None:

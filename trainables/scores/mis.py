@@ -1,7 +1,6 @@
 """One network's MIS: a pass over the probe images, tasks, scores, and how sure they are."""
 
-import hashlib
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +17,6 @@ from mis import (
     UnitScores,
     build_tasks,
     can_leave_out,
-    collect_extremes,
     deeper,
     draw_groups,
     images_needed,
@@ -29,20 +27,20 @@ from mis import (
 )
 from pruning import Structure, structure_of
 from trainables.config import ScoreConfig, TrialConfig
-from trainables.datasets.ahead import network_inputs
 from trainables.datasets.images import Data, ImageSet, Progress
 from trainables.fields import identity
 from trainables.memo import Memo
-from trainables.networks import UnitLayer, through, unit_layers, unread_units, zero_filters
+from trainables.networks import UnitLayer, unit_layers, unread_units, zero_filters
 from trainables.randomness import generator
+from trainables.scores.beside import Beside, score_beside
 from trainables.scores.embeddings import VERSION as EMBEDDINGS_VERSION
 from trainables.scores.embeddings import ProbeVectors, probe_vectors
-from trainables.training.compute import autocast, place, resolve_device, resolve_precision
+from trainables.scores.passes import VERSION as PASS_VERSION
+from trainables.scores.passes import Pass
+from trainables.training.compute import place, resolve_device, resolve_precision
 from trainables.training.dense import dense_key, load_dense
 
-_VERSION = 3  # raise it when what is saved of a pass changes
 _ALIVE, _DEAD = UNIT_STATES.index("alive"), UNIT_STATES.index("dead")
-_SAVED_EVERY = 20_000  # images of a pass, after which an interruption costs no more than the rest
 
 
 @dataclass(frozen=True)
@@ -65,6 +63,7 @@ class Measured:
     counted: Tensor  # bool [unit], whether the unit's layer is part of the network's mean
     replicates: Tensor | None
     shown: Tasks
+    beside: Beside = field(default_factory=Beside)  # what other scores give, on the same pass
 
     @property
     def scores(self) -> UnitScores:
@@ -111,7 +110,9 @@ def measure(
     priority = _priority(score.protocol, data.probe, draw)
     names = [layer.name for layer in layers]
     collector = ExtremesCollector(names, deeper(depth, n_images), priority)
-    extremes = _pass(network, config, data.probe, cache, collector, layers, progress)
+    groups = draw_groups(n_images, generator=generator(config.seed, "groups"))
+    one_pass = Pass(network, config, data.probe, cache, layers, groups)
+    extremes = one_pass.run(collector, progress)
     k, n_tasks = score.n_explanations, score.n_tasks
     tasks = build_tasks(
         extremes.top, extremes.bottom, n_tasks=n_tasks, k=k, generator=draw, query_rank=rank
@@ -126,14 +127,15 @@ def measure(
         replicates = replicate_mis(
             extremes,
             margins,
-            draw_groups(n_images, generator=generator(config.seed, "groups")),
+            groups,
             slope=perceptual.slope,
             n_tasks=n_tasks,
             k=k,
             generator=generator(config.seed, "replicates"),
             query_rank=rank,
         )
-    return Measured(
+    counted = _counted(scores, score.protocol)
+    measured = Measured(
         layers=tuple(layer.title for layer in layers),
         layer_of=extremes.layer_of,
         channel=extremes.channel,
@@ -143,10 +145,13 @@ def measure(
         mis_pixels=by_pixels.mis,
         minimum=extremes.minimum,
         maximum=extremes.maximum,
-        counted=_counted(scores, score.protocol),
+        counted=counted,
         replicates=replicates,
         shown=_first_task(tasks),
+        beside=score_beside(config, data.probe, one_pass.above, perceptual, state, counted, groups),
     )
+    one_pass.close()
+    return measured
 
 
 def measure_dense(
@@ -155,13 +160,15 @@ def measure_dense(
     """The same of the dense network that `config` starts from; computed once, then shared."""
     device = resolve_device(config.compute)
     depends_on = {
-        "versions": [_VERSION, EMBEDDINGS_VERSION],
+        "versions": [PASS_VERSION, EMBEDDINGS_VERSION],
         "network": dense_key(config, data),
         "probe": data.probe.digest,
         "score": identity(config.score),
         "seed": config.seed,
         "precision": resolve_precision(config.compute, device),
     }
+    if config.beside:
+        depends_on["scores"] = [[*config.scores], [*config.scores_code]]
 
     def compute() -> Measured:
         network = place(load_dense(config, data, cache), device)
@@ -172,68 +179,14 @@ def measure_dense(
 
 def _packed(measured: Measured) -> dict[str, Any]:
     saved = {item.name: getattr(measured, item.name) for item in fields(measured)}
-    return saved | {"layers": list(measured.layers), "shown": vars(measured.shown)}
+    saved |= {"layers": list(measured.layers), "shown": vars(measured.shown)}
+    return saved | {"beside": vars(measured.beside)}
 
 
 def _unpacked(saved: dict[str, Any]) -> Measured:
-    return Measured(**saved | {"layers": tuple(saved["layers"]), "shown": Tasks(**saved["shown"])})
-
-
-def _pass(
-    network: nn.Module,
-    config: TrialConfig,
-    images: ImageSet,
-    cache: Path,
-    collector: ExtremesCollector,
-    layers: list[UnitLayer],
-    progress: Progress | None,
-) -> Extremes:
-    """The extremes of all images; what a pass over many of them has is saved on the way."""
-    network.eval()
-    device = next(network.parameters()).device
-    precision = resolve_precision(config.compute, device)
-    # All that what is collected depends on: networks of other seeds rank ties otherwise.
-    depends_on = [_fingerprint(network), images.digest, identity(config.score), config.seed]
-    path = Memo(cache).path("pass", [_VERSION, *depends_on, precision])
-    Memo.read(path, collector.load_state_dict)
-    size, left = config.compute.eval_batch_size, collector.remaining()
-    batches = ((ids, x) for ids, x, _ in network_inputs(images, left, size, device))
-    with autocast(precision, device):
-        extremes = collect_extremes(
-            network,
-            collector.layers,
-            batches,
-            depth=collector.depth,
-            priority=collector.priority,
-            through=through(layers),
-            before_relu=[layer.name for layer in layers if layer.silenced],
-            collector=collector,
-            progress=_saving(collector, path, progress),
-        )
-    path.unlink(missing_ok=True)
-    return extremes
-
-
-def _saving(collector: ExtremesCollector, path: Path, progress: Progress | None) -> Progress:
-    saved_at = collector.n_images
-
-    def after_batch(done: int, total: int) -> None:
-        nonlocal saved_at
-        if done - saved_at >= _SAVED_EVERY:
-            Memo.write(path, collector.state_dict())
-            saved_at = done
-        if progress is not None:
-            progress(done, total)
-
-    return after_batch
-
-
-def _fingerprint(network: nn.Module) -> str:
-    """16 hex digits of the weights."""
-    digest = hashlib.sha256()
-    for tensor in network.state_dict().values():
-        digest.update(tensor.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy())
-    return digest.hexdigest()[:16]
+    beside = Beside(**saved.get("beside", {}))  # there was none in files of earlier versions
+    made = {"layers": tuple(saved["layers"]), "shown": Tasks(**saved["shown"]), "beside": beside}
+    return Measured(**saved | made)
 
 
 def _vectors(

@@ -1,9 +1,15 @@
-"""What one can understand of a network: its scores as metrics, tables and pictures."""
+"""What one can understand of a network: its scores as metrics, tables and pictures.
+
+The door for scores: each that a trial is asked for gives what it has `Found`, of one pass over the
+probe images, and of another over the images with concept maps where the network is dissected.
+"""
 
 import dataclasses
 import math
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import torch
@@ -24,6 +30,7 @@ from trainables.config import TrialConfig
 from trainables.datasets.images import Data
 from trainables.randomness import generator
 from trainables.rounds.pruned import PrunedNetwork
+from trainables.scores.beside import beside_metrics, table_columns
 from trainables.scores.dissection import dissect_network
 from trainables.scores.embeddings import probe_vectors
 from trainables.scores.mis import Measured, measure, measure_dense
@@ -44,21 +51,74 @@ class Scored:
     gallery: dict[str, Image.Image]
 
 
+@dataclass(frozen=True)
+class _Asked:
+    """What a score is asked about. measured: of the pass over the probe images; dense: likewise of
+    the dense network; paired: the same, None where it has not the same units."""
+
+    config: TrialConfig
+    pruned: PrunedNetwork
+    data: Data
+    cache: Path
+    measured: Measured
+    dense: Measured | None
+
+    @property
+    def paired(self) -> Measured | None:
+        there = self.dense is not None and same_units(self.measured, self.dense)
+        return self.dense if there else None
+
+
+@dataclass(frozen=True)
+class _Found:
+    """metrics by name; columns: of the table of units; dissected: a table of its own."""
+
+    metrics: dict[str, float]
+    columns: dict[str, Any] = field(default_factory=dict)
+    dissected: pd.DataFrame | None = None
+
+
 def score_trial(config: TrialConfig, pruned: PrunedNetwork, data: Data, cache: Path) -> Scored:
     """Score every unit of the network of a trial, beside its own dense network."""
-    network, structure = pruned.network, pruned.structure
-    measured = measure(network, config, data, cache, structure)
+    measured = measure(pruned.network, config, data, cache, pruned.structure)
     # An untrained network did not start from the dense one.
     dense = None if config.network.weights == "random" else measure_dense(config, data, cache)
-    metrics = mis_metrics(measured, dense) | _control(config, data, cache)
-    if dense is not None and not same_units(measured, dense):
-        dense = None  # which of its units are left nobody knows
-    dissected = None
+    asked = _Asked(config, pruned, data, cache, measured, dense)
+    parts: list[Callable[[_Asked], _Found]] = [_of_mis]
+    if config.beside:
+        parts.append(_of_others)
     if config.dissection is not None:
-        found, dissected = dissect_network(network, config, cache, structure)
-        metrics |= found
-    pictures = gallery(measured, dense, data.probe)
-    return Scored(metrics, _table(measured, dense), dissected, pictures)
+        parts.append(_of_dissection)
+    metrics: dict[str, float] = {}
+    columns: dict[str, Any] = {}
+    dissected = None
+    for part in parts:
+        found = part(asked)
+        metrics |= found.metrics
+        columns |= found.columns
+        dissected = found.dissected if dissected is None else dissected
+    pictures = gallery(measured, asked.paired, data.probe)
+    return Scored(metrics, pd.DataFrame(columns), dissected, pictures)
+
+
+def _of_mis(asked: _Asked) -> _Found:
+    metrics = mis_metrics(asked.measured, asked.dense)
+    metrics |= _control(asked.config, asked.data, asked.cache)
+    return _Found(metrics, _columns(asked.measured, asked.paired))
+
+
+def _of_others(asked: _Asked) -> _Found:
+    measured, dense = asked.measured, asked.paired
+    chosen = measured.counted & (measured.state == _ALIVE)
+    beside, before = measured.beside, None if dense is None else dense.beside
+    columns = {name: values.numpy() for name, values in table_columns(beside, before)}
+    return _Found(beside_metrics(beside, chosen, before), columns)
+
+
+def _of_dissection(asked: _Asked) -> _Found:
+    network, structure = asked.pruned.network, asked.pruned.structure
+    metrics, table = dissect_network(network, asked.config, asked.cache, structure)
+    return _Found(metrics, dissected=table)
 
 
 def mis_metrics(measured: Measured, dense: Measured | None) -> dict[str, float]:
@@ -176,7 +236,7 @@ def _only(scores: UnitScores, chosen: Tensor) -> UnitScores:
     )
 
 
-def _table(measured: Measured, dense: Measured | None) -> pd.DataFrame:
+def _columns(measured: Measured, dense: Measured | None) -> dict[str, Any]:
     """Columns: layer, channel, state, mis, task_accuracy and mis_pixels (NaN for dead and
     constant units), dense_mis (of the same unit in the dense network), minimum, maximum (of the
     spatial mean over the images), counted, and replicates: the unit's MIS without each group of
@@ -196,4 +256,4 @@ def _table(measured: Measured, dense: Measured | None) -> pd.DataFrame:
     }
     if measured.replicates is not None:
         columns["replicates"] = list(measured.replicates.flatten(0, 1).T.contiguous().numpy())
-    return pd.DataFrame(columns)
+    return columns

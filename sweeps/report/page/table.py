@@ -6,7 +6,8 @@ import pandas as pd
 from rich.box import SIMPLE
 from rich.table import Table
 
-from sweeps.plan.metrics import METRICS, Metric
+from sweeps.plan.metric import Metric
+from sweeps.plan.metrics import METRICS
 from trainables.methods import GIVEN, METHODS
 
 COLUMNS = tuple(metric for metric in METRICS if metric.heading)
