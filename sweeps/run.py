@@ -5,7 +5,7 @@ import signal
 import time
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from mlflow.entities import Run
@@ -19,7 +19,13 @@ from sweeps.plan.prepare import prepare
 from sweeps.report import NothingFinished, up_to_date, write_report
 from sweeps.results_folder import require_study_folder
 from sweeps.searching.proposals import Proposals
-from sweeps.searching.resume import begin, log_search, open_proposals, trials_to_run
+from sweeps.searching.resume import (
+    begin,
+    log_search,
+    open_proposals,
+    trials_to_run,
+    winners_to_run,
+)
 from sweeps.tracking.drivers import only_driver
 from sweeps.tracking.lease import only_sweep
 from sweeps.tracking.outbox import Outbox
@@ -52,6 +58,7 @@ class _Work:
     finished: Mapping[str, Run]
     left: list[TrialConfig]
     proposals: Proposals | None
+    again: list[TrialConfig]  # the winners of the search, on other seeds: once all else is done
 
     @property
     def is_done(self) -> bool:
@@ -59,7 +66,8 @@ class _Work:
 
     @property
     def keys(self) -> set[str]:
-        return set() if self.proposals is None else {c.key for c in self.proposals.configs}
+        proposed = () if self.proposals is None else self.proposals.configs
+        return {config.key for config in (*proposed, *self.again)}
 
 
 def _run(plan: Plan, results: Path, console: Console) -> int:
@@ -80,6 +88,14 @@ def _run(plan: Plan, results: Path, console: Console) -> int:
             if tracker.is_shared:  # what another one has finished while this one waited for it
                 work = _look(plan, results, tracker, None)
             parent, code = _work_off(plan, work, results, tracker, console)
+            if code == 0 and plan.sweep.search is not None:
+                work, was = _look(plan, results, tracker, None), work
+                if work.is_done:  # a search that confirms nothing, or has
+                    work = replace(was, again=work.again)
+                else:
+                    said = f"the winners of the search are run on other seeds: {len(work.left)}"
+                    console.print(f"{said} trials", soft_wrap=True)
+                    parent, code = _work_off(plan, work, results, tracker, console)
     reported = _report(plan, work, results, tracker, parent, console)
     took = f"{time.monotonic() - started:.0f} s"
     where = f"make ui   (MLflow at {tracker.uri})"
@@ -93,7 +109,10 @@ def _look(plan: Plan, results: Path, tracker: Tracker, console: Console | None) 
         finished = tracker.finished()
         there = done(plan, finished)
         proposals = open_proposals(plan, results, tracker, finished)
-        work = _Work(finished, trials_to_run(plan, proposals, there), proposals)
+        again = winners_to_run(plan, proposals, finished, there)
+        left = trials_to_run(plan, proposals, there)
+        left += [config for config in again if config.key not in there]
+        work = _Work(finished, left, proposals, again)
         if console is not None:
             console.print(escape(news(plan, there, results, tracker)), soft_wrap=True)
     if console is not None and proposals is not None:
@@ -113,7 +132,7 @@ def _work_off(
     check(shared, results, console)
     with _answering(tracker):
         parent = tracker.sweep_run(plan)
-    code = _run_trials(plan, work.left, results, tracker, parent, console, proposals)
+    code = _run_trials(plan, work, results, tracker, parent, console)
     return parent, code
 
 
@@ -130,7 +149,7 @@ def _report(
                 )
                 return 0
         elif work.proposals is not None:
-            log_search(plan, work.proposals, tracker, parent)
+            log_search(plan, work.proposals, work.again, tracker, parent)
         run = tracker.client.get_run(parent)
         write_report(tracker, run, results, console, plan.sweep.sections)
     except NothingFinished:
@@ -170,19 +189,13 @@ def news(plan: Plan, done: Collection[str], results: Path, tracker: Tracker) -> 
 
 
 def _run_trials(
-    plan: Plan,
-    left: list[TrialConfig],
-    results: Path,
-    tracker: Tracker,
-    parent: str,
-    console: Console,
-    proposals: Proposals | None,
+    plan: Plan, work: _Work, results: Path, tracker: Tracker, parent: str, console: Console
 ) -> int:
     """The exit code; whatever happens, what happened is delivered."""
     outbox = Outbox(outbox_path(results, plan.sweep.name), tracker, parent, teller(console))
     code = 1
     try:
-        code = _launch(plan, left, results, outbox, console, proposals)
+        code = _launch(plan, work, results, outbox, console)
     except KeyboardInterrupt:
         code = 130
     finally:
@@ -202,18 +215,12 @@ def _run_trials(
     return code or int(bool(outbox.refused or n_waiting))
 
 
-def _launch(
-    plan: Plan,
-    left: list[TrialConfig],
-    results: Path,
-    outbox: Outbox,
-    console: Console,
-    proposals: Proposals | None,
-) -> int:
+def _launch(plan: Plan, work: _Work, results: Path, outbox: Outbox, console: Console) -> int:
     # Imported late: Ray takes seconds, and a sweep that is done needs none of it.
     from sweeps.tune.launch import launch
     from sweeps.tune.prepare_remotely import prepare_remotely
 
+    left, proposals = work.left, work.proposals
     shared = left if proposals is None else [*left, proposals.base]
     if os.environ.get("RAY_ADDRESS"):
         prepare_remotely(plan.sweep, shared, results, outbox, console)
@@ -226,7 +233,9 @@ def _launch(
             return 0
     search = plan.sweep.search
     proposed = proposals.configs if proposals else []
-    names = Names(plan.configs, proposed, search.fields if search else ())
+    searched = search.fields if search else ()
+    start = [c.key for c in plan.configs if proposals is not None and proposals.learns_from(c)]
+    names = Names(plan.configs, proposed, searched, work.again, start)
     launched = launch(
         plan.sweep,
         left,

@@ -178,7 +178,7 @@ RIM = {
         "sweeps/registry.py",
         "sweeps/run.py",
     ),
-    "optuna": ("sweeps/searching/", "sweeps/plan/space.py"),
+    "optuna": ("sweeps/searching/", "sweeps/plan/space.py", "sweeps/studies/search.py"),
     "matplotlib": ("sweeps/report/", "sweeps/searching/", "sweeps/tune/pictures.py"),
     "onnxruntime": ("trainables/networks/graphs.py",),
     "rich": ("sweeps/",),
@@ -234,8 +234,9 @@ def test_arrows_point_one_way_and_the_rim_stays_a_rim(path):
             assert name.startswith(places), f"{name} imports {library}"
 
 
-def test_a_study_takes_distributions_from_optuna_and_nothing_else():
-    modules = [n.module for n in statements(ROOT / "sweeps/plan/space.py") if hasattr(n, "module")]
+@pytest.mark.parametrize("path", ["sweeps/plan/space.py", "sweeps/studies/search.py"])
+def test_a_study_takes_distributions_from_optuna_and_nothing_else(path):
+    modules = [n.module for n in statements(ROOT / path) if hasattr(n, "module")]
     assert [m for m in modules if m.startswith("optuna")] == ["optuna.distributions"]
 
 

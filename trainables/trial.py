@@ -4,9 +4,6 @@ import math
 from collections.abc import Callable
 from typing import Any
 
-import torch
-from torch import Tensor
-
 from trainables.artifacts import EPOCHS, LAYERS, SENSITIVITY
 from trainables.config import TrialConfig
 from trainables.contents import with_contents
@@ -22,7 +19,6 @@ from trainables.rounds.numbers import layer_rows
 from trainables.rounds.pruned import begun
 from trainables.rounds.sensitivity import measure_sensitivity
 from trainables.scores.scoring import Scored, score_trial
-from trainables.training.answers import change_of_answers, dense_answers
 from trainables.training.compute import (
     describe,
     place,
@@ -34,10 +30,10 @@ from trainables.training.compute import (
 )
 from trainables.training.crew import Crew, epoch_by_all
 from trainables.training.dense import dense_path, load_dense, load_teacher
-from trainables.training.evaluate import accuracy_metrics, ids_per_epoch, predict
 from trainables.training.finetune import Training, recalibrate
 from trainables.training.member import Member
 from trainables.training.spent import Clock, begin_peaks, peaks
+from trainables.training.validation import Validation
 from trainables.workspace import Workspace
 
 
@@ -139,23 +135,14 @@ class Trial:
     def evaluate(self) -> dict[str, float]:
         """Accuracy on the validation images, how far it is from the dense network's on the same
         images, and what is zero."""
-        labels = self.data.val.labels
-        logits = self._logits(torch.arange(len(labels)))
-        metrics = accuracy_metrics(logits, labels) | self._amounts()
-        if not self.config.leaves_dense:
-            return metrics
-        dense = dense_answers(self.config, self.data, self.workspace.cache)
-        return metrics | change_of_answers(logits.argmax(1), dense, labels)
+        return self._validation().of_all(self.pruned.without_removed()) | self._amounts()
 
     def _glance(self) -> dict[str, float]:
         """The same after an epoch: of as many images as `data.val_images_per_epoch` says."""
-        labels = self.data.val.labels
-        ids = ids_per_epoch(labels, self.config.data.val_images_per_epoch)
-        return accuracy_metrics(self._logits(ids), labels[ids]) | self._amounts()
+        return self._validation().after_epoch(self.pruned.without_removed()) | self._amounts()
 
-    def _logits(self, ids: Tensor) -> Tensor:
-        network, batch_size = self.pruned.without_removed(), self.config.compute.eval_batch_size
-        return predict(network, self.data.val, self.device, self.precision, batch_size, ids)
+    def _validation(self) -> Validation:
+        return Validation(self.config, self.data, self.workspace.cache, self.device, self.precision)
 
     def _amounts(self) -> dict[str, float]:
         sparsity = self.pruned.measure_sparsity()

@@ -35,7 +35,8 @@ class Names:
     """What a sweep calls its trials, the same wherever it tells of them.
 
     configs: the trials of its grid. proposed: those that its search has proposed so far; they, and
-    those to come, are told apart by the fields that are `searched`.
+    those to come, are told apart by the fields that are `searched`. start: keys of the grid's that
+    the search learns from. again: the winners of the search, run again on other seeds.
     """
 
     def __init__(
@@ -43,16 +44,30 @@ class Names:
         configs: Sequence[TrialConfig],
         proposed: Sequence[TrialConfig] = (),
         searched: Collection[str] = (),
+        again: Sequence[TrialConfig] = (),
+        start: Collection[str] = (),
     ) -> None:
         self.by_key = unique_labels(configs)
         self._searched = sorted(searched)
-        for config in proposed:
+        self._seeds = {config.seed for config in configs}
+        self._of_grid, self._start = set(self.by_key), set(start)
+        self._again = {config.key for config in again}
+        for config in (*proposed, *again):
             self.of(config)
 
     def of(self, config: TrialConfig) -> str:
         if config.key not in self.by_key:
             self.by_key[config.key] = self._of_proposal(config)
         return self.by_key[config.key]
+
+    def source(self, config: TrialConfig) -> str:
+        """Where a trial of a sweep that searches comes from: `grid`, `start` (of the grid, known to
+        the search), `search`, or `again`."""
+        if config.key in self._again:
+            return "again"
+        if config.key in self._start:
+            return "start"
+        return "grid" if config.key in self._of_grid else "search"
 
     def _of_proposal(self, config: TrialConfig) -> str:
         fields = flat(config)
@@ -61,6 +76,7 @@ class Names:
             for name in self._searched
             if name in fields and name not in _IN_LABEL
         ]
+        told += [f", seed {config.seed}"] if config.seed not in self._seeds else []
         name = config.label + "".join(told)
         return f"{name}, {config.key[:6]}" if name in self.by_key.values() else name
 

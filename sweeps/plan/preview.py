@@ -28,7 +28,11 @@ def plan_table(plan: Plan, done: Collection[str]) -> Table:
         finished[kind] += config.key in done
     what = f"{len(plan.configs)} trials"
     if plan.sweep.search is not None:
-        what = f"{len(plan.configs)} grid trials, then up to {plan.sweep.search.n_trials} searched"
+        search = plan.sweep.search
+        what = f"{len(plan.configs)} grid trials, then up to {search.n_trials} searched"
+        if search.winners:
+            n = 2 * search.winners * len(search.again)
+            what += f", then up to {n} of winners on other seeds"
     table = Table(title=f"study {plan.sweep.name}: {what}")
     for heading in ("method", "criterion", "schedule", "retraining", "epochs each"):
         table.add_column(heading)

@@ -2,6 +2,7 @@
 
 import dataclasses
 import itertools
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -54,7 +55,9 @@ class Search:
     -> what may be proposed: a Choice, or Optuna's FloatDistribution or IntDistribution.
     objectives: metric -> "max" or "min"; several give a Pareto front. n_trials: how many are
     proposed in all. constraints: metric -> its legal interval, None where it has no end; trials
-    outside are run and known, and are never called the best.
+    outside are run and known, and are never called the best. winners: so many of the front of all
+    that was proposed, and as many of the grid's, are run again at the end, on each of the seeds
+    `again`: other trainings and other images than those that they were chosen by.
     """
 
     space: Mapping[str, Dimension]
@@ -64,12 +67,20 @@ class Search:
         default_factory=dict
     )
     seed: int = 0
+    winners: int = 0
+    again: tuple[int, ...] = (1,)
 
     def __post_init__(self) -> None:
         if not self.space or not self.objectives:
             raise ValueError("Search needs a space and at least one objective, one is empty")
         if not isinstance(self.n_trials, int) or self.n_trials < 1:
             raise ValueError(f"Search.n_trials must be a positive integer, got {self.n_trials!r}")
+        if not isinstance(self.winners, int) or self.winners < 0:
+            raise ValueError(
+                f"Search.winners must be an integer of at least 0, got {self.winners!r}"
+            )
+        if self.winners and not self.again:
+            raise ValueError("Search.again must name a seed at least, where winners are run again")
         for metric, mode in self.objectives.items():
             if mode not in ("max", "min"):
                 raise ValueError(f"the objective {metric} must be 'max' or 'min', got {mode!r}")
@@ -86,8 +97,9 @@ class Search:
 
     @property
     def key(self) -> str:
-        """8 hex digits: all but the number of trials, which may grow."""
+        """8 hex digits: all that proposals depend on, but for their number, which may grow."""
         said = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
+        said = {n: v for n, v in said.items() if n not in ("winners", "again")}
         said |= {"n_trials": 1, "space": {n: _said(d) for n, d in self.space.items()}}
         return digest_of(repr(said))[:8]
 
@@ -108,6 +120,16 @@ class Search:
         """Whether rates come from a range, so that hardly two trials have the same."""
         rate = self.space.get("prune.rate")
         return isinstance(rate, FloatDistribution) and rate.step is None
+
+    def outside(self, metrics: Mapping[str, float]) -> list[str]:
+        """The constraints that a trial does not meet, by metric; of what it has not, too."""
+        return [
+            name
+            for name, (low, high) in self.constraints.items()
+            if not (-math.inf if low is None else low)
+            <= metrics.get(name, math.nan)
+            <= (math.inf if high is None else high)
+        ]
 
     def config(self, base: TrialConfig, point: Point) -> TrialConfig:
         """The trial of a point. Raises ValueError for a combination that is refused."""
@@ -166,6 +188,11 @@ class Search:
                     f"a search needs fields that the base of the study has, such as prune.rate; "
                     f"it has no {field!r}"
                 )
+        if self.winners and base.seed in self.again:
+            raise ValueError(
+                f"Search.again must name other seeds than {base.seed}, by which the winners were "
+                f"chosen, got {self.again}"
+            )
         of_concepts = [m for m in (*self.objectives, *self.constraints) if "dissection/" in m]
         if of_concepts and base.dissection is None:
             raise ValueError(f"{of_concepts[0]} needs a study that dissects, its base does not")

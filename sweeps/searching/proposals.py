@@ -13,6 +13,7 @@ from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from sweeps.plan.metrics import SAVED
 from sweeps.plan.space import Choice, Dimension, Point, Search, point_of_config
+from sweeps.searching.journal import Journal
 from trainables.config import TrialConfig
 from trainables.workspace import add_line, read_own
 
@@ -32,6 +33,7 @@ class Proposals:
     def __init__(self, search: Search, base: TrialConfig, path: Path) -> None:
         self.search, self.base, self.path = search, base, path
         self.refuse: Callable[[TrialConfig], None] | None = None
+        self.journal: Journal | None = None  # for people; see `keep_journal`
         self.configs: list[TrialConfig] = []  # all that were proposed so far
         self.shortfall: str | None = None  # why there will be fewer than asked for
         self._known: set[str] = set()
@@ -95,6 +97,11 @@ class Proposals:
             self.study.enqueue_trial(dict(point), {"key": config.key})
             self._running[config.key] = self.study.ask(self._distributions)
 
+    def learns_from(self, config: TrialConfig) -> bool:
+        """Whether a trial of the grid is a point that Optuna can hold."""
+        point = point_of_config(self.search, self.base, config)
+        return point is not None and self._fits(point)
+
     def next(self) -> TrialConfig | None:
         """The next proposal, or None when there are enough or none can be found: `shortfall`.
 
@@ -132,7 +139,13 @@ class Proposals:
             return
         for name, violation in self._violations(metrics).items():
             trial.set_constraint(name, violation)
-        self.study.tell(trial, values)
+        told = self.study.tell(trial, values)
+        if self.journal is not None:
+            self.journal.add([told])
+
+    def keep_journal(self) -> None:
+        """Write what is known, and from now on what is learned, beside the proposals' file."""
+        self.journal = Journal(self.path.with_suffix(".journal"), self.study)
 
     def finished(self) -> list[FrozenTrial]:
         return self.study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))

@@ -1,6 +1,6 @@
 """The search of a sweep, between MLflow, which knows what is finished, and Optuna."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import matplotlib.pyplot as plt
@@ -8,8 +8,10 @@ from mlflow.entities import Run
 
 from sweeps.plan.check import refuser
 from sweeps.plan.planner import Plan
+from sweeps.plan.space import point_of_config
 from sweeps.searching.figures import search_figures
 from sweeps.searching.proposals import Proposals
+from sweeps.searching.winners import run_again, winners
 from sweeps.tracking.tracker import Tracker
 from trainables.config import TrialConfig
 
@@ -40,19 +42,44 @@ def trials_to_run(plan: Plan, proposals: Proposals | None, done: set[str]) -> li
     return left
 
 
+def winners_to_run(
+    plan: Plan, proposals: Proposals | None, finished: Mapping[str, Run], done: set[str]
+) -> list[TrialConfig]:
+    """The winners of the search and of its grid on their other seeds, done or not; none while
+    anything that may win is still to run."""
+    search, base = plan.sweep.search, plan.searched
+    if search is None or base is None or proposals is None or not search.winners:
+        return []
+    if proposals.wanted or trials_to_run(plan, proposals, done):
+        return []
+    metrics = {key: run.data.metrics for key, run in finished.items()}
+    of_grid = [c for c in plan.configs if point_of_config(search, base, c) is not None]
+    arms = (of_grid, proposals.configs)
+    best = [c for arm in arms for c in winners(search, arm, metrics, search.winners)]
+    return run_again(search, best)
+
+
 def to_come(
     plan: Plan, results: Path, tracker: Tracker | None, done: set[str]
 ) -> list[TrialConfig]:
-    """What a sweep would run now; proposals that nobody knows yet count as the base they lie on.
+    """What a sweep would run now; proposals that nobody knows yet count as the base they lie on,
+    and so do winners.
 
     tracker: None where there is nothing that could hold finished trials.
     """
-    proposals = open_proposals(plan, results, tracker) if tracker else None
+    search, base = plan.sweep.search, plan.searched
+    finished = tracker.finished() if tracker and search is not None else {}
+    proposals = open_proposals(plan, results, tracker, finished) if tracker else None
     left = trials_to_run(plan, proposals, done)
-    if plan.sweep.search is None or plan.searched is None:
+    if search is None or base is None:
         return left
-    wanted = proposals.wanted if proposals else plan.sweep.search.n_trials
-    return [*left, *[plan.searched] * wanted]
+    wanted = proposals.wanted if proposals else search.n_trials
+    if left or wanted:
+        again = run_again(search, [base]) * 2 * search.winners  # of the grid, and of the search
+    else:
+        again = winners_to_run(plan, proposals, finished, done)
+    again = [config for config in again if config.key not in done]
+    return [*left, *[base] * wanted, *again]
 
 
 def begin(proposals: Proposals, left: list[TrialConfig], results: Path) -> list[TrialConfig]:
@@ -62,14 +89,18 @@ def begin(proposals: Proposals, left: list[TrialConfig], results: Path) -> list[
     """
     for config in left:
         proposals.expect(config)
+    proposals.keep_journal()
     proposals.refuse = refuser(proposals.base, results)
     first = None if left else proposals.next()
     return left if first is None else [first]
 
 
-def log_search(plan: Plan, proposals: Proposals, tracker: Tracker, parent: str) -> None:
-    """Optuna's plots, and the proposals among the planned trials, to the sweep's run."""
-    keys = (*plan.keys, *(config.key for config in proposals.configs))
+def log_search(
+    plan: Plan, proposals: Proposals, again: Sequence[TrialConfig], tracker: Tracker, parent: str
+) -> None:
+    """Optuna's plots, and the proposals and winners among the planned trials, to the sweep's
+    run."""
+    keys = (*plan.keys, *(config.key for config in (*proposals.configs, *again)))
     tracker.log_planned(parent, dict.fromkeys(keys))
     for name, figure in search_figures(proposals.study).items():
         tracker.client.log_figure(parent, figure, f"search/{name}.png")

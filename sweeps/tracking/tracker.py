@@ -31,6 +31,7 @@ from sweeps.tracking.parents import KIND, Planned, SweepRuns, order_of
 
 TRIAL_KEY, HOST, FOLDER = "trial_key", "host", "folder"
 OUTCOME, ERROR, STOPPED_BY = "outcome", "error", "stopped_by"
+SOURCE, OBJECTIVES, OUTSIDE = "source", "objectives", "outside"  # where the sweep searches
 # A new database has 65 tables, and MLflow tells of each step to them.
 logging.getLogger("mlflow.store.db.utils").setLevel(logging.WARNING)
 logging.getLogger("alembic").setLevel(logging.WARNING)

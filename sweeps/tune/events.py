@@ -2,14 +2,16 @@
 
 import traceback
 from collections import Counter
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from ray.tune import Callback
 from ray.tune.experiment import Trial as RayTrial
 
 from sweeps.plan.metrics import EPOCH_SECONDS, HOURS_SAVED, SAVED
+from sweeps.plan.space import Search
 from sweeps.tracking.outbox import Outbox
+from sweeps.tracking.tracker import OBJECTIVES, OUTSIDE, SOURCE
 from sweeps.tune.progress import SweepProgress
 from sweeps.tune.scheduler import StratifiedStopping
 from sweeps.tune.worker import smaller_batch
@@ -24,7 +26,7 @@ DEATHS = 2  # of its worker that a trial survives, without an epoch between them
 class SweepCallback(Callback):
     """Tells the outbox and the terminal what happens; never raises, which would end the sweep.
 
-    searched: names of the metrics that the search asks Ray for at a trial's end.
+    search: of the sweep, whose metrics Ray is told of at a trial's end.
     n_news: how many reports came from trials so far.
     stopping: the scheduler of the trials that run; each launch has its own.
     unwritten: trials that have ended and are to end once more, since the disk was full, say.
@@ -36,10 +38,11 @@ class SweepCallback(Callback):
         outbox: Outbox,
         progress: SweepProgress,
         workspace: Workspace,
-        searched: Collection[str] = (),
+        search: Search | None = None,
     ) -> None:
         self.outbox, self.progress, self.workspace = outbox, progress, workspace
-        self.searched = searched
+        self.search = search
+        self.searched = (*search.objectives, *search.constraints) if search else ()
         self.stopping: StratifiedStopping | None = None
         self.n_news = 0
         self.ended: set[str] = set()
@@ -147,7 +150,7 @@ class SweepCallback(Callback):
             config.key,
             "FINISHED",
             outcome,
-            result["made_on"] | stopped,
+            result["made_on"] | stopped | self._searched(config, result["final"]),
             step=result["epoch"],
             values=result["final"] | saved,
             folder=self.workspace.trial(result["key"]),
@@ -163,6 +166,14 @@ class SweepCallback(Callback):
             epoch=result["epoch"],
             stopped=stopped.get("stopped", ""),
         )
+
+    def _searched(self, config: TrialConfig, metrics: Mapping[str, float]) -> dict[str, str]:
+        """Tags: where a trial comes from, what the search is after, and what it does not meet."""
+        if self.search is None:
+            return {}
+        aims = ", ".join(f"{mode} {name}" for name, mode in self.search.objectives.items())
+        tags = {SOURCE: self.progress.names.source(config), OBJECTIVES: aims}
+        return tags | {OUTSIDE: ", ".join(self.search.outside(metrics))}
 
     def _died(self, trial: RayTrial) -> None:
         """The worker is gone, and so are its repetitions.

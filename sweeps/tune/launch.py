@@ -136,8 +136,7 @@ def launch(
     n_wanted = len(configs) + (proposals.wanted if proposals else 0)
     names = names or Names(configs)
     progress = SweepProgress(console, n_done + n_wanted, n_done, names)
-    searched = (*sweep.search.objectives, *sweep.search.constraints) if sweep.search else ()
-    callback = SweepCallback(outbox, progress, Workspace(results, sweep.name), searched)
+    callback = SweepCallback(outbox, progress, Workspace(results, sweep.name), sweep.search)
     search = PlannedSearch(configs, proposals) if proposals else None
     resources = trial_resources(sweep, connect(), may_grow=bool(os.environ.get("RAY_ADDRESS")))
     forget_ray(results, sweep.name)  # what trials printed the last time

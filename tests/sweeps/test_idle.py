@@ -10,6 +10,7 @@ from small_studies import small_base, small_sweep
 import sweeps.run
 from sweeps.plan.names import Names
 from sweeps.plan.planner import make_plan
+from sweeps.plan.space import Choice, Search
 from sweeps.report.files import PAGE, note_made_of, report_folder
 from sweeps.run import run_sweep
 from sweeps.tracking.tracker import Tracker
@@ -108,7 +109,8 @@ class Full:
 def test_a_full_disk_is_told_from_a_person_who_breaks_off_and_ray_keeps_nothing(tmp_path):
     config = small_base()
     progress = SweepProgress(Console(file=io.StringIO()), 1, 0, Names([config]))
-    callback = SweepCallback(Full(), progress, Workspace(tmp_path, "full"), ["mis/mean"])
+    search = Search({"prune.rate": Choice([0.5])}, {"mis/mean": "max"}, n_trials=1)
+    callback = SweepCallback(Full(), progress, Workspace(tmp_path, "full"), search)
     trial = SimpleNamespace(config={"trial": config}, run_metadata=SimpleNamespace(num_failures=0))
     metrics = {"mis/mean": 0.6, **{f"mis/layer{at}/mean": 0.5 for at in range(57)}}
     result = {

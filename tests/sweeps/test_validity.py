@@ -287,6 +287,37 @@ def test_the_released_points_are_red_for_the_right_reasons():
     assert "one dense network" in said(trials, "several trainings")
 
 
+def moved(change_of, error=0.004):
+    """Retrained controls, whose top-1 lies so far from the dense network's, by recipe."""
+    rows = [
+        row("dense", retraining="finetune", seed=seed, recipe=recipe)
+        | {"val/top1_change": value, "val/top1_change_error": error}
+        for seed in (0, 1, 2)
+        for recipe, value in change_of.items()
+    ]
+    trials = good()
+    control = (trials["method"] == "dense") & (trials["retraining"] == "finetune")
+    return pd.concat([trials[~control], pd.DataFrame(rows)], ignore_index=True)
+
+
+def test_a_recipe_that_moves_the_dense_network_is_told():
+    name = "dense network retrained"
+    kept, lost = moved({"3 epochs": -0.01}), moved({"3 epochs": -0.036})
+    assert statuses(kept)[name] == "ok" and statuses(lost)[name] == "unknown"
+    assert "-0.010 from the dense network (95 % over images, paired: -0.018 to" in said(kept, name)
+    assert "the recipe itself moves accuracy" in said(lost, name)
+    # What better training does to the dense network, retraining does to pruned ones, too.
+    assert statuses(moved({"3 epochs": 0.036}))[name] == "unknown"
+    assert statuses(moved({"3 epochs": -0.01}, error=0.01))[name] == "unknown"
+    # The errors of three trainings on the same images do not average out.
+    assert statuses(moved({"3 epochs": 0.0}, error=0.0103))[name] == "unknown"
+    several = moved({"3 epochs": -0.04, "6 epochs": -0.005})
+    assert statuses(several)[name] == "ok"
+    assert "-0.005 from the dense network by the recipe that changes it least" in said(
+        several, name
+    )
+
+
 def test_without_a_trial_it_is_said_and_nothing_is_raised():
     for empty in (pd.DataFrame(), good().iloc[:0]):
         found = statuses(empty)

@@ -41,8 +41,7 @@ class DataConfig(Checked):
     pixels: int = 64  # side of the square that the network sees
     train_images: int | None = 4_000
     val_images: int | None = 1_500
-    # Of these, looked at after each epoch but a trial's last, with each class's share; None: all.
-    val_images_per_epoch: int | None = None
+    val_images_per_epoch: int | None = None  # of these, after all epochs but the last; None: all
     probe_images: int | None = 1_500  # what MIS looks at; from the training distribution
     broken_images: Literal["refuse", "skip"] = "refuse"
     seed: int = 0  # of the generated images, or of the subsets of a folder
@@ -60,11 +59,10 @@ class DataConfig(Checked):
     def __post_init__(self) -> None:
         super().__post_init__()
         require_data_name(self.name)
-        counts = ("train_images", "val_images", "val_images_per_epoch", "probe_images")
-        self._require_positive("pixels", *counts, "packed")
-        few, every = self.val_images_per_epoch, self.val_images
-        enough = few is None or every is None or few <= every
-        self._require(enough, "val_images_per_epoch", f"be at most data.val_images, {every}")
+        sets = ("train_images", "val_images", "val_images_per_epoch", "probe_images")
+        self._require_positive("pixels", *sets, "packed")
+        few = (self.val_images_per_epoch or 0) <= (self.val_images or float("inf"))
+        self._require(few, "val_images_per_epoch", f"be at most data.val_images, {self.val_images}")
         enough = self.train_images is None or self.train_images > 1
         self._require(enough, "train_images", "be at least 2: BatchNorm needs more than one image")
         self._require(0 < self.val_share < 1, "val_share", "lie in (0, 1)")

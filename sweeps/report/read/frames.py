@@ -15,7 +15,17 @@ from sweeps.report.read.runs import Seen, read_runs
 from sweeps.report.read.same_units import against_dense, complete, with_dense
 from sweeps.report.read.unit_tables import FrameTables, Tables
 from sweeps.tracking.parents import PRIMARY, SWEEP_KEY
-from sweeps.tracking.tracker import OUTCOME, TRIAL_KEY, Tracker, Unavailable, experiments, has_store
+from sweeps.tracking.tracker import (
+    OBJECTIVES,
+    OUTCOME,
+    OUTSIDE,
+    SOURCE,
+    TRIAL_KEY,
+    Tracker,
+    Unavailable,
+    experiments,
+    has_store,
+)
 from trainables.artifacts import DISSECTION, EPOCHS, LAYERS, SENSITIVITY, UNITS
 
 AXES = ("method", "rate", "schedule", "criterion", "retraining", "seed")
@@ -27,6 +37,7 @@ STOPPED = (
     *(f"stopped_{name}" for name in ("cutoff", "peers", "best", "best_key", "arm")),
 )
 """Tags of trials that were stopped early: when, and against whom."""
+SEARCHED = (SOURCE, OBJECTIVES, OUTSIDE)
 _NOTHING: dict[str, list[str]] = {"key": [], "label": []}
 
 
@@ -35,6 +46,8 @@ class SweepFrames:
     """trials: a row per finished trial: its axes, `held`, `most_important_first`, `rounds`,
     `recipe` (text that tells apart trials which otherwise share all axes), label, key, outcome,
     run_id, seconds, stopped (when and why it was, "" for others; `stopped_…`: the parts of it);
+    where the sweep searches source (`grid`, `start`: of the grid, and known to the search,
+    `search`, `again`: a winner on another seed), objectives and the constraints it is outside of;
     every param under its dotted name, as text; every final metric.
 
     Beside the metrics that were logged: `mis/dense_same_units`, the mean score in the dense network
@@ -190,7 +203,7 @@ def _row(run: Seen, recipe: str) -> dict[str, object]:
         # One that has collapsed as well is told by the number of its layers that have.
         "outcome": "stopped" if tags.get("stopped") else tags.get(OUTCOME, ""),
         "run_id": info.run_id,
-        **{name: tags.get(name, "") for name in (*MADE_ON, *STOPPED)},
+        **{name: tags.get(name, "") for name in (*MADE_ON, *STOPPED, *SEARCHED)},
         "seconds": ((info.end_time or info.start_time) - info.start_time) / 1000,
     }
     return row | finite(run.data.metrics)

@@ -11,6 +11,7 @@ from sweeps.report.sections import (
     dissection,
     few_images,
     layers,
+    searched,
     sensitivity,
     sparsity,
     stopped,
@@ -42,6 +43,7 @@ SECTIONS = (
     controls.SCORE_CONTROLS,
     cost.COST,
     stopped.STOPPED,
+    searched.SEARCHED,
 )
 
 

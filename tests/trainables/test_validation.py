@@ -9,8 +9,8 @@ import torch
 
 from trainables.config import DataConfig
 from trainables.datasets import loading
-from trainables.training.answers import change_of_answers
 from trainables.training.evaluate import ids_per_epoch
+from trainables.training.validation import change_of_answers
 
 
 def slow_change(answers, dense, labels):
