@@ -2,11 +2,12 @@
 
 Purpose   Shows every part of a study at work on a machine without a GPU and without ImageNet:
           GoogLeNet trained on generated images of composed concepts (trainables/datasets/concepts)
-          is pruned by three methods, at three rates, and fine-tuned for three epochs (at one rate
-          also in three rounds of one epoch); and, without fine-tuning, as pruned and with its
-          BatchNorm statistics re-estimated. Filters are also pruned by other criteria, each beside
-          its own controls, and every network is dissected against the concepts that the images are
-          made of.
+          is pruned by three methods, filters at five rates and more, and fine-tuned for three
+          epochs, in which the dense network teaches, too; at one rate of each method also in three
+          rounds of one epoch; and, without fine-tuning, as pruned and with its BatchNorm statistics
+          re-estimated. At the highest rate three learning rates compete, and the hopeless are
+          stopped. Filters are also pruned by other criteria, each beside its own controls, and
+          every network is dissected against the concepts that the images are made of.
 Source    The design of von Rad & Seuffert 2024 (arXiv 2409.19727) with its faults mended: masks
           are held, the dense network and its retrained control are among the trials, dead units
           are no units.
@@ -26,7 +27,10 @@ Cost      Ten minutes on two CPU cores with bf16 (AVX512-BF16), up to 22 on two 
 Command   make sweep
 """
 
-from sweeps.plan.sweep import Grid, Sweep, axis, methods
+from collections.abc import Iterable
+
+from sweeps.plan.rungs import Stopping
+from sweeps.plan.sweep import Axis, Grid, Sweep, axis, methods
 from trainables.config import (
     DataConfig,
     DissectionConfig,
@@ -36,8 +40,13 @@ from trainables.config import (
     TrialConfig,
 )
 
-RATES = (0.5, 0.75, 0.9)
-METHODS = ("unstructured", "structured", "connection")
+RATES = {
+    "unstructured": (0.5, 0.9),
+    "structured": (0.2, 0.35, 0.5, 0.65, 0.8),
+    "connection": (0.5,),
+}
+IN_ROUNDS = {"unstructured": 0.9, "structured": 0.65, "connection": 0.5}
+HARDEST, LEARNING_RATES = 0.9, (0.001, 0.005, 0.02)  # which recipe brings back most of so little?
 CRITERIA = {  # L2 ranks the filters of a layer nearly as L1 does
     "l1": {"prune.criterion": "l1"},
     "gradient": {"prune.criterion": "gradient"},
@@ -47,70 +56,53 @@ CRITERIA = {  # L2 ranks the filters of a layer nearly as L1 does
 OF_THE_LOGIT = {
     name: {"prune.criterion": name, "prune.change_of": "logit"} for name in ("gradient", "taylor")
 }
+RECALIBRATED = {"finetune": None, "recalibrate_images": 512}
+
+
+def at(method: str, rates: Iterable[float], **more: Axis) -> dict[str, Axis]:
+    """The axes of one method at these rates, and others."""
+    return {"method": methods(method), "rate": axis("prune.rate", rates), **more}
+
+
 STUDY = Sweep(
     name="demo",
     purpose=__doc__,
     base=TrialConfig(
-        data=DataConfig(train_images=1_200, val_images=800, probe_images=1_000),
+        data=DataConfig(
+            train_images=1_200, val_images=4_000, val_images_per_epoch=500, probe_images=1_000
+        ),
         network=NetworkConfig(
             recipe=TrainConfig(epochs=20, lr=2e-3, warmup=0.15, lr_schedule="cosine")
         ),
         prune=PruneConfig(),
         finetune=TrainConfig(
-            epochs=3, optimizer="sgd", lr=0.005, weight_decay=1e-4, warmup=0.2, lr_schedule="cosine"
+            epochs=3,
+            optimizer="sgd",
+            lr=0.005,
+            weight_decay=1e-4,
+            warmup=0.2,
+            lr_schedule="cosine",
+            distill=0.5,
         ),
         dissection=DissectionConfig(n_images=300),
     ),
+    stopping=Stopping(warmup=1, min_peers=2),
     grids=(
-        Grid(
-            {
-                "method": methods(*METHODS),
-                "rate": axis("prune.rate", RATES),
-            }
+        *(Grid(at(method, rates)) for method, rates in RATES.items()),
+        *(  # in three rounds of one epoch, as many as at once
+            Grid(
+                at(method, (rate,)),
+                set={"prune.schedule": "iterative", "prune.rounds": 3, "finetune.epochs": 1},
+            )
+            for method, rate in IN_ROUNDS.items()
         ),
-        Grid(
-            {"method": methods(*METHODS), "rate": axis("prune.rate", (0.75,))},
-            set={"prune.schedule": "iterative", "prune.rounds": 3, "finetune.epochs": 1},
-        ),
-        Grid(
-            {
-                "method": methods(*METHODS),
-                "rate": axis("prune.rate", RATES),
-                "recalibrate_images": axis("recalibrate_images", (512,)),
-            },
-            set={"finetune": None},
-        ),
-        Grid(
-            {
-                "method": methods("unstructured"),
-                "rate": axis("prune.rate", RATES),
-                "recalibrate_images": axis("recalibrate_images", (0,)),
-            },
-            set={"finetune": None},
-        ),
-        Grid(  # the others are at chance from here on
-            {
-                "method": methods("structured", "connection"),
-                "rate": axis("prune.rate", RATES[:1]),
-                "recalibrate_images": axis("recalibrate_images", (0,)),
-            },
-            set={"finetune": None},
-        ),
-        Grid(
-            {
-                "method": methods("structured"),
-                "criterion": CRITERIA,
-                "rate": axis("prune.rate", (0.25,)),
-            },
-            set={"finetune": None, "recalibrate_images": 512},
-        ),
-        Grid(
-            {
-                "method": methods("structured"),
-                "logit": OF_THE_LOGIT,
-                "rate": axis("prune.rate", (0.25,)),
-            },
-            set={"finetune": None, "recalibrate_images": 512},
-        ),
+        # Three recipes of one arm, of which the hopeless are stopped.
+        Grid(at("structured", (HARDEST,), recipe=axis("finetune.lr", LEARNING_RATES))),
+        *(Grid(at(method, rates), set=RECALIBRATED) for method, rates in RATES.items()),
+        # As pruned all others are at chance.
+        Grid(at("unstructured", RATES["unstructured"]), set={"finetune": None}),
+        Grid(at("structured", RATES["structured"][:1]), set={"finetune": None}),
+        Grid(at("structured", (0.2,), criterion=CRITERIA), set=RECALIBRATED),
+        Grid(at("structured", (0.2,), logit=OF_THE_LOGIT), set=RECALIBRATED),
     ),
 )
