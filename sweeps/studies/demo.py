@@ -45,8 +45,8 @@ RATES = {
     "structured": (0.2, 0.35, 0.5, 0.65, 0.8),
     "connection": (0.5,),
 }
-IN_ROUNDS = {"unstructured": 0.9, "structured": 0.65, "connection": 0.5}
-HARDEST, LEARNING_RATES = 0.9, (0.001, 0.005, 0.02)  # which recipe brings back most of so little?
+IN_ROUNDS = {"unstructured": 0.9, "structured": 0.65}
+HARDEST, LEARNING_RATES = 0.9, (0.005, 0.01, 0.02)  # which recipe brings back most of so little?
 CRITERIA = {  # L2 ranks the filters of a layer nearly as L1 does
     "l1": {"prune.criterion": "l1"},
     "gradient": {"prune.criterion": "gradient"},
@@ -69,7 +69,7 @@ STUDY = Sweep(
     purpose=__doc__,
     base=TrialConfig(
         data=DataConfig(
-            train_images=1_200, val_images=4_000, val_images_per_epoch=500, probe_images=1_000
+            train_images=1_200, val_images=2_000, val_images_per_epoch=500, probe_images=1_000
         ),
         network=NetworkConfig(
             recipe=TrainConfig(epochs=20, lr=2e-3, warmup=0.15, lr_schedule="cosine")

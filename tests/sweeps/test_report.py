@@ -2,6 +2,7 @@
 
 import dataclasses
 import io
+import json
 import re
 import runpy
 import shutil
@@ -188,6 +189,22 @@ def test_the_three_questions_of_the_docs_are_answered(logged, few, monkeypatch, 
     assert f"{retrained.loc[retrained['rate'] == 0.9, 'mis/mean'].mean():.3f}" in said
     assert f"Units of {found['sparsest']['label']} that became less clear" in said
     assert found["own"]["change"].notna().all() and len(found["extremes"]) == 10
+
+
+def test_the_notebook_of_the_docs_runs_and_shows_what_it_showed(logged):
+    cells = json.loads((Path(__file__).parents[2] / "docs" / "three_questions.ipynb").read_text())[
+        "cells"
+    ]
+    code = ["".join(cell["source"]) for cell in cells if cell["cell_type"] == "code"]
+    assert all(cell["outputs"] for cell in cells if cell["cell_type"] == "code")
+    assert not [o for c in cells for o in c.get("outputs", ()) if o["output_type"] == "error"]
+    named = 'study, results = "demo", "results"'
+    assert named in code[0]
+    here = code[0].replace(named, f'study, results = "synthetic", {str(logged[0])!r}')
+    known: dict[str, object] = {}
+    for each in (here, *code[1:]):
+        exec(compile(each, "three_questions.ipynb", "exec"), known)
+    assert len(known["own"]) > 0 and len(known["control"]) > 0
 
 
 def test_the_terminal_summary_fits_a_hundred_columns(logged):

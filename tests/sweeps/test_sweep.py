@@ -367,7 +367,7 @@ def test_the_demo_stops_recipes_of_one_arm_and_nothing_else():
             arms[study.strata().of(config)].append(config)
     (compete,) = [arm for arm in arms.values() if len(arm) > 1]
     assert {(c.method, c.rate) for c in compete} == {("structured", 0.9)}
-    assert {c.finetune.lr for c in compete} == {0.001, 0.005, 0.02}
+    assert {c.finetune.lr for c in compete} == {0.005, 0.01, 0.02}
 
 
 def test_the_paper_has_its_recipe():

@@ -210,7 +210,7 @@ class TrialConfig(Checked):
             if self.prune.change_of != "loss":
                 name += f" of the {self.prune.change_of}"
             if self.prune.by.looks_at_images:
-                name += f" {self.prune.samples_per_class} a class"
+                name += f" {self.prune.samples_per_class} per class"
             if self.prune.draw:
                 name += f", draw {self.prune.draw}"
             if self.prune.most_important_first:
@@ -223,8 +223,6 @@ class TrialConfig(Checked):
             name += f" from epoch {self.rewind_epoch} again"
         elif self.retrain is not None:
             name += " retrained"
-        if self.finetune is not None and self.finetune.distill:
-            name += f", distilled {self.finetune.distill:g}"
         if self.rewind != "none" and self.prune is not None:
             name += f", {self.rewind.replace('_', ' ')} rewound"
         if self.method == "untrained":  # recalibrated, or its statistics would mean nothing
