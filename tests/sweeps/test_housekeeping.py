@@ -83,6 +83,7 @@ CACHED = {
 KEPT = {
     "states/interrupted/ad29184c4bb8.pt": disk.STATES,
     "cache/dense-0123456789abcdef.pt": disk.DENSE,
+    "cache/dense-answers-0123456789abcdef.pt": disk.DENSE,
     "cache/dense-0123456789abcdef-state.pt": disk.DENSE,
     "cache/packs/0123456789abcdef.json": disk.NOTES,
     "cache/packs/lock": disk.NOTES,
