@@ -448,3 +448,15 @@ def log_trial(tracker, parent, row, frames, folder):
         tracker.set_tags(run, {n: v for n, v in row.items() if n.startswith("stopped")})
     tracker.end_run(run, "FINISHED")
     return run
+
+
+def trial_as_pruned(criterion, images, seed, top1, **more):
+    """A row of `SweepFrames.trials`: filters of all layers of a given network, nothing trained."""
+    return {
+        **{"method": "structured_global", "rate": 0.2, "schedule": "one_shot", "recipe": ""},
+        **{"criterion": criterion, "prune.criterion": criterion, "retraining": "none"},
+        **{"prune.samples_per_class": images, "prune.counts_of": "None", "seed": seed},
+        **{"outcome": "completed", "network.weights": "file", "network.name": "squeezenet1_1"},
+        **{"val/top1": top1, "key": f"{criterion}{images}{seed}{more.get('prune.counts_of', '')}"},
+        **more,
+    }

@@ -6,6 +6,7 @@ MASKS = "keep.pt"  # parameter name -> bool, True = kept
 UNITS = "units.parquet"  # one row per unit
 EPOCHS = "epochs.parquet"  # one row per epoch
 LAYERS = "layers.parquet"  # one row per layer and round of pruning
+ROUNDS = "rounds.parquet"  # one row per round, of trials that have several
 SENSITIVITY = "sensitivity.parquet"  # one row per layer and rate at which it alone is pruned
 DISSECTION = "dissection.parquet"  # one row a dissected unit
 NETWORK = "network.json"  # what to build before the checkpoint is loaded

@@ -1,10 +1,9 @@
 """One trial: prune, retrain, evaluate, round by round, and end with the score of every unit."""
 
-import math
 from collections.abc import Callable
 from typing import Any
 
-from trainables.artifacts import EPOCHS, LAYERS, SENSITIVITY
+from trainables.artifacts import EPOCHS, LAYERS, ROUNDS, SENSITIVITY
 from trainables.config import TrialConfig
 from trainables.contents import with_contents
 from trainables.cost import cost_metrics
@@ -15,6 +14,7 @@ from trainables.networks import load_checkpoint, network_arguments, require_fit
 from trainables.randomness import generator
 from trainables.results import Outcome, Result, save_results
 from trainables.rounds.choosing import choose
+from trainables.rounds.ends import end_row
 from trainables.rounds.numbers import layer_rows
 from trainables.rounds.pruned import begun
 from trainables.rounds.sensitivity import measure_sensitivity
@@ -42,6 +42,7 @@ class Trial:
 
     history: the metrics of every epoch done, each with its "epoch" and "round".
     layers: what the masks of every round keep of each layer, see `layer_rows`.
+    ends: what the network was at the end of every round, where there are several; see `end_row`.
 
     Raises ValueError where the data or the dense network is not as the config says.
     """
@@ -67,6 +68,7 @@ class Trial:
         self.training: Training | None = None
         self.history: list[dict[str, float]] = []
         self.layers: list[dict[str, float | str]] = []
+        self.ends: list[dict[str, float]] = []
         self.n_begun = 0  # rounds that were pruned
         self.followed: Trial | None = None  # whose numbers per layer this one takes
 
@@ -83,7 +85,7 @@ class Trial:
         """The next epoch of training, at the start of a round after pruning; its metrics."""
         if self.trained:
             raise ValueError(f"all {self.config.n_epochs} epochs of this trial are done")
-        round_, epoch_of_round = divmod(self.epochs_done, self.config.epochs_per_round)
+        round_, epoch_of_round = self.config.round_of(self.epochs_done)
         if epoch_of_round == 0 and self.n_begun == round_:
             self.begin_round()
         if self.training is None:
@@ -95,12 +97,14 @@ class Trial:
         self.pruned.take_back(self.training.network)
         self.pruned.require_held()
         done = self.epochs_done + 1
-        ends_trial = done == self.config.n_epochs
-        is_scored = self.config.score_every_round and done % self.config.epochs_per_round == 0
+        ends_trial, ends_round = done == self.config.n_epochs, self.config.ends_round(done)
+        is_scored = self.config.score_every_round and ends_round
         where = {"epoch": float(done), "round": float(round_ + 1)}
         accuracy = self.evaluate() if ends_trial or is_scored else self._glance()
         self.history.append(where | metrics | accuracy | self.training.spent)
         self.history[-1]["spent/epoch_seconds"] = clock.seconds
+        if ends_round:
+            self._note_end(accuracy)
         if is_scored and not ends_trial:
             self.history[-1] |= self._score().metrics
         return self.history[-1]
@@ -110,9 +114,12 @@ class Trial:
         self.close()
         if self.config.retrain is None:
             for _ in range(self.n_begun, self.config.rounds):
+                if self.n_begun > 0:
+                    self._note_end(self._glance())
                 self.begin_round()
             self._recalibrate()
             metrics = self.evaluate()
+            self._note_end(metrics)
         else:
             # A trial that is stopped before its end has seen a part of the images, or none.
             metrics = dict(self.history[-1]) if self.history else {}
@@ -127,7 +134,7 @@ class Trial:
             outcome = "collapsed"
         folder = self.workspace.trial(self.config.key)
         tables: dict[str, list[dict[str, Any]]] = {EPOCHS: self.history, LAYERS: self.layers}
-        tables[SENSITIVITY] = self._sensitivity()
+        tables |= {ROUNDS: self.ends, SENSITIVITY: self._sensitivity()}
         save_results(folder, self.config, network, self.pruned, scored, tables)
         made_on = describe(self.device, self.precision) | {"images": self.data.said}
         return Result(outcome, metrics, scored.units, folder, made_on)
@@ -135,25 +142,18 @@ class Trial:
     def evaluate(self) -> dict[str, float]:
         """Accuracy on the validation images, how far it is from the dense network's on the same
         images, and what is zero."""
-        return self._validation().of_all(self.pruned.without_removed()) | self._amounts()
+        return self._validation().of_all(self.pruned.without_removed()) | self.pruned.amounts()
 
     def _glance(self) -> dict[str, float]:
         """The same after an epoch: of as many images as `data.val_images_per_epoch` says."""
-        return self._validation().after_epoch(self.pruned.without_removed()) | self._amounts()
+        return self._validation().after_epoch(self.pruned.without_removed()) | self.pruned.amounts()
 
     def _validation(self) -> Validation:
         return Validation(self.config, self.data, self.workspace.cache, self.device, self.precision)
 
-    def _amounts(self) -> dict[str, float]:
-        sparsity = self.pruned.measure_sparsity()
-        return {
-            "prune/sparsity": sparsity.prunable,
-            "prune/sparsity_network": sparsity.network,
-            "prune/n_zero": float(sparsity.n_zero),
-            "prune/n_prunable": float(sparsity.n_prunable),
-            "prune/n_collapsed": float(len(sparsity.collapsed)),
-            **self.pruned.reached,
-        }
+    def _note_end(self, metrics: dict[str, float]) -> None:
+        if self.config.rounds > 1:
+            self.ends.append(end_row(self.pruned, self.n_begun, metrics, self.config.data.pixels))
 
     def _sensitivity(self) -> list[dict[str, float | str]]:
         if self.config.sensitivity is None:
@@ -179,7 +179,7 @@ class Trial:
         self.training = None if self.config.retrain is None else self._new_training()
 
     def _new_training(self) -> Training:
-        recipe = self.config.retrain
+        recipe = self.config.recipe_of(self.n_begun - 1)
         if recipe is None:
             raise ValueError("a trial without retraining has nothing to train")
         network = self.pruned.without_removed()
@@ -229,6 +229,7 @@ class Trial:
             "training": None if self.training is None else self.training.state_dict(),
             "history": self.history,
             "layers": self.layers,
+            "ends": self.ends,
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -236,20 +237,19 @@ class Trial:
         that does not fit the network: then the trial must begin anew."""
         require_state(state, {"key": str, "network": dict, "history": list})
         if state["key"] != self.config.key:
-            raise ValueError(
-                f"this trial is {self.config.key}, the checkpoint is of {state['key']}"
-            )
+            raise ValueError(f"this trial is {self.config.key}, the state is of {state['key']}")
         require_fit(self.network, state["network"], self.workspace.state(self.config.key))
         if state.get("keep") is not None:
             self.pruned.restore(state["keep"])
         # After the masks: where they are not held, pruned weights have grown back.
         self.network.load_state_dict(state["network"])
-        self.history, self.layers = state["history"], state.get("layers", [])
-        # States are of the ends of epochs: the round of the last one has begun.
-        self.n_begun = math.ceil(self.epochs_done / max(self.config.epochs_per_round, 1))
-        in_a_round = self.config.n_epochs and self.epochs_done % self.config.epochs_per_round
-        if self.epochs_done > self.config.n_epochs or (in_a_round and not state.get("training")):
+        self.history = state["history"]
+        self.layers, self.ends = state.get("layers", []), state.get("ends", [])
+        done, config = self.epochs_done, self.config
+        if done > config.n_epochs or not (config.ends_round(done) or state.get("training")):
             raise ValueError("the state does not fit the epochs of this trial")
+        # States are of the ends of epochs: the round of the last one has begun.
+        self.n_begun = config.round_of(done - 1)[0] + 1 if done else 0
         self.training = None
         if state.get("training") is not None:
             self.training = self._new_training()

@@ -225,7 +225,7 @@ def _baselines(pruned: Sequence[TrialConfig], recalibrate_images: int) -> list[T
         if config.retrain is not None and (config.rounds == 1 or setting(config) not in one_round):
             recipe = config.finetune
             if recipe is not None:
-                recipe = dataclasses.replace(recipe, epochs=config.n_epochs)
+                recipe = dataclasses.replace(recipe, epochs=config.n_epochs, last_epochs=0)
             retrained.append(with_room(config, {"prune": None, "finetune": recipe}))
     return [*dense, *retrained, *untrained]
 

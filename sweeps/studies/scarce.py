@@ -27,7 +27,7 @@ Asked     Does the MIS of the same units change with sparsity, where nothing is 
           criterion is better is exploratory: the best of many, on the trainings that chose it.
           Intervals over draws are given the one pretrained network.
 Cost      About half an hour on two CPU cores, a third of it the three dense networks. On a folder
-          some 800 evaluations of the network, an hour on a GPU: `make plan STUDY=scarce DATA=…`.
+          some 950 evaluations of the network, an hour on a GPU: `make plan STUDY=scarce DATA=…`.
 Command   make sweep STUDY=scarce
           make sweep STUDY=scarce DATA=/ten/of/imagenets/classes
           make sweep STUDY=scarce DATA=/ten/of/imagenets/classes GRID="samples=1,5,50" \
@@ -63,10 +63,10 @@ FILTERS = methods("structured_global")["structured_global"]
 WEIGHTS = methods("unstructured")["unstructured"]
 
 
-def by_chance_as(criteria: Axis) -> Axis:
+def within_layers_of(criteria: Axis) -> Axis:
     """Of each layer as many as these criteria keep, and chance says which."""
     return {
-        f"as many per layer as {name}": {
+        f"within_{name}": {
             **point,
             "prune.criterion": "random",
             "prune.counts_of": point["prune.criterion"],
@@ -78,6 +78,9 @@ def by_chance_as(criteria: Axis) -> Axis:
 MORE_SAMPLES = axis("prune.samples_per_class", (1, 2, 5, 10, 20, 50, 100, 200))
 MORE_RATES = axis("prune.rate", (0.1, 0.2, 0.3))
 DRAWS = axis("seed", (0, 1, 2, 3, 4))
+BY_WEIGHT = {name: BY_IMAGES[name] for name in ("lrp", "taylor")}
+L1_OF_WEIGHTS = {"l1": OF_WEIGHTS["l1"]}
+RATES_OF_WEIGHTS = axis("prune.rate", (0.3, 0.5, 0.7))
 L1, CHANCE = ({name: BY_WEIGHTS[name]} for name in BY_WEIGHTS)
 PRETRAINED = Sweep(
     name="scarce",
@@ -99,7 +102,7 @@ PRETRAINED = Sweep(
     grids=(
         Grid(
             {
-                "criterion": {**BY_IMAGES, **by_chance_as(BY_IMAGES)},
+                "criterion": {**BY_IMAGES, **within_layers_of(BY_IMAGES)},
                 "samples": MORE_SAMPLES,
                 "rate": MORE_RATES,
                 "seed": DRAWS,
@@ -108,7 +111,7 @@ PRETRAINED = Sweep(
         ),
         Grid({"magnitude": L1, "rate": MORE_RATES}, set=FILTERS),
         Grid(
-            {"chance": {**CHANCE, **by_chance_as(L1)}, "rate": MORE_RATES, "seed": DRAWS},
+            {"chance": {**CHANCE, **within_layers_of(L1)}, "rate": MORE_RATES, "seed": DRAWS},
             set=FILTERS,
         ),
         Grid(
@@ -117,19 +120,25 @@ PRETRAINED = Sweep(
         ),
         Grid(
             {
-                "single_weights": {"lrp": BY_IMAGES["lrp"], "taylor": BY_IMAGES["taylor"]},
+                "single_weights": {**BY_WEIGHT, **within_layers_of(BY_WEIGHT)},
                 "samples_of_weights": axis("prune.samples_per_class", (1, 10)),
-                "rate_of_weights": axis("prune.rate", (0.5, 0.7)),
+                "rate_of_weights": RATES_OF_WEIGHTS,
+                "seed": DRAWS,
+            },
+            set=WEIGHTS,
+        ),
+        Grid({"weights": L1_OF_WEIGHTS, "rate_of_weights": RATES_OF_WEIGHTS}, set=WEIGHTS),
+        Grid(
+            {
+                "chance_of_weights": {**CHANCE, **within_layers_of(L1_OF_WEIGHTS)},
+                "rate_of_weights": RATES_OF_WEIGHTS,
                 "seed": DRAWS,
             },
             set=WEIGHTS,
         ),
         Grid(
-            {
-                "weights": {"l1": OF_WEIGHTS["l1"], **CHANCE},
-                "rate_of_weights": axis("prune.rate", (0.5, 0.7)),
-            },
-            set=WEIGHTS,
+            {"first_of_weights": {**BY_WEIGHT, **L1_OF_WEIGHTS}},
+            set={**WEIGHTS, "prune.rate": 0.3, "prune.most_important_first": True},
         ),
     ),
 )

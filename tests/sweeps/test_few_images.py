@@ -5,7 +5,7 @@ import dataclasses
 import numpy as np
 import pandas as pd
 import pytest
-from report_frames import synthetic
+from report_frames import synthetic, trial_as_pruned
 from scipy import stats
 
 from sweeps.report.sections.few_images import FEW_IMAGES
@@ -13,33 +13,24 @@ from sweeps.report.sections.few_images import FEW_IMAGES
 SEEDS, IMAGES, RATE = (0, 1, 2, 3), ("1", "10", "50"), 0.2
 
 
-def trial(criterion, images, seed, top1, **more):
-    return {
-        **{"method": "structured_global", "rate": RATE, "schedule": "one_shot", "recipe": ""},
-        **{"criterion": criterion, "prune.criterion": criterion, "retraining": "none"},
-        **{"prune.samples_per_class": images, "prune.counts_of": "None", "seed": seed},
-        **{"outcome": "completed", "network.weights": "file", "network.name": "squeezenet1_1"},
-        **{"val/top1": top1, "key": f"{criterion}{images}{seed}{more.get('prune.counts_of', '')}"},
-        **more,
-    }
-
-
 def trials(**changes):
     random = np.random.default_rng(0)
-    rows = [trial("random", "10", seed, random.random()) for seed in SEEDS]
-    rows.append(trial("l1", "10", 0, 0.5))
+    rows = [trial_as_pruned("random", "10", seed, random.random()) for seed in SEEDS]
+    rows.append(trial_as_pruned("l1", "10", 0, 0.5))
     for name in ("lrp", "taylor"):
         for seed in SEEDS:
             for images in IMAGES:
-                rows.append(trial(name, images, seed, random.random()))
+                rows.append(trial_as_pruned(name, images, seed, random.random()))
                 counts = {"prune.counts_of": name}
-                rows.append(trial("random", images, seed, random.random(), **counts))
+                rows.append(trial_as_pruned("random", images, seed, random.random(), **counts))
             turned = {"most_important_first": "True", "key": f"turned{name}{seed}"}
-            rows.append(trial(name, "10", seed, 0.0, **turned))
+            rows.append(trial_as_pruned(name, "10", seed, 0.0, **turned))
     for seed in SEEDS:
-        rows.append(trial("random", "10", seed, random.random(), **{"prune.counts_of": "l1"}))
+        rows.append(
+            trial_as_pruned("random", "10", seed, random.random(), **{"prune.counts_of": "l1"})
+        )
     dense = {"method": "dense", "rate": 0.0, "key": "dense"}
-    return pd.DataFrame([*rows, trial("none", "10", 0, 0.8, **dense)]).assign(**changes)
+    return pd.DataFrame([*rows, trial_as_pruned("none", "10", 0, 0.8, **dense)]).assign(**changes)
 
 
 @pytest.fixture(scope="module")

@@ -132,7 +132,13 @@ ALONE = {  # what cannot change alone, or has one value only
     "finetune.body_lr": None,
     "network.recipe.distill": None,
     "network.recipe.distill_temperature": None,
+    "network.recipe.last_epochs": None,
     "finetune.distill_temperature": {"finetune.distill": 0.5, "finetune.distill_temperature": 2.0},
+    "finetune.last_epochs": {
+        "prune.schedule": "linear",
+        "prune.rounds": 2,
+        "finetune.last_epochs": 1,
+    },
     "data.packed": {"data.name": "image_folder", "data.path": "/a", "data.packed": 73},
     "prune.criterion": {"prune.criterion": "l2"},
     "prune.granularity": {"prune.granularity": "filter"},

@@ -284,7 +284,7 @@ def test_scores_of_every_round_are_in_its_last_epoch(workspace):
 def test_a_state_of_another_trial_is_refused(workspace):
     trial = Trial(small_base(), workspace)
     state = Trial(small_base(**{"prune.rate": 0.6}), workspace).state_dict()
-    with pytest.raises(ValueError, match="the checkpoint is of"):
+    with pytest.raises(ValueError, match="the state is of"):
         trial.load_state_dict(state)
 
 

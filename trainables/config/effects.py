@@ -19,18 +19,27 @@ from trainables.network_names import HEADS, has_no_norm, is_own
 _GIVEN = ("imagenet", "file")  # weights that were trained elsewhere
 
 
-def _of_teaching(recipe: str) -> list[Effect]:
+def _of_finetuning(recipe: str) -> list[Effect]:
     def is_taught(values: Values) -> bool:
         return recipe == "finetune"
 
     def softens(values: Values) -> bool:
         return is_taught(values) and values[f"{recipe}.distill"] > 0
 
+    def has_rounds(values: Values) -> bool:
+        return is_taught(values) and values.get("prune.rounds", 1) > 1
+
     no_teacher = "it is of finetune: the dense network teaches, and has no teacher itself"
     above = "it is of finetune.distill above 0"
     return [
         effect(f"{recipe}.distill", TrainConfig, is_taught, no_teacher),
         effect(f"{recipe}.distill_temperature", TrainConfig, softens, above),
+        effect(
+            f"{recipe}.last_epochs",
+            TrainConfig,
+            has_rounds,
+            "they are of finetune where there are several rounds of pruning, prune.rounds",
+        ),
     ]
 
 
@@ -66,7 +75,7 @@ def _of_recipe(recipe: str) -> list[Effect]:
             has_norms,
             "there must be BatchNorms that were trained before",
         ),
-        *_of_teaching(recipe),
+        *_of_finetuning(recipe),
         effect(f"{recipe}.momentum", TrainConfig, is_sgd, "only optimizer='sgd' has one"),
         effect(f"{recipe}.nesterov", TrainConfig, is_sgd, "only optimizer='sgd' has it"),
         effect(

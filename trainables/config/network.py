@@ -35,6 +35,7 @@ class TrainConfig(Checked):
     # [0, 1], and the temperature that both are softened by. See `distillation_loss`.
     distill: float = 0.0
     distill_temperature: float = 4.0
+    last_epochs: int = 0  # of `finetune` in rounds: so many more after the last of them
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -49,6 +50,7 @@ class TrainConfig(Checked):
         self._require(0 <= self.label_smoothing < 1, "label_smoothing", "lie in [0, 1)")
         self._require(0 <= self.distill <= 1, "distill", "lie in [0, 1]")
         self._require_positive("distill_temperature")
+        self._require(self.last_epochs >= 0, "last_epochs", "be at least 0")
         falls = self.lr_milestones
         self._require(
             (self.lr_schedule == "step") == bool(falls), "lr_milestones", "go with 'step' alone"

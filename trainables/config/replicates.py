@@ -78,13 +78,12 @@ def trainings(trials: Sequence[Params]) -> list[tuple[str, ...]]:
     """Which dense network each trial starts from: equal where it is one and the same.
 
     A network that is trained is another one for each seed, recipe, training set and precision; of
-    given weights (`imagenet`, `file`) there is one, whatever the seed.
+    given weights (`imagenet`, `file`) there is one, whatever the seed, also under a new head.
     """
     names = [n for n in identity_fields() if n.startswith(_OF_DENSE) and n not in _NOT_OF_DENSE]
     found = []
     for params in trials:
         is_trained = params.get("network.weights", "train") == "train"
-        is_trained |= params.get("network.head") == "new"
         used = (*names, "seed") if is_trained else [n for n in names if n.startswith("network.")]
         found.append(tuple(f"{name}={value_of(params, name)}" for name in used))
     return found

@@ -183,7 +183,30 @@ class TrialConfig(Checked):
 
     @property
     def n_epochs(self) -> int:
-        return self.rounds * self.epochs_per_round
+        return self.rounds * self.epochs_per_round + self.last_epochs
+
+    @property
+    def last_epochs(self) -> int:
+        """How many more epochs than the others the last round has."""
+        return self.retrain.last_epochs if self.retrain is not None else 0
+
+    def recipe_of(self, round_: int) -> TrainConfig | None:
+        """The recipe that a round, from 0, trains by, with the epochs that the last has more."""
+        recipe = self.retrain
+        if recipe is None or round_ < self.rounds - 1:
+            return recipe
+        return replace(recipe, epochs=recipe.epochs + recipe.last_epochs)
+
+    def round_of(self, epoch: int) -> tuple[int, int]:
+        """Of an epoch of the trial: its round, and which epoch of that round; all from 0."""
+        round_ = min(epoch // self.epochs_per_round, self.rounds - 1)
+        return round_, epoch - round_ * self.epochs_per_round
+
+    def ends_round(self, done: int) -> bool:
+        """Whether a round ends after so many epochs of the trial; so it does before the first."""
+        if done >= self.rounds * self.epochs_per_round:
+            return done == self.n_epochs
+        return done % self.epochs_per_round == 0
 
     @property
     def n_scores(self) -> int:

@@ -108,6 +108,18 @@ class PrunedNetwork:
             gone = (dense[0] - own[0], dense[1] - own[1])
         return measure_sparsity(self.network, self.weights, gone)
 
+    def amounts(self) -> dict[str, float]:
+        """The same by metric name, and what was reached of what was asked."""
+        sparsity = self.measure_sparsity()
+        return {
+            "prune/sparsity": sparsity.prunable,
+            "prune/sparsity_network": sparsity.network,
+            "prune/n_zero": float(sparsity.n_zero),
+            "prune/n_prunable": float(sparsity.n_prunable),
+            "prune/n_collapsed": float(len(sparsity.collapsed)),
+            **self.reached,
+        }
+
     @property
     def groups(self) -> Groups | None:
         """Which groups of its weights are kept; None while it is dense."""

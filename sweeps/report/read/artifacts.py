@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 
 from sweeps.report.read.unit_tables import FileTables
 from sweeps.tracking.tracker import Tracker, Unavailable
-from trainables.artifacts import DISSECTION, EPOCHS, SENSITIVITY, UNITS
+from trainables.artifacts import DISSECTION, EPOCHS, ROUNDS, SENSITIVITY, UNITS
 
 _LEFT_OUT = {"replicates"}  # no figure needs it, and it is most of the bytes
 _AT_A_TIME = 8  # downloads
@@ -27,6 +27,7 @@ _REQUIRED = {
     UNITS: {"layer", "channel", "state", "mis"},
     EPOCHS: {"epoch"},
     DISSECTION: {"layer", "channel"},
+    ROUNDS: {"round", "n_kept", "n_groups"},
     SENSITIVITY: {"layer", "rate", "top1", "dense", "granularity", "criterion"},
 }
 _TEXTS = {*_CATEGORIES, "detector", "granularity", "criterion"}

@@ -26,7 +26,7 @@ from sweeps.tracking.tracker import (
     experiments,
     has_store,
 )
-from trainables.artifacts import DISSECTION, EPOCHS, LAYERS, SENSITIVITY, UNITS
+from trainables.artifacts import DISSECTION, EPOCHS, LAYERS, ROUNDS, SENSITIVITY, UNITS
 
 AXES = ("method", "rate", "schedule", "criterion", "retraining", "seed")
 _NOTE, _PURPOSE = "mlflow.note.content", "purpose"
@@ -57,7 +57,8 @@ class SweepFrames:
     the dense network) and what the trial wrote: layer, channel, state, mis, counted, ….
     epochs: a row per epoch of training. dissected: a row per dissected unit. layers: a row per
     layer and round of pruning. sensitivity: a row per layer and rate of trials that measured their
-    layers one by one. unfinished: a row per trial that failed or was broken off.
+    layers one by one. rounds: a row per round of trials that prune in several: what is left, what
+    it costs, how accurate it is. unfinished: a row per trial that failed or was broken off.
     kept: where units and dissected units are read from when these frames are empty, since those of
     thousands of trials would fill the memory; `of_units` and `of_dissected` read either.
     missing: number of planned trials without a finished run. gaps: what could not be read.
@@ -77,6 +78,7 @@ class SweepFrames:
     primary: str = ""  # the question that the study named beforehand (sweeps.plan.primary)
     layers: pd.DataFrame = field(default_factory=pd.DataFrame)
     sensitivity: pd.DataFrame = field(default_factory=pd.DataFrame)
+    rounds: pd.DataFrame = field(default_factory=pd.DataFrame)
     address: str = ""  # of MLflow's page of the experiment; "" where no server is known
     kept: Mapping[str, Tables] = field(default_factory=dict)
 
@@ -133,6 +135,7 @@ def load_frames(tracker: Tracker, sweep_run: Run, keep: Path | None = None) -> S
     trials = _trials(runs)
     sources = [_source(run) for run in runs]
     measured = [_source(run) for run in runs if "sensitivity.granularity" in run.data.params]
+    in_rounds = [_source(run) for run in runs if _has_rounds(run)]
     caption = _caption(runs)
     del runs
     kept: dict[str, Tables] = {}
@@ -158,6 +161,7 @@ def load_frames(tracker: Tracker, sweep_run: Run, keep: Path | None = None) -> S
         dissected=dissected,
         layers=read_tables(tracker, sources, LAYERS)[0],
         sensitivity=read_tables(tracker, measured, SENSITIVITY)[0],
+        rounds=read_tables(tracker, in_rounds, ROUNDS)[0],
         unfinished=unfinished,
         purpose=sweep_run.data.tags.get(_PURPOSE, sweep_run.data.tags.get(_NOTE, "")),
         sweep_key=sweep_run.data.tags.get(SWEEP_KEY, ""),
@@ -212,6 +216,10 @@ def _row(run: Seen, recipe: str) -> dict[str, object]:
 def _source(run: Seen) -> Source:
     info, key = run.info, run.data.tags[TRIAL_KEY]
     return Source(info.run_id, info.artifact_uri, key, info.run_name)
+
+
+def _has_rounds(run: Seen) -> bool:
+    return run.data.params.get("prune.rounds", "1") != "1"
 
 
 def _without_units(labels: Sequence[str], n: int) -> str:

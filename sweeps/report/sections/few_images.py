@@ -73,7 +73,7 @@ def _rows(alike: pd.DataFrame) -> Iterator[dict[str, Any]]:
             by_arm[arm] = values
             kind = "mean" if images else "level"
             keys = ",".join(of_arm["key"])
-            yield {"kind": kind, **said, "arm": arm, **_interval(values), "keys": keys}
+            yield {"kind": kind, **said, "arm": arm, **interval_over_seeds(values), "keys": keys}
         if {"own", "within"} <= by_arm.keys():
             own, within = by_arm["own"], by_arm["within"]
             if not images and len(own) == 1:  # the same for every seed
@@ -81,10 +81,16 @@ def _rows(alike: pd.DataFrame) -> Iterator[dict[str, Any]]:
             less = (own - within).dropna()
             if len(less):
                 keys = ",".join(trials["key"])
-                yield {"kind": "less", **said, "arm": "own", **_interval(less), "keys": keys}
+                yield {
+                    "kind": "less",
+                    **said,
+                    "arm": "own",
+                    **interval_over_seeds(less),
+                    "keys": keys,
+                }
 
 
-def _interval(values: pd.Series) -> dict[str, float]:
+def interval_over_seeds(values: pd.Series) -> dict[str, float]:
     """The mean over seeds with its interval by t; without one of fewer than two seeds."""
     found = {"value": float(values.mean()), "n": float(len(values))}
     if len(values) < 2:
