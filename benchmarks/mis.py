@@ -11,8 +11,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torchvision.models import googlenet
 
-from benchmarks import machinterp
-from benchmarks.timing import ratio
+from benchmarks import machinterp, unit_scores
+from benchmarks.timing import Measured, ratio
 from mis import collect_extremes
 from mis.score.extremes import Extremes
 from mis.score.tasks import images_needed
@@ -224,7 +224,7 @@ def _peak() -> int:
     return int(status.partition("VmHWM:")[2].split()[0])
 
 
-BENCHMARKS: dict[str, tuple[Callable[[torch.device], float], float | None]] = {
+BENCHMARKS: dict[str, tuple[Callable[[torch.device], float | Measured], float | None]] = {
     "MIS of a unit / the same with every task's vectors in memory": (task_scores, 0.02),
     "error over images / score": (image_errors, 15),
     "error over images of 50,000 images / of 5,000": (many_images, 10),
@@ -232,6 +232,7 @@ BENCHMARKS: dict[str, tuple[Callable[[torch.device], float], float | None]] = {
     "the same with errors and by pixels / forward pass": (network_score_and_errors, None),
     "memory at 20,000 images / at 5,000": (memory(20_000), 2),
     "memory at 80,000 images / at 5,000": (memory(80_000), 2),
+    **unit_scores.BENCHMARKS,
 }
 if machinterp.is_there():
     BENCHMARKS["MIS of a unit / by MachInterp"] = (public_scores, 0.02)

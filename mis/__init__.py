@@ -14,6 +14,8 @@ from mis.dissection.places import Place
 from mis.dissection.ranges import require_images
 from mis.kinds import UNIT_SCORES
 from mis.kinds.above_zero import AboveZero
+from mis.kinds.locality import Locality
+from mis.kinds.monosemanticity import Monosemanticity
 from mis.kinds.score import (
     SHUFFLED,
     OfMaps,
@@ -23,6 +25,7 @@ from mis.kinds.score import (
     mean_and_error,
     sample_size,
 )
+from mis.kinds.selectivity import Selectivity
 from mis.reading import watching
 from mis.score.collect import collect_extremes
 from mis.score.extremes import Extremes, ExtremesCollector
@@ -75,8 +78,10 @@ __all__ = [
     "Dissection",
     "Extremes",
     "ExtremesCollector",
+    "Locality",
     "Margins",
     "Metric",
+    "Monosemanticity",
     "OfMaps",
     "OfMeans",
     "Panel",
@@ -84,6 +89,7 @@ __all__ = [
     "Probe",
     "Protocol",
     "Scores",
+    "Selectivity",
     "Similarity",
     "Tasks",
     "UnitScore",

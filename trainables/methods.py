@@ -13,3 +13,6 @@ METHODS: dict[str, dict[str, str]] = {
 
 GIVEN = "given"
 """The method of a network that came pruned: nothing is known of how."""
+
+ROTATED = "rotated"
+"""The method of the dense network whose units are scored along random directions: a control."""

@@ -31,22 +31,19 @@ class Monosemanticity(OfMeans):
     needs: ClassVar[frozenset[Need]] = frozenset({"vectors"})
 
     def of(self, activations: Tensor, probe: Probe) -> dict[str, Tensor]:
-        if probe.vectors is None:
-            raise ValueError("monosemanticity needs the images' vectors, there are none")
         low, high = activations.aminmax(dim=0)
         low, span = low.double(), (high.double() - low.double())
-        n_units = activations.shape[1]
-        along = torch.zeros(n_units, probe.vectors.shape[1], dtype=torch.float64)
+        n_images, n_units = activations.shape
+        along: Tensor | float = 0.0
         weights, squares = torch.zeros(2, n_units, dtype=torch.float64)
-        for some, vectors in zip(
-            activations.split(_CHUNK), probe.vectors.split(_CHUNK), strict=True
-        ):
-            scaled = (some.double() - low) / span
-            along += scaled.T @ F.normalize(vectors.double(), dim=1)
+        for begin in range(0, n_images, _CHUNK):
+            some = slice(begin, begin + _CHUNK)
+            scaled = (activations[some].double() - low) / span
+            along = along + scaled.T @ F.normalize(probe.some_vectors(some).double(), dim=1)
             weights += scaled.sum(0)
             squares += scaled.square().sum(0)
         pairs = weights.square() - squares
         # The images that are 0 after scaling have no pair, so that a lone one leaves rounding.
         alone = (activations > activations.amin(0)).sum(0) < 2
-        found = (along.square().sum(1) - squares) / pairs
+        found = (torch.as_tensor(along).square().sum(1) - squares) / pairs
         return {self.name: found.masked_fill(alone | (span == 0), torch.nan)}

@@ -24,17 +24,30 @@ _SAMPLE, _SAMPLE_VALUES = 512, 2**24  # units that are shuffled, and their value
 class Probe:
     """What is known of the images that units are asked about.
 
-    labels: int64 [image]. vectors: float32 [image, dimension], in the perceptual space; None where
-    no score needs them.
+    labels: int64 [image]. all_vectors: float32 [image, dimension], in the perceptual space; None
+    where no score needs them. rows: int64 [image], those of them that are meant; None: all.
     """
 
     labels: Tensor
-    vectors: Tensor | None = None
+    all_vectors: Tensor | None = None
+    rows: Tensor | None = None
+
+    @property
+    def vectors(self) -> Tensor | None:
+        """float32 [image, dimension], in the perceptual space; None where no score needs them."""
+        return None if self.all_vectors is None else self.some_vectors(slice(None))
+
+    def some_vectors(self, images: slice) -> Tensor:
+        """Of consecutive images: of a million all together fill a memory. Raises ValueError where
+        there are none."""
+        if self.all_vectors is None:
+            raise ValueError("the score needs the images' vectors: needs = frozenset({'vectors'})")
+        return self.all_vectors[images if self.rows is None else self.rows[images]]
 
     def only(self, images: Tensor) -> "Probe":
-        """Of some of the images: bool [image], or int64 ids."""
-        vectors = None if self.vectors is None else self.vectors[images]
-        return Probe(self.labels[images], vectors)
+        """Of some of the images, bool [image]; nothing is copied."""
+        rows = torch.arange(len(self.labels)) if self.rows is None else self.rows
+        return Probe(self.labels[images], self.all_vectors, rows[images])
 
 
 @dataclass(frozen=True, kw_only=True)

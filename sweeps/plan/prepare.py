@@ -53,7 +53,7 @@ def prepare(configs: Sequence[TrialConfig], results: Path, outbox: Log, console:
         for score in (config.score, config.score.by_pixels):  # the latter as a control
             with step_bar(console, f"embeddings: {score.similarity}") as progress:
                 probe_vectors(data.probe, score, cache, device, progress)
-        if config.network.weights != "random":
+        if config.network.weights != "random" and not config.score.rotated:
             with step_bar(console, "MIS of the dense network") as progress:
                 measure_dense(config, data, cache, progress)
 

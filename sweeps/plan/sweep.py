@@ -87,8 +87,9 @@ class Sweep:
     of every report; no trial depends on them.
 
     More trials belong to every sweep and are added for each seed, network, data set and score: the
-    dense network, the dense network retrained with the same recipe, and an untrained one, which
-    says what a score owes to the images alone; and with `controls` those of
+    dense network, the dense network retrained with the same recipe, an untrained one, which says
+    what a score owes to the images alone, and with scores beside MIS the dense one with its units
+    rotated, which says what a score owes to the layer; and with `controls` those of
     `sweeps/plan/controls.py`: a criterion that means something lies above chance, and itself turned
     round below.
     """
@@ -209,12 +210,13 @@ class Sweep:
 
 
 def _baselines(pruned: Sequence[TrialConfig], recalibrate_images: int) -> list[TrialConfig]:
-    """The dense networks, these retrained by every one-round recipe, and untrained ones.
+    """The dense networks, these retrained by every one-round recipe, and untrained ones; where
+    there are scores beside MIS also the dense ones with rotated units.
 
     Where all trials of a setting have several rounds the control trains as long as all of theirs
     together.
     """
-    dense, retrained, untrained = [], [], []
+    dense, retrained, untrained, rotated = [], [], [], []
     one_round = {setting(c) for c in pruned if c.retrain is not None and c.rounds == 1}
     for config in pruned:
         dense.append(with_room(config, AS_IT_IS))
@@ -222,12 +224,14 @@ def _baselines(pruned: Sequence[TrialConfig], recalibrate_images: int) -> list[T
         if has_effect(config, "recalibrate_images", settings):
             settings["recalibrate_images"] = recalibrate_images
         untrained.append(with_room(config, settings))
+        if config.beside:
+            rotated.append(with_room(config, {**AS_IT_IS, "score.rotated": True}))
         if config.retrain is not None and (config.rounds == 1 or setting(config) not in one_round):
             recipe = config.finetune
             if recipe is not None:
                 recipe = dataclasses.replace(recipe, epochs=config.n_epochs, last_epochs=0)
             retrained.append(with_room(config, {"prune": None, "finetune": recipe}))
-    return [*dense, *retrained, *untrained]
+    return [*dense, *retrained, *untrained, *rotated]
 
 
 def sweep_key(name: str, configs: Sequence[TrialConfig]) -> str:

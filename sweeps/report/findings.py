@@ -10,6 +10,7 @@ from sweeps.plan.primary import Primary
 from sweeps.report.checks.all import checks
 from sweeps.report.checks.check import Check
 from sweeps.report.read.frames import SweepFrames
+from sweeps.report.statistics.agreement import agreement_sentences
 from sweeps.report.statistics.matched import matched_subset
 from sweeps.report.statistics.population import STRATA, choose, prepared
 from sweeps.report.statistics.questions import Answer, answers, is_primary, questions, rate_column
@@ -26,13 +27,15 @@ from sweeps.report.statistics.survivors import survivorship
 class Findings:
     """over: which networks figures and answers are of, and which are left out. survival: what
     leaving out stopped and collapsed trials would change; "" where there were none. matched: of
-    each kind of networks, those that work as well as their control."""
+    each kind of networks, those that work as well as their control. scores: whether all scores of
+    units say the same, and which see units."""
 
     checks: Sequence[Check]
     answers: Sequence[Answer]
     over: str
     survival: str
     matched: Sequence[str]
+    scores: Sequence[str] = ()
 
 
 def findings(frames: SweepFrames) -> Findings:
@@ -57,6 +60,7 @@ def findings(frames: SweepFrames) -> Findings:
         over=f"{over} {left_out_sentence(everyone)}".strip(),
         survival=survivorship_sentence(survivorship(trials, question, stratum)),
         matched=[matched_sentence(found, stratum) for found, stratum in known if found],
+        scores=agreement_sentences(trials),
     )
 
 

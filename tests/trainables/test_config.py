@@ -182,6 +182,7 @@ ALONE = {  # what cannot change alone, or has one value only
     "prune.schedule_code": None,  # looks at the function: test_own_functions.py
     "scores": {"scores": ("mis", "locality")},
     "scores_code": None,  # looks at the class: test_beside.py
+    "score.rotated": {"prune": None, "finetune": None, "score.rotated": True},
     "score.similarity": {"score.similarity": "pixels"},
     "score.code": {"score.similarity": "my.spaces:mine", "score.code": "x"},
     "data.val_share": {"data": dataclasses.replace(FOLDER, val_share=0.3)},

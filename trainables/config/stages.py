@@ -236,6 +236,7 @@ class ScoreConfig(Checked):
     read_at: Literal["before_relu", "relu"] = field(
         default="before_relu", metadata={UNSAID: "relu"}
     )
+    rotated: bool = False  # a control: units are random directions of each layer
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -17,7 +17,7 @@ from trainables.config.stages import (
     ScoreConfig,
 )
 from trainables.fields import Checked, digest_of, flat, identity, replaced
-from trainables.methods import GIVEN
+from trainables.methods import GIVEN, ROTATED
 from trainables.network_names import HEADS
 from trainables.own_code import Own
 
@@ -66,6 +66,8 @@ class TrialConfig(Checked):
             alone = self.prune is None and self.retrain is None and self.given is None
             rule = "be measured on the dense network: without prune, finetune, rewind and given"
             self._require(alone, "sensitivity", rule)
+        if self.score.rotated:
+            self._check_rotated()
         require_scores(self.scores, self.scores_code)
         require_effects(self)
         self._check_heads()
@@ -73,6 +75,13 @@ class TrialConfig(Checked):
             self._require(self.rewind_epoch == 0, "rewind_epoch", "be 0 without rewind")
         else:
             self._check_rewind()
+
+    def _check_rotated(self) -> None:
+        if any(part is not None for part in (self.prune, self.retrain, self.given)):
+            raise ValueError(
+                "score.rotated must be of the dense network as it is, a control: without prune, "
+                "finetune, rewind and given"
+            )
 
     def _check_classes(self) -> None:
         network = self.network
@@ -123,6 +132,8 @@ class TrialConfig(Checked):
             return self.prune.method
         if self.given is not None:
             return GIVEN
+        if self.score.rotated:
+            return ROTATED
         return "untrained" if self.network.weights == "random" else "dense"
 
     @property

@@ -25,7 +25,8 @@ from trainables.config import DissectionConfig, TrialConfig
 from trainables.datasets.broden import broden_folder
 from trainables.datasets.concept_maps import ConceptSource, LabelledBatch, generated_concepts
 from trainables.datasets.images import normalise
-from trainables.networks import UnitLayer, cell_centres, through, unit_layers
+from trainables.networks import UnitLayer, cell_centres, unit_layers
+from trainables.scores.rotated import read_through
 from trainables.training.compute import autocast, resolve_precision
 
 _MANY_LAYERS = 12  # of more than these the counts a layer are in the table alone
@@ -140,6 +141,7 @@ def dissect_network(
     layers = dissected_layers(network, wanted, structure)
     network.eval()
     device = next(network.parameters()).device
+    sizes = [len(network.get_parameter(f"{layer.layer}.weight")) for layer in layers]
 
     def batches() -> Iterator[ConceptBatch]:
         for _, images, pixel_labels, image_labels in source.batches(config.compute.eval_batch_size):
@@ -156,7 +158,7 @@ def dissect_network(
             n_images=len(source),
             quantile=wanted.quantile,
             iou=wanted.iou,
-            through=through(layers),
+            through=read_through(layers, sizes, config),
             places=_places(network, layers, config.data.pixels) if wanted.aligned else None,
         )
     dissection = _titled(dissection, layers)

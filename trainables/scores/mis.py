@@ -118,7 +118,7 @@ def measure(
         extremes.top, extremes.bottom, n_tasks=n_tasks, k=k, generator=draw, query_rank=rank
     )
     perceptual = _vectors(data.probe, score, cache, config)
-    state = _states(network, layers, extremes, score.protocol, structure)
+    state = _states(network, layers, extremes, config, structure)
     scores, margins = _scores(extremes, tasks, perceptual, state)
     pixels = _vectors(data.probe, score.by_pixels, cache, config)
     by_pixels, _ = _scores(extremes, tasks, pixels, state)
@@ -216,10 +216,13 @@ def _states(
     network: nn.Module,
     layers: list[UnitLayer],
     extremes: Extremes,
-    protocol: str,
+    config: TrialConfig,
     structure: Structure,
 ) -> Tensor:
     """int8 [unit]: which units have a score, and which of these count."""
+    if config.score.rotated:  # no filter and no reader is of one unit
+        return unit_states(extremes)
+    protocol = config.score.protocol
     if PROTOCOLS[protocol].left_out == "zero_filters":
         zero = torch.cat(list(zero_filters(network, layers).values()))
         return torch.where(zero, _DEAD, _ALIVE).to(torch.int8).cpu()

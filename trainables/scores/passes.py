@@ -17,7 +17,8 @@ from trainables.datasets.ahead import network_inputs
 from trainables.datasets.images import ImageSet, Progress
 from trainables.fields import identity
 from trainables.memo import Memo
-from trainables.networks import UnitLayer, through
+from trainables.networks import UnitLayer
+from trainables.scores.rotated import read_through
 from trainables.training.compute import autocast, resolve_precision
 from trainables.workspace import require_space
 
@@ -50,9 +51,10 @@ class Pass:
         if beside:
             depends_on += [[*config.scores], [*config.scores_code]]
         self._path = Memo(cache).path("pass", [VERSION, *depends_on, self._precision])
+        self._sizes = [len(network.get_parameter(f"{at.layer}.weight")) for at in layers]
         self.above: AboveZero | None = None
         if beside:
-            sizes = {at.name: len(network.get_parameter(f"{at.layer}.weight")) for at in layers}
+            sizes = {at.name: n for at, n in zip(layers, self._sizes, strict=True)}
             path = None
             if any(isinstance(score, OfMeans) for score in beside):
                 path = self._path.with_suffix(".means")
@@ -69,6 +71,7 @@ class Pass:
         size, left = self.config.compute.eval_batch_size, collector.remaining()
         inputs = network_inputs(self.images, left, size, self._device)
         also: Watcher | None = self.above
+        silenced = [layer.name for layer in self.layers if layer.silenced]
         with autocast(self._precision, self._device):
             extremes = collect_extremes(
                 self.network,
@@ -76,8 +79,9 @@ class Pass:
                 ((ids, x) for ids, x, _ in inputs),
                 depth=collector.depth,
                 priority=collector.priority,
-                through=through(self.layers),
-                before_relu=[layer.name for layer in self.layers if layer.silenced],
+                through=read_through(self.layers, self._sizes, self.config),
+                # No ReLU reads what is rotated.
+                before_relu=[] if self.config.score.rotated else silenced,
                 collector=collector,
                 also=also,
                 progress=self._saving(progress),

@@ -81,8 +81,9 @@ class _Found:
 def score_trial(config: TrialConfig, pruned: PrunedNetwork, data: Data, cache: Path) -> Scored:
     """Score every unit of the network of a trial, beside its own dense network."""
     measured = measure(pruned.network, config, data, cache, pruned.structure)
-    # An untrained network did not start from the dense one.
-    dense = None if config.network.weights == "random" else measure_dense(config, data, cache)
+    # An untrained network did not start from the dense one, and rotated units are none of its.
+    apart = config.network.weights == "random" or config.score.rotated
+    dense = None if apart else measure_dense(config, data, cache)
     asked = _Asked(config, pruned, data, cache, measured, dense)
     parts: list[Callable[[_Asked], _Found]] = [_of_mis]
     if config.beside:

@@ -78,6 +78,7 @@ def render(frames: SweepFrames, found: Findings, figures: Sequence[Shown]) -> st
         over=found.over,
         survival=found.survival,
         matched=found.matched,
+        scores=found.scores,
         columns=_columns(frames.trials),
         rows=_rows(frames),
         gaps=frames.gaps,

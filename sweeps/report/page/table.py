@@ -8,10 +8,10 @@ from rich.table import Table
 
 from sweeps.plan.metric import Metric
 from sweeps.plan.metrics import METRICS
-from trainables.methods import GIVEN, METHODS
+from trainables.methods import GIVEN, METHODS, ROTATED
 
 COLUMNS = tuple(metric for metric in METRICS if metric.heading)
-_KINDS = ["dense", "untrained", *METHODS, GIVEN]
+_KINDS = ["dense", "untrained", ROTATED, *METHODS, GIVEN]
 _RETRAINED = ["none", "recalibrate", "finetune", "rewind_weights", "rewind_learning_rate"]
 _BY = ["kind", "most_important_first", "chance", "how", "schedule", "rate", "seed"]
 

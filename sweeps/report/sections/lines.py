@@ -21,7 +21,13 @@ from sweeps.report.sections.style import (
 )
 
 _X = "prune/sparsity"
-_LEVELS = {"dense": "-", "dense retrained": "--", "untrained": ":"}
+_LEVELS: dict[str, Any] = {
+    "dense": "-",
+    "dense retrained": "--",
+    "untrained": ":",
+    "rotated": (0, (1, 3)),
+    "shuffled": (0, (5, 5)),
+}
 
 
 def draw_series(axes: Axes, series: Series, *, black: bool = False) -> None:

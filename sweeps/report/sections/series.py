@@ -10,6 +10,7 @@ import pandas as pd
 from sweeps.plan.metrics import error_of
 from sweeps.report.read.values import baseline, has, is_accuracy, run_to_the_end
 from sweeps.report.sections.style import COLOURS, WITHOUT, in_order
+from trainables.methods import ROTATED
 
 _ALIKE = ["method", "schedule", "criterion", "retraining", "recipe"]
 _LINE = ["hue", *_ALIKE, "main"]
@@ -20,6 +21,7 @@ _BASELINES = (
     ("dense", "dense", "none"),
     ("dense retrained", "dense", "finetune"),
     ("untrained", "untrained", "recalibrate"),
+    ("rotated", ROTATED, "none"),
 )
 
 
@@ -158,6 +160,8 @@ def level_rows(trials: pd.DataFrame, value: str) -> list[dict[str, Any]]:
     """Kind `level`: the networks that are not pruned, as far as they have the value."""
     rows = []
     for name, method, retraining in _BASELINES:
+        if method == ROTATED and is_accuracy(value):  # the dense network's
+            continue
         level = baseline(trials, method, retraining, value)
         if level == level:
             rows.append({"kind": "level", "name": name, "metric": value, "value": level})

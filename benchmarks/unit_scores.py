@@ -1,0 +1,165 @@
+"""What the scores beside MIS add to its pass, in forward passes; and that memory stays flat."""
+
+import statistics
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torchvision.models import googlenet
+
+from benchmarks.timing import Measured, seconds
+from mis import UNIT_SCORES, AboveZero, OfMaps, OfMeans, collect_extremes, draw_groups
+from trainables.config import ComputeConfig, NetworkConfig, TrialConfig
+from trainables.datasets.images import ArrayImages
+from trainables.networks import unit_layers
+from trainables.scores.beside import score_beside
+from trainables.scores.embeddings import ProbeVectors
+from trainables.training.compute import autocast, resolve_precision
+
+BATCH, CLASSES, DIMENSION, DEPTH = 32, 20, 1280, 50
+IMAGES = {64: 1024, 224: 128}  # pixels -> how many
+ALL = tuple(UNIT_SCORES)
+
+
+def added(pixels: int, names: tuple[str, ...]) -> Callable[[torch.device], Measured]:
+    """What the scores take on top of MIS's pass over the images, in forward passes over these:
+    seeing maps, the file of means, scores, chance, and errors over images."""
+
+    def measure(device: torch.device) -> Measured:
+        return _added(device, pixels, names)
+
+    return measure
+
+
+@torch.inference_mode()
+def _added(device: torch.device, pixels: int, names: tuple[str, ...]) -> Measured:
+    torch.manual_seed(0)
+    network = googlenet(weights=None, init_weights=False, aux_logits=False, num_classes=CLASSES)
+    network = network.to(device, memory_format=torch.channels_last).eval()
+    layers = unit_layers(network, "before_relu")
+    sizes = {at.name: len(network.get_parameter(f"{at.layer}.weight")) for at in layers}
+    n, n_units = IMAGES[pixels], sum(sizes.values())
+    images = torch.randn(n, 3, pixels, pixels, device=device)
+    batches = images.to(memory_format=torch.channels_last).split(BATCH)
+    ids, priority = torch.arange(n).split(BATCH), torch.randperm(n)
+    groups = draw_groups(n, generator=torch.Generator())
+    labels, config = _labels(n), _config(names)
+    space = ProbeVectors(F.normalize(torch.randn(n, DIMENSION), dim=1), 1.0, "cosine")
+    precision = autocast(resolve_precision(ComputeConfig(), device), device)
+
+    def one_pass(above: AboveZero | None) -> None:
+        each = zip(ids, batches, strict=True)
+        with precision:
+            collect_extremes(network, list(sizes), each, depth=DEPTH, priority=priority, also=above)
+
+    def scored() -> None:
+        with tempfile.TemporaryDirectory() as folder:
+            maps = [score for score in config.beside if isinstance(score, OfMaps)]
+            path = Path(folder) / "means"
+            of_means = any(isinstance(score, OfMeans) for score in config.beside)
+            above = AboveZero(sizes, groups, maps, path if of_means else None)
+            one_pass(above)
+            state = torch.zeros(n_units, dtype=torch.int8)
+            score_beside(config, labels, above, space, state, state == 0, groups)
+
+    def plain() -> None:
+        with precision:
+            for batch in batches:
+                network(batch)
+
+    def extra() -> float:
+        return (seconds(scored) - seconds(lambda: one_pass(None))) / seconds(plain)
+
+    extra()
+    found = [extra() for _ in range(3)]
+    return Measured(statistics.median(found), f"{min(found):.3f} to {max(found):.3f}")
+
+
+def _labels(n: int) -> ArrayImages:
+    return ArrayImages(np.zeros((n, 1, 1, 3), np.uint8), torch.arange(n) % CLASSES, "")
+
+
+def _config(names: tuple[str, ...]) -> TrialConfig:
+    network = NetworkConfig(weights="random", recipe=None)
+    return TrialConfig(network=network, scores=("mis", *names))
+
+
+def memory(n_images: int) -> Callable[[torch.device], float]:
+    """Memory of a pass with all scores over so many images against one over 2,000: what is not on
+    the disk, at its highest."""
+
+    def measure(_device: torch.device) -> float:
+        many, few = (_grown(n) for n in (n_images, 2_000))
+        return many / few
+
+    return measure
+
+
+def _grown(n_images: int) -> int:
+    command = [sys.executable, "-m", "benchmarks.unit_scores", str(n_images)]
+    return int(subprocess.run(command, capture_output=True, check=True, text=True).stdout)
+
+
+def _score(n_images: int) -> int:
+    """KiB that are added at the highest, of 2,048 units on maps of 4 x 4."""
+    config, highest, before = _config(ALL), 0, _anonymous()
+    groups = draw_groups(n_images, generator=torch.Generator())
+    maps = [score for score in config.beside if isinstance(score, OfMaps)]
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / "vectors.npy"
+        shape = (n_images, 128)
+        np.lib.format.open_memmap(file, mode="w+", dtype=np.float32, shape=shape)[:] = 1
+        vectors = torch.from_numpy(np.load(file, mmap_mode="c"))
+        above = AboveZero({"0": 2048}, groups, maps, Path(folder) / "means")
+        for ids in torch.arange(n_images).split(256):
+            above.begin(ids)
+            above.see("0", torch.randn(len(ids), 2048, 4, 4))
+            highest = max(highest, _anonymous())
+        state = torch.zeros(2048, dtype=torch.int8)
+        watched = _Watched(above)
+        space = ProbeVectors(vectors, 1.0, "cosine")
+        score_beside(config, _labels(n_images), watched, space, state, state == 0, groups)
+        return max(highest, watched.highest) - before
+
+
+class _Watched:
+    """Notes how much memory is taken whenever means are asked for."""
+
+    def __init__(self, above: AboveZero) -> None:
+        self.above, self.highest = above, 0
+
+    def __getattr__(self, name: str) -> object:
+        self.highest = max(self.highest, _anonymous())
+        return getattr(self.above, name)
+
+
+def _anonymous() -> int:
+    """KiB of this process that are of no file. Linux alone says so."""
+    status = Path("/proc/self/status").read_text()
+    return int(status.partition("RssAnon:")[2].split()[0])
+
+
+def _table() -> dict[str, tuple[Callable[[torch.device], Measured], float | None]]:
+    rows: dict[str, tuple[Callable[[torch.device], Measured], float | None]] = {}
+    for pixels in IMAGES:
+        for name in ALL:
+            rows[f"{name} at {pixels} px / forward pass"] = (added(pixels, (name,)), None)
+        goal = 0.1 if pixels == max(IMAGES) else None
+        rows[f"all three at {pixels} px / forward pass"] = (added(pixels, ALL), goal)
+    return rows
+
+
+BENCHMARKS = {
+    **_table(),
+    "memory of all three at 20,000 images / at 2,000": (memory(20_000), 2),
+}
+
+if __name__ == "__main__":
+    torch.set_num_threads(1)
+    _score(600)  # what torch itself takes at first use
+    print(_score(int(sys.argv[1])))
