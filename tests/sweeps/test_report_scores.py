@@ -112,7 +112,7 @@ def test_rank_correlations_are_spearmans_within_layers(made):
     pairs = table[table["kind"] == "pair"]
     inverse = (pairs["first"] == "monosemanticity") & (pairs["second"] == "auprc")
     assert pairs.loc[inverse, "value"].tolist() == pytest.approx([-1] * inverse.sum())
-    assert set(pairs["name"]) == {"dense", "structured 0.9", "unstructured 0.9"}
+    assert set(pairs["name"]) == {"dense", "unstructured 0.9"}  # of the other too few are left
     assert pairs.loc[~inverse, "value"].abs().max() < 0.5
     apart = table[table["kind"] == "unit"]
     assert apart["value"].is_monotonic_decreasing and len(apart) == 20

@@ -297,5 +297,4 @@ class ComputeConfig(Checked):
     def __post_init__(self) -> None:
         super().__post_init__()
         self._require_positive("threads", "eval_batch_size", "processes")
-        few = self.threads is None or self.threads <= 4_096
-        self._require(few, "threads", "be at most 4096")
+        self._require((self.threads or 0) <= 4_096, "threads", "be at most 4096")

@@ -89,6 +89,16 @@ def draw_levels(axes: Axes, table: pd.DataFrame) -> list[tuple[float, str, str]]
     return ends
 
 
+def level_handles(table: pd.DataFrame) -> list[Line2D]:
+    """Lines of the levels that a table has, where there is no room to name them at their ends."""
+    there = set(table.loc[table["kind"] == "level", "name"])
+    return [
+        Line2D([], [], color=GREY, lw=0.9, ls=line, label=name)
+        for name, line in _LEVELS.items()
+        if name in there
+    ]
+
+
 def draw_released(axes: Axes, table: pd.DataFrame, x: str = _X) -> list[Line2D]:
     """The released points in a group that the page can hide; their legend."""
     theirs = table[table["released"]]

@@ -16,6 +16,7 @@ from sweeps.report.sections.lines import (
     draw_series,
     hue_handles,
     kind_handles,
+    level_handles,
     scatter_trials,
 )
 from sweeps.report.sections.series import (
@@ -90,7 +91,8 @@ def _draw_scores(table: pd.DataFrame) -> Figure:
             if place < len(metrics) - 1:
                 axes.set_xlabel("")
     series = series_in(table[table["kind"] != "said"])
-    legend(figure, [*hue_handles(series), *kind_handles(series, black=True)])
+    kinds = kind_handles(series, black=True)
+    legend(figure, [*hue_handles(series), *kinds, *level_handles(table)])
     return figure
 
 
@@ -142,9 +144,9 @@ def _ranked(units: pd.DataFrame, values: dict[str, str]) -> pd.DataFrame:
     counted = units["counted"].astype(bool) if "counted" in units else True
     units = units[(units["state"] == "alive") & counted].dropna(subset=list(values))
     groups = units.groupby(["key", "layer"], observed=True)
-    ranks = groups[list(values)].rank(pct=True)
-    enough = groups["channel"].transform("size") >= _FEWEST
-    return units[["key", "layer", "channel"]].join(ranks)[enough]
+    size = groups["channel"].transform("size")
+    ranks = groups[list(values)].rank().sub(0.5).div(size, axis=0)  # with one mean in all layers
+    return units[["key", "layer", "channel"]].join(ranks)[size >= _FEWEST]
 
 
 def _rank_correlations(
