@@ -527,7 +527,7 @@ def test_a_docstring_is_taken_apart():
 @pytest.mark.slow
 def test_every_figure_is_drawn_of_a_whole_sweep(frames):
     absent = {name: said for name, said in drawn(frames).items() if isinstance(said, str)}
-    assert set(absent) == {"units_over_density"}
+    assert set(absent) == {"units_over_density", "scores", "scores_agreement"}  # of MIS alone
 
 
 def test_names_of_blocks_do_not_lie_over_each_other():
