@@ -13,12 +13,14 @@ Source    Yeom et al. 2021 (arXiv 1912.08881) and their released code: the netwo
           neither decay nor schedule, batches of 100. A layer's scores are divided as theirs are:
           relevance by its sum in VGG and AlexNet and not in ResNets, magnitude by its sum, Taylor
           and gradient by the L2 norm. Ours: the training of the head; a learning rate of 0.01
-          (theirs was 0.1 by default); absolutes per sample; ten images a class for the criteria
-          (they took all); a filter's BatchNorm goes with it; what they pruned when a layer was
-          down to its last filter is not known, ours keeps it. Scene 15, Event 8 and Cats and Dogs
-          are folders that one must have; CIFAR-10 and Flowers 102 come by name.
+          (theirs was 0.1 by default; a SqueezeNet in batches of 50 wanted 0.001); absolutes per
+          sample; ten images a class for the criteria (they took all); a filter's BatchNorm goes
+          with it; what they pruned when a layer was down to its last filter is not known, ours
+          keeps it. Scene 15, Event 8 and Cats and Dogs are folders that one must have; CIFAR-10 and
+          Flowers 102 come by name.
 Expected  Theirs: with fine-tuning LRP is as good as the others or better; without, clearly better.
-          benchmarks/RESULTS.md has SqueezeNet 1.1 on ten classes of Tiny ImageNet.
+          Not run to its end: benchmarks/RESULTS.md has the heads of a SqueezeNet, and what
+          `scarce` saw of it.
 Asked     Does the MIS of the same units change with sparsity, in networks that were retrained?
           Which criterion keeps most is exploratory. Intervals are over heads and draws of the
           images that criteria look at, given one pretrained body: it is one training, and other

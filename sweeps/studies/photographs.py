@@ -1,0 +1,91 @@
+"""What does pruning do to a network of real pictures, and to what one can understand inside it?
+
+Purpose   GoogLeNet is trained from scratch on thirty classes of photographs and pruned by three
+          methods at five rates, at once and in four rounds at as many epochs, connections among
+          them; fine-tuned with the dense network as teacher, over five trainings; all scores that
+          there are for every unit. The class unit's scores can be read against the accuracy of its
+          class where the probe images hold at least n_tasks x (n_explanations + 1) of each class.
+Source    The design of von Rad & Seuffert 2024 (arXiv 2409.19727) with its faults mended; ours: the
+          photographs, the recipes, the number of trainings.
+Expected  Not run: nothing is known of it. Thirty classes and 3,000 photographs of 64 px are few for
+          a network of six million weights: what the dense one reaches is to be said first.
+Asked     Does the MIS of the same units change with sparsity, in networks that were retrained? Of
+          five trainings: of trainings in general.
+Cost      `make plan STUDY=photographs DATA=…`: 5 dense networks of 40 epochs, 900 epochs of
+          fine-tuning of up to 3,000 images, and 240 scores. Three trainings instead of five:
+          GRID="seed=0,1,2".
+Command   make sweep STUDY=photographs DATA=/thirty/classes
+          The thirty that Caffe's SqueezeNet 1.1 knows best of Tiny ImageNet's 200 (20 training
+          photographs of each, 144 px), linked from where it was unpacked to train/ and val/:
+          for c in $(.venv/bin/python -c "import sweeps.studies.photographs as p;print(*p.CLASSES)")
+          do for s in train val; do mkdir -p thirty/$s
+          ln -s $PWD/tinyimagenet/$s/$c thirty/$s/$c; done; done
+"""
+
+from sweeps.plan.sweep import Grid, Sweep, axis, methods
+from trainables.config import (
+    DataConfig,
+    NetworkConfig,
+    PruneConfig,
+    TrainConfig,
+    TrialConfig,
+    evaluation_side,
+)
+
+CLASSES = (
+    *("n01443537", "n01644900", "n02058221", "n02074367", "n02094433", "n02132136"),
+    *("n02165456", "n02279972", "n02281406", "n02509815", "n02815834", "n03393912"),
+    *("n03599486", "n03662601", "n03706229", "n03796401", "n03804744", "n04023962"),
+    *("n04149813", "n04265275", "n04311004", "n04456115", "n04501370", "n04532106"),
+    *("n06596364", "n07749582", "n07871810", "n07875152", "n09256479", "n09428293"),
+)
+"""WordNet ids: goldfish, tailed frog, albatross, dugong, Yorkshire terrier, brown bear, ladybug,
+monarch, sulphur butterfly, lesser panda, beaker, freight car, jinrikisha, lifeboat, magnetic
+compass, moving van, nail, punching bag, scoreboard, space heater, steel arch bridge, torch,
+turnstile, vestment, comic book, lemon, meat loaf, potpie, coral reef, seashore."""
+SEEDS = axis("seed", (0, 1, 2, 3, 4))
+EPOCHS = 4
+METHODS = methods("unstructured", "structured", "connection")
+STUDY = Sweep(
+    name="photographs",
+    purpose=__doc__,
+    base=TrialConfig(
+        data=DataConfig(
+            name="image_folder",
+            pixels=64,
+            packed=evaluation_side(64),
+            train_images=None,
+            val_images=None,
+            val_images_per_epoch=500,
+            probe_images=None,
+        ),
+        network=NetworkConfig(recipe=TrainConfig(epochs=40, lr=2e-3, warmup=0.15)),
+        prune=PruneConfig(),
+        finetune=TrainConfig(
+            epochs=EPOCHS,
+            optimizer="sgd",
+            lr=0.005,
+            weight_decay=1e-4,
+            warmup=0.2,
+            distill=0.5,
+        ),
+        scores=("mis", "monosemanticity", "selectivity", "locality"),
+    ),
+    grids=(
+        Grid(
+            {
+                "method": METHODS,
+                "rate": axis("prune.rate", (0.2, 0.35, 0.5, 0.65, 0.8)),
+                "seed": SEEDS,
+            }
+        ),
+        Grid(
+            {"method": METHODS, "rate": axis("prune.rate", (0.5, 0.8)), "seed": SEEDS},
+            set={
+                "prune.schedule": "iterative",
+                "prune.rounds": EPOCHS,
+                "finetune.epochs": 1,
+            },
+        ),
+    ),
+)
