@@ -83,7 +83,7 @@ def _show_plan(arguments: argparse.Namespace, console: Terminal) -> int:
     for sentence in stopping_summary(plan, done, machines[0], chosen=arguments.stop is not None):
         console.print(escape(sentence), soft_wrap=True)
     if left := to_come(plan, results, tracker, done):
-        speed = Speed(*given) if given else measured_here(plan.sweep, machines[0].gpus)
+        speed = Speed(*given) if given else measured_here(plan.sweep, left, machines[0].gpus)
         left = [plan.inputs.counted(config) for config in left]
         console.print(cost_table(plan.sweep, left, speed, machines))
         n_at_once = slots(plan.sweep, machines[0])

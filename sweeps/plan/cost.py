@@ -106,8 +106,9 @@ def gpus_here(sweep: Sweep) -> int | None:
     return torch.cuda.device_count()
 
 
-def measured_here(sweep: Sweep, gpus: float | None) -> Speed:
-    """The speed of the study's trials on this machine.
+def measured_here(sweep: Sweep, configs: Sequence[TrialConfig], gpus: float | None) -> Speed:
+    """The speed of the study's trials on this machine: of the first of these that prunes, which may
+    have another network and other images than the study by itself.
 
     Raises ValueError where it says nothing of the machine that is planned for.
     """
@@ -116,7 +117,7 @@ def measured_here(sweep: Sweep, gpus: float | None) -> Speed:
             f"the speed of trials on {gpus:g} GPUs cannot be measured on a machine without one: "
             "give --speed TRAIN,EVALUATE in images per second of one trial on its share of a GPU"
         )
-    return measure_speed(sweep, sweep.base)
+    return measure_speed(sweep, next((c for c in configs if c.prune is not None), sweep.base))
 
 
 def _noise(config: TrialConfig, n_images: int) -> ArrayImages:
@@ -203,7 +204,8 @@ def _trial_seconds(config: TrialConfig, speed: Speed) -> float:
         n_points *= len(config.sensitivity.rates)
         # On average half of a network lies behind a layer, and is all that runs again.
         passes += n_points / 2 * min(config.sensitivity.n_images or val, val)
-    epochs_between = max(config.n_epochs, config.n_scores) - config.n_scores
+    # Where nothing is trained each round is looked at instead of each epoch.
+    epochs_between = max(config.n_epochs, config.n_scores, config.rounds) - config.n_scores
     seen = epochs_between * _looked_at(config) + config.n_scores * (val + passes)
     trained = config.n_epochs * _images(config, "train_images")
     return trained / speed.train + seen / speed.evaluate

@@ -9,13 +9,14 @@ from optuna.distributions import FloatDistribution
 from small_studies import small_base, small_sweep
 
 import sweeps.__main__ as cli
+from sweeps.plan import cost
 from sweeps.plan.cost import Speed, disk, duration, estimate, gpus_here, measure_speed
 from sweeps.plan.machine import Machine, slots
 from sweeps.plan.planner import make_plan
 from sweeps.plan.preview import cost_table, disk_sentence, idle_sentence, machines_of
 from sweeps.plan.space import Search
 from sweeps.searching.resume import to_come
-from trainables.config import SensitivityConfig, TrainConfig
+from trainables.config import NetworkConfig, SensitivityConfig, TrainConfig
 
 SPEED = Speed(train=10.0, evaluate=20.0)
 
@@ -217,6 +218,22 @@ def test_the_speed_of_gpus_that_are_not_here_must_be_given(tmp_path, capsys):
     arguments = ["plan", "--results", str(tmp_path / "none"), "--gpus", "8"]
     assert cli.main([*arguments, "--set", "compute.device=cpu"]) == 2
     assert "give --speed TRAIN,EVALUATE" in " ".join(capsys.readouterr().err.split())
+
+
+def test_a_plan_measures_the_network_and_the_images_that_its_trials_have(monkeypatch):
+    measured = []
+    monkeypatch.setattr(cost, "measure_speed", lambda _, config: measured.append(config) or SPEED)
+    configs = small_sweep().expand({"network.name": "resnet18", "data.pixels": 48})
+    assert cost.measured_here(small_sweep(), configs, None) == SPEED
+    assert (measured[0].network.name, measured[0].data.pixels) == ("resnet18", 48)
+    assert measured[0].prune is not None
+
+
+def test_rounds_without_training_are_looked_at_one_by_one():
+    once = small_base(finetune=None, network=NetworkConfig(weights="random"))
+    rounds = once.replace({"prune.schedule": "linear", "prune.rounds": 5})
+    more = estimate([rounds], SPEED, 1).seconds - estimate([once], SPEED, 1).seconds
+    assert more == pytest.approx(4 * 60 / SPEED.evaluate)
 
 
 def test_a_plan_measures_a_network_that_is_taught_with_its_teacher():
