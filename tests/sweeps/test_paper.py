@@ -96,7 +96,7 @@ REFUSED = {
     "wrong folder": (("--study", "paper", "--data", "/no/such"), "data folder must exist"),
     "wrong study": (
         ("--study", "papre"),
-        "STUDY must be one of demo, dissecting, folder, paper, photographs, released, scarce",
+        "STUDY must be one of demo, dissecting, folder, local, paper, photographs, released",
     ),
     "wrong rate": (("--grid", "rate=1.2"), "rate must lie in (0, 1), got 1.2"),
     "wrong field": (("--set", "finetune.epoch=2"), "TrainConfig has no field 'epoch'"),
