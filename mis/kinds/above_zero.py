@@ -57,7 +57,9 @@ class AboveZero:
         """values: float32 [batch, unit, ...], as `mis.watching` shows them; not kept."""
         n_each = max(1, _VALUES // math.prod(values.shape[1:]))
         parts = zip(values.split(n_each), self._ids.split(n_each), strict=True)
-        means = [self._see(self._units[layer], part, ids) for part, ids in parts]
+        # Not in the number format of the network: squares and small differences of them are taken.
+        with torch.autocast(values.device.type, enabled=False):
+            means = [self._see(self._units[layer], part, ids) for part, ids in parts]
         if self._file is not None:
             self._of_layer[layer][self._ids.numpy()] = torch.cat(means).cpu().numpy()
 

@@ -230,3 +230,15 @@ def test_a_pass_keeps_what_lies_above_zero_and_goes_on_after_an_interruption(tmp
     assert set(seen.columns()) == {"locality", "locality_shuffled"}
     with pytest.raises(ValueError, match="must be of"):
         seen.load_state_dict({"locality": torch.zeros(1, 2)})
+
+
+def test_the_number_format_of_the_network_is_not_that_of_its_scores():
+    maps = torch.rand(6, 5, 9, 9, generator=generator(3)) ** 2
+    found = []
+    for enabled in (False, True):
+        seen = AboveZero({"maps": 5}, torch.zeros(6, dtype=torch.int64), [Locality()])
+        with torch.autocast("cpu", torch.bfloat16, enabled=enabled):
+            seen.begin(torch.arange(6))
+            seen.see("maps", maps)
+        found.append(seen.columns()["locality"])
+    torch.testing.assert_close(*found, rtol=0, atol=0)

@@ -9,14 +9,17 @@ import pytest
 import torch
 from small_studies import small_base
 
+from mis import AboveZero, Locality
 from sweeps.plan.metrics import find
 from trainables.artifacts import UNITS
 from trainables.config import NetworkConfig
 from trainables.contents import own_code_of, with_contents
+from trainables.datasets.images import ArrayImages
 from trainables.datasets.loading import load_data
 from trainables.kept import SetAside
 from trainables.scores import passes
-from trainables.scores.beside import beside_metrics
+from trainables.scores.beside import beside_metrics, score_beside
+from trainables.scores.embeddings import ProbeVectors
 from trainables.scores.mis import measure, measure_dense
 from trainables.training.dense import load_dense, train_dense
 from trainables.trial import run_trial
@@ -161,9 +164,14 @@ def test_a_score_of_ones_own(workspace, tmp_path, monkeypatch):
             r"must score units, .* raises ZeroDivisionError: .* line 3\)",
         ),
         (
+            "from mis import OfMeans\nclass S(OfMeans):\n    def of(self, a, p):\n"
+            "        return {'S': a.amax(0), 'state': a.amin(0)}",
+            "must call its columns by letters, .* and by none of layer, .* got 'state'",
+        ),
+        (
             "from mis import OfMaps\nclass S(OfMaps):\n    name = 'locality'\n"
             "    def of(self, maps): return {}",
-            "must have a name of its own, .* got 'locality'",
+            "must have names of its own, got 'locality'",
         ),
     ],
 )
@@ -175,6 +183,19 @@ def test_what_is_no_score_is_refused(tmp_path, monkeypatch, text, sentence):
     with pytest.raises(ValueError, match=sentence) as refusal:
         DENSE.replace({"scores": ("mis", f"{module}:S")})
     assert "\n" not in str(refusal.value)
+
+
+def test_a_network_without_maps_has_no_locality_and_numbers_that_are_none_are_left_out():
+    groups, state = torch.arange(40) % 2, torch.zeros(3, dtype=torch.int8)
+    above = AboveZero({"a": 3}, groups, [Locality()])
+    above.begin(torch.arange(40))
+    above.see("a", torch.rand(40, 3))
+    images = ArrayImages(np.zeros((40, 1, 1, 3), np.uint8), torch.arange(40) % 2, "")
+    config = DENSE.replace({"scores": ("mis", "locality")})
+    space = ProbeVectors(torch.eye(40), 1.0, "cosine")
+    found = score_beside(config, images, above, space, state, state == 0, groups)
+    assert found.columns["locality"].isnan().all() and found.values == ["locality"]
+    assert beside_metrics(found, state == 0) == {"locality/n_units": 0}
 
 
 def test_names_of_scores_are_refused_in_a_sentence():

@@ -11,6 +11,10 @@ from trainables.own_settings import called
 FIELD = "scores"
 MIS = "mis"
 _IMAGES, _UNITS, _CELLS = 40, 3, 4  # of what a user's own is tried on
+_COLUMNS = (  # of the table of units, which MIS writes
+    *("layer", "channel", "state", "mis", "task_accuracy", "mis_pixels", "dense_mis", "minimum"),
+    *("maximum", "counted", "replicates", "best_class", "key", "label"),
+)
 
 
 def require_scores(names: tuple[str, ...], code: tuple[str, ...]) -> None:
@@ -35,10 +39,10 @@ def unit_scores(names: tuple[str, ...], code: tuple[str, ...] = ()) -> list[Unit
     """The scores beside MIS, as objects. Raises as `require_scores`."""
     digests = iter(code)
     kinds = [_kind(n, next(digests, "") if is_own(n) else "") for n in names if n != MIS]
-    taken = [kind.name for kind in kinds]
+    taken = [value for kind in kinds for value in kind.values]
     twice = [name for name in taken if taken.count(name) > 1]
     if twice:
-        raise ValueError(f"scores must have names of their own, {twice[0]!r} is there twice")
+        raise ValueError(f"scores must have values of their own, {twice[0]!r} is there twice")
     return [kind() for kind in kinds]
 
 
@@ -67,6 +71,12 @@ def _own(name: str, code: str) -> type[UnitScore]:
         raise ValueError(f"{FIELD}={name!r} must be a class derived from mis.OfMeans or mis.OfMaps")
     if missing := sorted(kind.__abstractmethods__):
         raise ValueError(f"{FIELD}={name!r} must define {' and '.join(missing)}, it does not")
+    ours = {value for each in UNIT_SCORES.values() for value in each.values}
+    if {kind.name, *kind.values} & {*ours, *_COLUMNS}:
+        raise ValueError(
+            f"{FIELD}={name!r} must have names of its own, got {kind.name!r} with values "
+            f"{', '.join(kind.values)}"
+        )
     if kind.name in (*UNIT_SCORES, MIS, "dissection") or not kind.name.isidentifier():
         raise ValueError(
             f"{FIELD}={name!r} must have a name of its own, of letters, digits and '_', got "
@@ -96,6 +106,11 @@ def _try(name: str, kind: type[OfMeans] | type[OfMaps]) -> None:
             f"{FIELD}={name!r} must give a dictionary that has {', '.join(kind.values)}, got {got}"
         )
     for column, values in found.items():
+        if not str(column).isidentifier() or column in _COLUMNS:
+            raise ValueError(
+                f"{FIELD}={name!r} must call its columns by letters, digits and '_', and by none "
+                f"of {', '.join(_COLUMNS)}, got {column!r}"
+            )
         there = tuple(values.shape) if isinstance(values, torch.Tensor) else type(values).__name__
         if there != shape:
             raise ValueError(

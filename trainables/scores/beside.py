@@ -77,7 +77,8 @@ def score_beside(
         _add_of_maps(found, scores, above, alive)
     without = torch.isin(state, torch.tensor(_WITHOUT, dtype=state.dtype))
     for name, values in found.columns.items():
-        found.columns[name] = values.double().masked_fill(without, math.nan)
+        known = values.double().isfinite() & ~without
+        found.columns[name] = values.double().masked_fill(~known, math.nan)
     return found
 
 
@@ -109,6 +110,9 @@ def _add_of_maps(found: Beside, scores: list[UnitScore], above: AboveZero, alive
     for score in scores:
         if isinstance(score, OfMaps):
             for value in score.values:
+                if value not in columns:  # of a network without maps
+                    found.columns[value] = torch.full(alive.shape, math.nan, dtype=torch.float64)
+                    replicates[value] = found.columns[value].expand(2, -1)
                 found.replicates[value] = replicates[value][:, found.sampled]
                 if value + SHUFFLED in columns:
                     found.chance[value] = mean_and_error(columns[value + SHUFFLED][alive])
