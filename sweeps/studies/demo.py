@@ -56,7 +56,8 @@ CRITERIA = {  # L2 ranks the filters of a layer nearly as L1 does
 OF_THE_LOGIT = {
     name: {"prune.criterion": name, "prune.change_of": "logit"} for name in ("gradient", "taylor")
 }
-RECALIBRATED = {"finetune": None, "recalibrate_images": 512}
+NOT_TRAINED = {"finetune": None}
+RECALIBRATED, AS_PRUNED = (axis("recalibrate_images", (n,)) for n in (512, 0))
 
 
 def at(method: str, rates: Iterable[float], **more: Axis) -> dict[str, Axis]:
@@ -98,11 +99,20 @@ STUDY = Sweep(
         ),
         # Three recipes of one arm, of which the hopeless are stopped.
         Grid(at("structured", (HARDEST,), recipe=axis("finetune.lr", LEARNING_RATES))),
-        *(Grid(at(method, rates), set=RECALIBRATED) for method, rates in RATES.items()),
-        # As pruned all others are at chance.
-        Grid(at("unstructured", RATES["unstructured"]), set={"finetune": None}),
-        Grid(at("structured", RATES["structured"][:1]), set={"finetune": None}),
-        Grid(at("structured", (0.2,), criterion=CRITERIA), set=RECALIBRATED),
-        Grid(at("structured", (0.2,), logit=OF_THE_LOGIT), set=RECALIBRATED),
+        *(
+            Grid(at(method, rates, recalibrate_images=RECALIBRATED), set=NOT_TRAINED)
+            for method, rates in RATES.items()
+        ),
+        *(  # the others are at chance
+            Grid(at(method, rates, recalibrate_images=AS_PRUNED), set=NOT_TRAINED)
+            for method, rates in {"unstructured": (0.5, 0.9), "structured": (0.2,)}.items()
+        ),
+        *(
+            Grid(
+                at("structured", (0.2,), **{axis_: points}),
+                set=NOT_TRAINED | {"recalibrate_images": 512},
+            )
+            for axis_, points in {"criterion": CRITERIA, "logit": OF_THE_LOGIT}.items()
+        ),
     ),
 )
