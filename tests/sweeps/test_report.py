@@ -198,9 +198,9 @@ def test_the_notebook_of_the_docs_runs_and_shows_what_it_showed(logged):
     code = ["".join(cell["source"]) for cell in cells if cell["cell_type"] == "code"]
     assert all(cell["outputs"] for cell in cells if cell["cell_type"] == "code")
     assert not [o for c in cells for o in c.get("outputs", ()) if o["output_type"] == "error"]
-    named = 'study, results = "demo", "results"'
+    named = 'study, results = "demo", Path("results")'
     assert named in code[0]
-    here = code[0].replace(named, f'study, results = "synthetic", {str(logged[0])!r}')
+    here = code[0].replace(named, f'study, results = "synthetic", Path({str(logged[0])!r})')
     known: dict[str, object] = {}
     for each in (here, *code[1:]):
         exec(compile(each, "three_questions.ipynb", "exec"), known)
