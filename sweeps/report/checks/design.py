@@ -131,8 +131,9 @@ def check_retrained_control(trials: pd.DataFrame) -> Check:
             f"no dense network{whose} was retrained by the same recipe: what the retraining did "
             f"cannot be told from what pruning did in {len(pruned)} trials",
         )
-    top1 = number(control, "val/top1").mean()
-    said = f"of every seed that has retrained trials: top-1 {top1:.3f}"
+    top1 = number(control, "val/top1").groupby(text(control, "recipe")).mean()
+    range_ = f"{top1.min():.3f}" + (f" to {top1.max():.3f}" if len(top1) > 1 else "")
+    said = f"of every seed that has retrained trials: top-1 {range_}"
     moved = _moved_by_retraining(control)
     if moved.empty:
         return Check(name, "ok", said)
