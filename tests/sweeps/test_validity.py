@@ -1,5 +1,6 @@
 """Every check: green on a sweep as it should be, red or grey for its own reason alone."""
 
+import math
 import warnings
 from zlib import crc32
 
@@ -11,6 +12,7 @@ from pruning.selection import n_pruned
 from sweeps.report.checks.all import checks
 from sweeps.report.checks.design import check_masks
 from sweeps.report.paper.published import published_trials
+from sweeps.report.read.values import baseline
 
 N_PRUNABLE = 100_003
 
@@ -342,3 +344,15 @@ def test_a_budget_is_checked_by_what_the_network_costs_and_not_by_its_rate():
     rates = row("structured", 0.2, **{"prune.rates": "a=0.1, b=0.3", "prune/sparsity": 0.4})
     assert check_masks(pd.DataFrame([within, rates])).status == "ok"
     assert check_masks(pd.DataFrame([within, rates, above])).status == "failed"
+
+
+def test_of_several_recipes_the_level_is_that_of_the_one_most_pruned_networks_have():
+    trials = moved({"3 epochs, sgd 0.005": -0.01, "3 epochs, sgd 0.02": -0.1})
+    trials["recipe"] = trials["recipe"].fillna("3 epochs, sgd 0.005")
+    control = (trials["method"] == "dense") & (trials["retraining"] == "finetune")
+    slow = control & (trials["recipe"] == "3 epochs, sgd 0.005")
+    trials.loc[control, "val/top1"] = 0.6
+    trials.loc[slow, "val/top1"] = 0.69
+    assert baseline(trials, "dense", "finetune", "val/top1") == pytest.approx(0.69)
+    assert baseline(trials, "dense", "none", "val/top1") == pytest.approx(0.7)
+    assert math.isnan(baseline(trials, "given", "none", "val/top1"))

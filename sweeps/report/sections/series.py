@@ -148,12 +148,14 @@ def line_rows(series: Series, trials: pd.DataFrame, value: str) -> list[dict[str
 
 
 def _start(series: Series, trials: pd.DataFrame, value: str) -> float:
-    """At sparsity 0 lies the dense network, or it retrained, by this recipe."""
+    """At sparsity 0 lies the dense network, or it retrained, by this recipe; where that has no
+    control, as of several rounds, by the recipe of most."""
     kind = series.retraining if series.retrained else "none"
     dense = trials[(trials["method"] == "dense") & (trials["retraining"] == kind)]
     alike = [series.recipe.startswith(recipe) for recipe in dense["recipe"]]
-    found = dense[alike] if any(alike) else dense
-    return float(found[value].mean()) if value in found else np.nan
+    if not any(alike):
+        return baseline(trials, "dense", kind, value)
+    return float(dense.loc[alike, value].mean()) if value in dense else np.nan
 
 
 def level_rows(trials: pd.DataFrame, value: str) -> list[dict[str, Any]]:
