@@ -13,14 +13,14 @@ Source    The design of von Rad & Seuffert 2024 (arXiv 2409.19727) with its faul
           are no units.
 Expected  Without fine-tuning accuracy falls with the rate, and most of the fall is outdated
           BatchNorm statistics; fine-tuning brings it back; `structured` breaks down before
-          `unstructured`. Rounds of one epoch look far worse than three epochs at once,
-          since BatchNorm's statistics do not keep up with so short a training: no verdict on rounds. Magnitude is far better
-          than chance for weights. Taylor of the loss, as published, is below chance for filters at
-          once: so much is beyond first order, the loss of images that were fitted hardly changes,
-          and recalibration gives back the mean that Taylor counts. Beside it stand gradient and
-          Taylor of the label's logit, which is not saturated; benchmarks/RESULTS.md has four fresh
-          trainings, and what they confirm. The trained network's MIS is above that of a random one,
-          and far more of its units detect a concept.
+          `unstructured`. Rounds of one epoch look far worse than three epochs at once, since
+          BatchNorm's statistics do not keep up with so short a training: no verdict on rounds.
+          Magnitude is far better than chance for weights. Taylor of the loss, as published, is
+          below chance for filters at once: so much is beyond first order, the loss of images that
+          were fitted hardly changes, and recalibration gives back the mean that Taylor counts.
+          Beside it stand gradient and Taylor of the label's logit, which is not saturated;
+          benchmarks/RESULTS.md has four fresh trainings, and what they confirm. The trained
+          network's MIS is above that of a random one, and far more of its units detect a concept.
 Asked     Does the MIS of the same units change with sparsity, in networks that were retrained?
 Cost      24 minutes on two CPU cores without bf16 (2026-11-29), fewer with it (AVX512-BF16); 3 GB
           of disk.

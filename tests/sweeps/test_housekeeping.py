@@ -175,8 +175,8 @@ def test_what_is_seen_is_what_mlflow_says(results, monkeypatch):
 def test_all_that_trials_keep_in_the_cache_has_a_kind():
     """By the names in the source, and by what a sweep of an earlier version has left."""
     source = "".join(path.read_text() for path in (ROOT / "trainables").rglob("*.py"))
-    memos = re.findall(r'Memo\(\w+\)\.(?:of|path)\(\s*"([\w-]+)"', source)
-    assert {"embeddings", "dense-mis", "pass", "scores"} <= set(memos)
+    memos = re.findall(r'Memo\([\w.]+\)\.(?:of|path)\(\s*"([\w-]+)"', source)
+    assert {"embeddings", "dense-mis", "dense-answers", "pass", "scores"} <= set(memos)
     named = re.findall(r'cache / f"([^"]+)"', source)
     assert len(named) >= 5 and source.count("Memo(") == len(memos)
     filled = [re.sub(r"{key}", "42a39ce49ce4", re.sub(r"{round_ \+ 1}", "2", n)) for n in named]

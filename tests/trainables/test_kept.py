@@ -355,7 +355,7 @@ def test_the_score_of_the_dense_network_is_made_anew_where_it_is_broken(workspac
     monkeypatch.setattr("trainables.scores.mis.measure", lambda *_, **__: first)
     monkeypatch.setattr("trainables.scores.mis.EMBEDDINGS_VERSION", -1)
     measure_dense(config, data, workspace.cache)
-    monkeypatch.setattr("trainables.scores.mis._VERSION", -1)
+    monkeypatch.setattr("trainables.scores.mis.PASS_VERSION", -1)
     measure_dense(config, data, workspace.cache)
     auto = config.replace({"compute.precision": "auto"})
     monkeypatch.setattr("trainables.scores.mis.dense_key", lambda *_: "one")
