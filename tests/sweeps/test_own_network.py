@@ -109,11 +109,11 @@ def test_a_sweep_of_ones_own_network_goes_all_the_way(stand):
         ("resnet19", "network.name must be .*'resnet19'; close to it: resnet18"),
         ("own_sweep_net:mak", "must name a function, own_sweep_net has none of that name; .*make"),
         ("own_nowhere:make", "own_nowhere of network.name='own_nowhere:make' must be a module in "),
-        ("alexnet", "data.pixels must be at least 63 for alexnet, got 16"),
+        ("alexnet", "data.pixels must be at least 63 for alexnet, got 32"),
     ],
 )
 def test_what_is_wrong_is_refused_when_it_is_planned(stand, capsys, name, message):
-    words = ["--study=demo", f"--set=network.name={name}", "--set=data.pixels=16"]
+    words = ["--study=demo", f"--set=network.name={name}", "--set=data.pixels=32"]
     assert cli.main(["plan", f"--results={stand}", *words, "--speed=9,9"]) == 2
     said = " ".join(capsys.readouterr().err.split())
     assert re.search(message, said), said
