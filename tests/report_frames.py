@@ -25,6 +25,13 @@ RATES = (0.25, 0.5, 0.75, 0.9)
 _CHANCE = 0.05
 
 
+OF_OTHER_SWEEPS = {
+    *("units_over_density", "accuracy_over_rounds", "sensitivity", "few_images", "searched"),
+    *("scores", "scores_agreement"),
+}
+"""Sections that need trials of their own kinds: rounds, other scores, a search, and so on."""
+
+
 def synthetic(
     *,
     methods=("unstructured", "structured", "connection"),
