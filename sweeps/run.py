@@ -88,14 +88,8 @@ def _run(plan: Plan, results: Path, console: Console) -> int:
             if tracker.is_shared:  # what another one has finished while this one waited for it
                 work = _look(plan, results, tracker, None)
             parent, code = _work_off(plan, work, results, tracker, console)
-            if code == 0 and plan.sweep.search is not None:
-                work, was = _look(plan, results, tracker, None), work
-                if work.is_done:  # a search that confirms nothing, or has
-                    work = replace(was, again=work.again)
-                else:
-                    said = f"the winners of the search are run on other seeds: {len(work.left)}"
-                    console.print(f"{said} trials", soft_wrap=True)
-                    parent, code = _work_off(plan, work, results, tracker, console)
+            if code == 0 and plan.sweep.search is not None and plan.sweep.search.winners:
+                work, parent, code = _confirm(plan, work, results, tracker, parent, console)
     reported = _report(plan, work, results, tracker, parent, console)
     took = f"{time.monotonic() - started:.0f} s"
     where = f"make ui   (MLflow at {tracker.uri})"
@@ -134,6 +128,19 @@ def _work_off(
         parent = tracker.sweep_run(plan)
     code = _run_trials(plan, work, results, tracker, parent, console)
     return parent, code
+
+
+def _confirm(
+    plan: Plan, was: _Work, results: Path, tracker: Tracker, parent: str, console: Console
+) -> tuple[_Work, str, int]:
+    """Run the winners of a search that is over on their other seeds; what there was to do with
+    them, the id of the sweep's run, and the exit code."""
+    work = _look(plan, results, tracker, None)
+    if work.is_done:
+        return replace(was, again=work.again), parent, 0
+    said = f"the winners of the search are run on other seeds: {len(work.left)} trials"
+    console.print(said, soft_wrap=True)
+    return work, *_work_off(plan, work, results, tracker, console)
 
 
 def _report(

@@ -8,7 +8,7 @@ import importlib
 import shutil
 import sys
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, TypeVar
@@ -123,6 +123,21 @@ def own_function(name: str, digest: str, field: str = "network.name") -> Callabl
             f"{', '.join(sorted(there)) or 'none'}"
         )
     return function
+
+
+def own_class(name: str, digest: str, field: str, bases: Mapping[str, type]) -> type[Any]:
+    """The class that "package.module:Class" names, as `own_function`.
+
+    bases: what it may derive from, by the name that a user imports it by. Raises ValueError, in one
+    sentence, for what derives from none of them, and for methods that it lacks.
+    """
+    kind = own_function(name, digest, field)
+    if not (isinstance(kind, type) and issubclass(kind, tuple(bases.values()))):
+        known = " or ".join(bases)
+        raise ValueError(f"{field}={name!r} must be a class derived from {known}")
+    if missing := sorted(getattr(kind, "__abstractmethods__", ())):
+        raise ValueError(f"{field}={name!r} must define {' and '.join(missing)}, it does not")
+    return kind
 
 
 def _imported(module: str, code: OwnCode) -> Any:

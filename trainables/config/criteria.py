@@ -5,7 +5,7 @@ from dataclasses import fields
 from pruning import CRITERIA, Criterion
 from trainables.fields import flat
 from trainables.network_names import is_own
-from trainables.own_import import kept_by_code, own_function
+from trainables.own_import import kept_by_code, own_class
 
 FIELD = "prune.criterion"
 
@@ -27,11 +27,7 @@ def criterion_kind(name: str, code: str = "") -> type[Criterion]:
 
 @kept_by_code
 def _own(name: str, code: str) -> type[Criterion]:
-    kind = own_function(name, code, FIELD)
-    if not (isinstance(kind, type) and issubclass(kind, Criterion)):
-        raise ValueError(f"{FIELD}={name!r} must be a class derived from pruning.Criterion")
-    if missing := sorted(kind.__abstractmethods__):
-        raise ValueError(f"{FIELD}={name!r} must define {' and '.join(missing)}, it does not")
+    kind: type[Criterion] = own_class(name, code, FIELD, {"pruning.Criterion": Criterion})
     try:
         kind()
     except Exception as error:

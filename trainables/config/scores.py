@@ -5,7 +5,7 @@ import torch
 from mis import UNIT_SCORES, OfMaps, OfMeans, Probe, UnitScore
 from trainables.network_names import is_own
 from trainables.own_code import Own
-from trainables.own_import import kept_by_code, own_function
+from trainables.own_import import kept_by_code, own_class
 from trainables.own_settings import called
 
 FIELD = "scores"
@@ -66,11 +66,8 @@ def _kind(name: str, code: str) -> type[UnitScore]:
 
 @kept_by_code
 def _own(name: str, code: str) -> type[UnitScore]:
-    kind = own_function(name, code, FIELD)
-    if not (isinstance(kind, type) and issubclass(kind, (OfMeans, OfMaps))):
-        raise ValueError(f"{FIELD}={name!r} must be a class derived from mis.OfMeans or mis.OfMaps")
-    if missing := sorted(kind.__abstractmethods__):
-        raise ValueError(f"{FIELD}={name!r} must define {' and '.join(missing)}, it does not")
+    bases = {"mis.OfMeans": OfMeans, "mis.OfMaps": OfMaps}
+    kind: type[OfMeans] | type[OfMaps] = own_class(name, code, FIELD, bases)
     ours = {value for each in UNIT_SCORES.values() for value in each.values}
     if {kind.name, *kind.values} & {*ours, *_COLUMNS}:
         raise ValueError(

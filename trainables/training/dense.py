@@ -22,7 +22,7 @@ from trainables.training.compute import (
     share_compiled,
 )
 from trainables.training.crew import Crew, crew_of, epoch_by_all
-from trainables.training.evaluate import accuracy_metrics, ids_per_epoch, predict
+from trainables.training.evaluate import accuracy_after_epoch
 from trainables.training.finetune import Training
 
 EpochReport = Callable[[int, dict[str, float]], None]
@@ -135,11 +135,9 @@ def train_dense(
             metrics = epoch_by_all(training, config.seed, done, crew, progress)
             done += 1
             if report is not None:
-                batch_size = config.compute.eval_batch_size
-                network, device = training.network, training.device
-                ids = ids_per_epoch(data.val.labels, config.data.val_images_per_epoch)
-                logits = predict(network, data.val, device, training.precision, batch_size, ids)
-                report(done, metrics | accuracy_metrics(logits, data.val.labels[ids]))
+                on = (training.device, training.precision)
+                accuracy = accuracy_after_epoch(training.network, config, data, *on)
+                report(done, metrics | accuracy)
             Memo.write(state_path, _state(training, done))
     if not path.exists():
         _save(training.network, path)

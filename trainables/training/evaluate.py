@@ -6,8 +6,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from trainables.config import TrialConfig
 from trainables.datasets.ahead import network_inputs
-from trainables.datasets.images import ImageSet
+from trainables.datasets.images import Data, ImageSet
 from trainables.training.compute import autocast
 
 N_BINS = 15  # of the calibration error, as Guo et al. 2017
@@ -91,6 +92,16 @@ def ids_per_epoch(labels: Tensor, count: int | None) -> Tensor:
     by_class = labels.argsort(stable=True)
     evenly = torch.arange(count, dtype=torch.float64) * (len(labels) / count)
     return by_class[evenly.floor().long()].sort().values
+
+
+def accuracy_after_epoch(
+    network: nn.Module, config: TrialConfig, data: Data, device: torch.device, precision: str
+) -> dict[str, float]:
+    """See `accuracy_metrics`: of as many validation images as `data.val_images_per_epoch` says."""
+    ids = ids_per_epoch(data.val.labels, config.data.val_images_per_epoch)
+    batch_size = config.compute.eval_batch_size
+    logits = predict(network, data.val, device, precision, batch_size, ids)
+    return accuracy_metrics(logits, data.val.labels[ids])
 
 
 def _of_each(logits: Tensor, labels: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:

@@ -12,7 +12,7 @@ from trainables.datasets.images import Data
 from trainables.memo import Memo
 from trainables.training.compute import place
 from trainables.training.dense import dense_key, load_dense
-from trainables.training.evaluate import accuracy_metrics, ids_per_epoch, predict
+from trainables.training.evaluate import accuracy_after_epoch, accuracy_metrics, predict
 
 
 @dataclass(frozen=True)
@@ -38,10 +38,8 @@ class Validation:
         return metrics | change_of_answers(logits.argmax(1), self.dense_answers(), labels)
 
     def after_epoch(self, network: nn.Module) -> dict[str, float]:
-        """See `accuracy_metrics`: of `data.val_images_per_epoch`."""
-        labels = self.data.val.labels
-        ids = ids_per_epoch(labels, self.config.data.val_images_per_epoch)
-        return accuracy_metrics(self._logits(network, ids), labels[ids])
+        """See `accuracy_after_epoch`."""
+        return accuracy_after_epoch(network, self.config, self.data, self.device, self.precision)
 
     def dense_answers(self) -> Tensor:
         """int64 [image]: the class that the dense network answers for each; computed once."""
@@ -53,9 +51,9 @@ class Validation:
 
         return Memo(self.cache).of("dense-answers", depends_on, compute)
 
-    def _logits(self, network: nn.Module, ids: Tensor | None = None) -> Tensor:
+    def _logits(self, network: nn.Module) -> Tensor:
         batch_size = self.config.compute.eval_batch_size
-        return predict(network, self.data.val, self.device, self.precision, batch_size, ids)
+        return predict(network, self.data.val, self.device, self.precision, batch_size)
 
 
 def change_of_answers(answers: Tensor, dense: Tensor, labels: Tensor) -> dict[str, float]:

@@ -15,6 +15,7 @@ from sweeps.report.read.values import (
     is_retrained,
     number,
     text,
+    top1_by_recipe,
     within_layers,
 )
 from trainables.methods import METHODS
@@ -131,7 +132,7 @@ def check_retrained_control(trials: pd.DataFrame) -> Check:
             f"no dense network{whose} was retrained by the same recipe: what the retraining did "
             f"cannot be told from what pruning did in {len(pruned)} trials",
         )
-    top1 = number(control, "val/top1").groupby(text(control, "recipe")).mean()
+    top1 = top1_by_recipe(control)
     range_ = f"{top1.min():.3f}" + (f" to {top1.max():.3f}" if len(top1) > 1 else "")
     said = f"of every seed that has retrained trials: top-1 {range_}"
     moved = _moved_by_retraining(control)

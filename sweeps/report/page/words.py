@@ -16,6 +16,7 @@ from sweeps.report.read.values import (
     number,
     run_to_the_end,
     text,
+    top1_by_recipe,
     was_stopped,
 )
 from sweeps.report.statistics.population import compared
@@ -38,13 +39,6 @@ def purpose_fields(purpose: str) -> tuple[str, list[tuple[str, str]]]:
     return head, fields
 
 
-def _controls(trials: pd.DataFrame) -> "pd.Series[float]":
-    """Top-1 of the dense network retrained by each recipe that there is, means over seeds."""
-    retrained = text(trials, "retraining") == "finetune"
-    control = trials[(text(trials, "method") == "dense") & retrained]
-    return number(control, "val/top1").groupby(text(control, "recipe")).mean().dropna()
-
-
 def _retrained(controls: "pd.Series[float]") -> str:
     if controls.empty:
         return ""
@@ -59,7 +53,8 @@ def summary_sentences(frames: SweepFrames) -> list[str]:
     trials = frames.trials
     said = [_what_there_is(frames)]
     top1 = baseline(trials, "dense", "none", "val/top1")
-    controls = _controls(trials)
+    retrained = text(trials, "retraining") == "finetune"
+    controls = top1_by_recipe(trials[(text(trials, "method") == "dense") & retrained])
     mis = baseline(trials, "dense", "none", "mis/mean")
     if top1 == top1:
         again = _retrained(controls)

@@ -70,6 +70,11 @@ def has(trials: pd.DataFrame, *columns: str) -> bool:
     return all(column in trials and trials[column].notna().any() for column in columns)
 
 
+def top1_by_recipe(trials: pd.DataFrame) -> "pd.Series[float]":
+    """Recipe -> mean top-1 of these trials over their seeds; without recipes that have none."""
+    return number(trials, "val/top1").groupby(text(trials, "recipe")).mean().dropna()
+
+
 def baseline(trials: pd.DataFrame, method: str, retraining: str, value: str) -> float:
     """The mean over seeds of a network that is not pruned; NaN where there is none. Retrained by
     several recipes, it is that of the recipe which most pruned networks have."""

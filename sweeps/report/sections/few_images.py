@@ -29,10 +29,10 @@ from sweeps.report.sections.style import (
     new_figure,
 )
 from sweeps.report.statistics.population import prepared
-from sweeps.report.statistics.trainings import over_trainings
+from sweeps.report.statistics.trainings import interval_over_seeds
 from trainables.config.criteria import has_setting
 
-_TOP1, _LEVEL = "val/top1", 0.95
+_TOP1 = "val/top1"
 _SAMPLES = "prune.samples_per_class"
 _WHERE = ["method", "rate"]
 _SIDE_BY_SIDE = 3
@@ -88,15 +88,6 @@ def _rows(alike: pd.DataFrame) -> Iterator[dict[str, Any]]:
                     **interval_over_seeds(less),
                     "keys": keys,
                 }
-
-
-def interval_over_seeds(values: pd.Series) -> dict[str, float]:
-    """The mean over seeds with its interval by t; without one of fewer than two seeds."""
-    found = {"value": float(values.mean()), "n": float(len(values))}
-    if len(values) < 2:
-        return found
-    low, high = over_trainings(values.to_numpy(dtype=float)).interval(_LEVEL)
-    return found | {"low": low, "high": high}
 
 
 def _draw(table: pd.DataFrame) -> Figure:

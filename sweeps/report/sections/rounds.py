@@ -12,7 +12,6 @@ from sweeps.plan.section import Section
 from sweeps.report.read.frames import SweepFrames
 from sweeps.report.read.values import baseline, has
 from sweeps.report.sections.criteria import arms
-from sweeps.report.sections.few_images import interval_over_seeds
 from sweeps.report.sections.lines import scatter_trials
 from sweeps.report.sections.series import tidy
 from sweeps.report.sections.style import (
@@ -26,6 +25,7 @@ from sweeps.report.sections.style import (
     named,
     new_figure,
 )
+from sweeps.report.statistics.trainings import interval_over_seeds
 
 _TOP1 = "val/top1"
 _ARM = ["retraining", "method", "scored", "arm"]

@@ -14,9 +14,8 @@ import pandas as pd
 from scipy import stats
 
 from sweeps.report.statistics.population import Population
-from sweeps.report.statistics.trainings import MIN_TRAININGS, Estimate, over_trainings
+from sweeps.report.statistics.trainings import LEVEL, MIN_TRAININGS, Estimate, over_trainings
 
-LEVEL = 0.95
 SHORT = 0.5  # of the range: an arm that has less of it cannot tell what happens over it
 
 

@@ -4,8 +4,10 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
+import pandas as pd
 from scipy import stats
 
+LEVEL = 0.95  # of two-sided intervals
 MIN_TRAININGS = 3  # with fewer, each is told by itself, and nothing of trainings in general
 
 
@@ -40,3 +42,13 @@ def over_trainings(values: np.ndarray) -> Estimate:
     """The mean of one value for each training, and its error by their spread."""
     spread = float(values.std(ddof=1)) / math.sqrt(len(values))
     return Estimate(float(values.mean()), spread, len(values) - 1)
+
+
+def interval_over_seeds(values: pd.Series) -> dict[str, float]:
+    """value, the mean of one value per seed, n of them, and low and high, its 95 % interval by t;
+    without an interval where there are fewer than two."""
+    found = {"value": float(values.mean()), "n": float(len(values))}
+    if len(values) < 2:
+        return found
+    low, high = over_trainings(values.to_numpy(dtype=float)).interval(LEVEL)
+    return found | {"low": low, "high": high}
