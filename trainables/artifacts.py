@@ -4,6 +4,7 @@ CHECKPOINT = "checkpoint.pt"  # a plain state_dict of the whole network, pruned 
 COMPACTED = "compacted.pt"  # the network without what was removed: networks.load_compacted
 MASKS = "keep.pt"  # parameter name -> bool, True = kept
 UNITS = "units.parquet"  # one row per unit
+SHOWN = "shown.parquet"  # one row per unit: the images that activate it most, and least
 EPOCHS = "epochs.parquet"  # one row per epoch
 LAYERS = "layers.parquet"  # one row per layer and round of pruning
 ROUNDS = "rounds.parquet"  # one row per round, of trials that have several

@@ -16,6 +16,7 @@ from trainables.artifacts import (
     GALLERY,
     MASKS,
     NETWORK,
+    SHOWN,
     UNITS,
 )
 from trainables.config import TrialConfig
@@ -23,6 +24,7 @@ from trainables.fields import flat
 from trainables.networks import save_compacted
 from trainables.rounds.pruned import PrunedNetwork
 from trainables.scores.scoring import Scored
+from trainables.scores.shown import write_shown
 from trainables.workspace import remove_partials, whole_file
 
 Outcome = Literal["completed", "stopped", "collapsed", "failed"]
@@ -72,6 +74,9 @@ def save_results(
             save_compacted(partial, smaller, survivors, arguments)
     with whole_file(folder / UNITS) as partial:
         scored.units.to_parquet(partial, index=False)
+    if scored.shown is not None:
+        with whole_file(folder / SHOWN) as partial:
+            write_shown(partial, scored.shown)
     for name, rows in tables.items():
         if rows:
             with whole_file(folder / name) as partial:

@@ -15,6 +15,7 @@ from trainables.artifacts import (
     LAYERS,
     MASKS,
     NETWORK,
+    SHOWN,
     UNITS,
 )
 from trainables.config import DissectionConfig
@@ -43,7 +44,8 @@ def test_a_trial_ends_with_its_numbers_and_its_files(workspace):
     assert wanted <= set(result.metrics)
     files = {path.name for path in result.folder.iterdir()}
     assert files == {
-        *(CHECKPOINT, COMPACTED, EPOCHS, GALLERY, LAYERS, MASKS, NETWORK, UNITS, "config.json")
+        *(CHECKPOINT, COMPACTED, EPOCHS, GALLERY, LAYERS, MASKS, NETWORK, SHOWN, UNITS),
+        "config.json",
     }
 
 

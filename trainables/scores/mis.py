@@ -37,6 +37,7 @@ from trainables.scores.embeddings import VERSION as EMBEDDINGS_VERSION
 from trainables.scores.embeddings import ProbeVectors, probe_vectors
 from trainables.scores.passes import VERSION as PASS_VERSION
 from trainables.scores.passes import Pass
+from trainables.scores.shown import first_images
 from trainables.training.compute import place, resolve_device, resolve_precision
 from trainables.training.dense import dense_key, load_dense
 
@@ -48,7 +49,8 @@ class Measured:
     """What a network scores, unit by unit, and the images it was asked about.
 
     replicates: float64 [2, group, unit], see `mis.replicate_mis`; None for too few images.
-    shown: of each unit the first task, for pictures.
+    shown: of each unit the first task, for pictures. top, bottom: see `shown.Shown`; of files of
+    earlier versions empty.
     """
 
     layers: tuple[str, ...]
@@ -64,6 +66,8 @@ class Measured:
     replicates: Tensor | None
     shown: Tasks
     beside: Beside = field(default_factory=Beside)  # what other scores give, on the same pass
+    top: Tensor = field(default_factory=lambda: torch.zeros(0, 0, dtype=torch.int32))
+    bottom: Tensor = field(default_factory=lambda: torch.zeros(0, 0, dtype=torch.int32))
 
     @property
     def scores(self) -> UnitScores:
@@ -149,6 +153,8 @@ def measure(
         replicates=replicates,
         shown=_first_task(tasks),
         beside=score_beside(config, data.probe, one_pass.above, perceptual, state, counted, groups),
+        top=first_images(extremes.top),
+        bottom=first_images(extremes.bottom),
     )
     one_pass.close()
     return measured

@@ -35,6 +35,7 @@ from trainables.scores.dissection import dissect_network
 from trainables.scores.embeddings import probe_vectors
 from trainables.scores.mis import Measured, measure, measure_dense
 from trainables.scores.pictures import gallery
+from trainables.scores.shown import Shown
 from trainables.training.compute import resolve_device
 
 _ALIVE = UNIT_STATES.index("alive")
@@ -43,12 +44,13 @@ _ALIVE = UNIT_STATES.index("alive")
 @dataclass(frozen=True)
 class Scored:
     """metrics by name; units: a row per unit; dissected: likewise, if the trial is dissected;
-    gallery: file name -> picture of what a chosen unit answers to."""
+    gallery: file name -> picture of what a chosen unit answers to; shown: the images of all."""
 
     metrics: dict[str, float]
     units: pd.DataFrame
     dissected: pd.DataFrame | None
     gallery: dict[str, Image.Image]
+    shown: Shown | None = None
 
 
 @dataclass(frozen=True)
@@ -99,7 +101,14 @@ def score_trial(config: TrialConfig, pruned: PrunedNetwork, data: Data, cache: P
         columns |= found.columns
         dissected = found.dissected if dissected is None else dissected
     pictures = gallery(measured, asked.paired, data.probe)
-    return Scored(metrics, pd.DataFrame(columns), dissected, pictures)
+    shown = _shown(measured, data.probe.digest)
+    return Scored(metrics, pd.DataFrame(columns), dissected, pictures, shown)
+
+
+def _shown(measured: Measured, probe: str) -> Shown:
+    layers = [measured.layers[i] for i in measured.layer_of.tolist()]
+    ends = [ids.numpy() for ids in (measured.top, measured.bottom)]
+    return Shown(layers, measured.channel.int().numpy(), *ends, probe)
 
 
 def _of_mis(asked: _Asked) -> _Found:
@@ -240,8 +249,9 @@ def _only(scores: UnitScores, chosen: Tensor) -> UnitScores:
 def _columns(measured: Measured, dense: Measured | None) -> dict[str, Any]:
     """Columns: layer, channel, state, mis, task_accuracy and mis_pixels (NaN for dead and
     constant units), dense_mis (of the same unit in the dense network), minimum, maximum (of the
-    spatial mean over the images), counted, and replicates: the unit's MIS without each group of
-    images, for both deals, from which the errors over images are."""
+    spatial mean over the images), counted, mis_error (of the unit's MIS, over images) and
+    replicates: the unit's MIS without each group of images, for both deals, from which the errors
+    over images are."""
     nothing = torch.full_like(measured.mis, math.nan)
     columns = {
         "layer": [measured.layers[i] for i in measured.layer_of.tolist()],
@@ -256,5 +266,7 @@ def _columns(measured: Measured, dense: Measured | None) -> dict[str, Any]:
         "counted": measured.counted.numpy(),
     }
     if measured.replicates is not None:
+        error = image_error(measured.replicates).masked_fill(measured.mis.isnan(), math.nan)
+        columns["mis_error"] = error.numpy()
         columns["replicates"] = list(measured.replicates.flatten(0, 1).T.contiguous().numpy())
     return columns
