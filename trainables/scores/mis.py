@@ -141,20 +141,15 @@ def measure(
     counted = _counted(scores, score.protocol)
     measured = Measured(
         layers=tuple(layer.title for layer in layers),
-        layer_of=extremes.layer_of,
-        channel=extremes.channel,
         state=scores.state,
         mis=scores.mis,
         task_accuracy=scores.task_accuracy,
         mis_pixels=by_pixels.mis,
-        minimum=extremes.minimum,
-        maximum=extremes.maximum,
         counted=counted,
         replicates=replicates,
         shown=_first_task(tasks),
         beside=score_beside(config, data.probe, one_pass.above, perceptual, state, counted, groups),
-        top=first_images(extremes.top),
-        bottom=first_images(extremes.bottom),
+        **_of_images(extremes),
     )
     one_pass.close()
     return measured
@@ -241,6 +236,12 @@ def _counted(scores: UnitScores, protocol: str) -> Tensor:
     if PROTOCOLS[protocol].counted == "all":
         return torch.ones(len(scores.mis), dtype=torch.bool)
     return (scores.layer_of > 0) & (scores.layer_of < len(scores.layers) - 1)
+
+
+def _of_images(extremes: Extremes) -> dict[str, Any]:
+    """What `Measured` keeps of which images activate units, and how much."""
+    kept = {n: getattr(extremes, n) for n in ("layer_of", "channel", "minimum", "maximum")}
+    return kept | {name: first_images(getattr(extremes, name)) for name in ("top", "bottom")}
 
 
 def _first_task(tasks: Tasks) -> Tasks:

@@ -107,8 +107,8 @@ def score_trial(config: TrialConfig, pruned: PrunedNetwork, data: Data, cache: P
 
 def _shown(measured: Measured, probe: str) -> Shown:
     layers = [measured.layers[i] for i in measured.layer_of.tolist()]
-    ends = [ids.numpy() for ids in (measured.top, measured.bottom)]
-    return Shown(layers, measured.channel.int().numpy(), *ends, probe)
+    top, bottom = measured.top.numpy(), measured.bottom.numpy()
+    return Shown(layers, measured.channel.int().numpy(), top, bottom, probe)
 
 
 def _of_mis(asked: _Asked) -> _Found:
