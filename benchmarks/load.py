@@ -66,7 +66,7 @@ def plan_of(n: int) -> Any:
 
 def stub() -> type:
     """A trial that ends at once, with all the metrics and tables that a real one has."""
-    from sweeps.tune.launch import PruningTrial
+    from sweeps.tune.worker import PruningTrial
     from trainables.config import TrialConfig
     from trainables.workspace import Workspace, files_of
 
@@ -135,7 +135,7 @@ def _sweep(n: int, results: Path) -> dict[str, float]:
     """A whole sweep, its report left out: what a driver and Ray's file grow by."""
     import sweeps.plan.check
     import sweeps.run
-    import sweeps.tune.launch
+    import sweeps.tune.fit
     from sweeps.tune.events import SweepCallback
 
     seen: list[tuple[int, float, float, float]] = []
@@ -148,7 +148,7 @@ def _sweep(n: int, results: Path) -> dict[str, float]:
         seen.append((len(self.ended), _rss(), float(size), time.process_time()))
 
     SweepCallback._ended = note  # type: ignore[method-assign]
-    sweeps.tune.launch.PruningTrial = stub()  # type: ignore[misc]
+    sweeps.tune.fit.PruningTrial = stub()  # type: ignore[attr-defined]
     sweeps.run.write_report = lambda *_: results
     sweeps.plan.check.require_space = lambda *_: None  # stubs leave a fiftieth of a trial's files
     if code := sweeps.run.run_sweep(plan_of(n), results, Console(file=sys.stderr, width=110)):

@@ -25,6 +25,7 @@ from sweeps.plan.planner import Plan, make_plan
 from sweeps.plan.prepare import prepare
 from sweeps.plan.sweep import Grid, axis, methods
 from sweeps.studies import load_study
+from sweeps.studies.demo import BASE
 from sweeps.tracking.outbox import Outbox
 from sweeps.tracking.sync import outbox_path
 from sweeps.tracking.tracker import Tracker
@@ -49,7 +50,7 @@ class Pure:
 def _plan(slots: int) -> Plan:
     """Trials like the demo's, of some seconds each, of a network that need not be trained."""
     demo = load_study("demo")
-    base = demo.base.replace(
+    base = BASE.replace(
         {
             "network": NetworkConfig(weights="random"),
             "dissection": None,
@@ -120,7 +121,7 @@ def start_ups(events: list[dict], pure: dict[str, Pure], slots: int) -> list[flo
 def logging_share(results: Path) -> tuple[float, float]:
     """Shares of a demo epoch: delivering its metrics to SQLite, and keeping the trial's state."""
     network = {"network": NetworkConfig(weights="random")}
-    config = load_study("demo").base.replace({**network, "compute.threads": 1})
+    config = BASE.replace({**network, "compute.threads": 1})
     trial = Trial(config, Workspace(results))
     trial.epoch()  # to warm up
     start = time.perf_counter()

@@ -99,6 +99,8 @@ class Trial:
         done = self.epochs_done + 1
         ends_trial, ends_round = done == self.config.n_epochs, self.config.ends_round(done)
         is_scored = self.config.score_every_round and ends_round
+        if ends_round:
+            self._recalibrate()
         where = {"epoch": float(done), "round": float(round_ + 1)}
         accuracy = self.evaluate() if ends_trial or is_scored else self._glance()
         self.history.append(where | metrics | accuracy | self.training.spent)
@@ -123,7 +125,9 @@ class Trial:
         else:
             # A trial that is stopped before its end has seen a part of the images, or none.
             metrics = dict(self.history[-1]) if self.history else {}
-            metrics |= {} if self.trained else self.evaluate()
+            if not self.trained:
+                self._recalibrate()
+                metrics |= self.evaluate()
         clock, scored = Clock(), self._score()
         metrics["spent/score_seconds"] = clock.seconds
         network = network_arguments(self.config.network, self.data.n_classes)
@@ -213,12 +217,8 @@ class Trial:
 
     def _recalibrate(self) -> None:
         if self.config.recalibrate_images:
-            recalibrate(
-                self.network,
-                self.data.train,
-                self.config.recalibrate_images,
-                generator(self.config.seed, "recalibrate"),
-            )
+            draw = generator(self.config.seed, "recalibrate")
+            recalibrate(self.network, self.data.train, self.config.recalibrate_images, draw)
 
     def state_dict(self) -> dict[str, Any]:
         """All that the rest of the trial depends on; loads with torch.load(weights_only=True)."""

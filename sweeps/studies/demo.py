@@ -65,27 +65,34 @@ def at(method: str, rates: Iterable[float], **more: Axis) -> dict[str, Axis]:
     return {"method": methods(method), "rate": axis("prune.rate", rates), **more}
 
 
+BASE = TrialConfig(
+    data=DataConfig(
+        train_images=1_200, val_images=2_000, val_images_per_epoch=500, probe_images=1_000
+    ),
+    network=NetworkConfig(
+        recipe=TrainConfig(epochs=20, lr=2e-3, warmup=0.15, lr_schedule="cosine")
+    ),
+    prune=PruneConfig(),
+    finetune=TrainConfig(
+        epochs=3,
+        optimizer="sgd",
+        lr=0.005,
+        weight_decay=1e-4,
+        warmup=0.2,
+        lr_schedule="cosine",
+        distill=0.5,
+    ),
+    dissection=DissectionConfig(n_images=300),
+)
+"""The demo's network, images and recipe, from which other studies start, too."""
 STUDY = Sweep(
     name="demo",
     purpose=__doc__,
-    base=TrialConfig(
-        data=DataConfig(
-            train_images=1_200, val_images=2_000, val_images_per_epoch=500, probe_images=1_000
-        ),
-        network=NetworkConfig(
-            recipe=TrainConfig(epochs=20, lr=2e-3, warmup=0.15, lr_schedule="cosine")
-        ),
-        prune=PruneConfig(),
-        finetune=TrainConfig(
-            epochs=3,
-            optimizer="sgd",
-            lr=0.005,
-            weight_decay=1e-4,
-            warmup=0.2,
-            lr_schedule="cosine",
-            distill=0.5,
-        ),
-        dissection=DissectionConfig(n_images=300),
+    base=BASE.replace(
+        {
+            "recalibrate_images": 512,
+            "scores": ("mis", "monosemanticity", "selectivity", "locality"),
+        }
     ),
     stopping=Stopping(warmup=1, min_peers=2),
     grids=(
@@ -108,10 +115,7 @@ STUDY = Sweep(
             for method, rates in {"unstructured": (0.5, 0.9), "structured": (0.2,)}.items()
         ),
         *(
-            Grid(
-                at("structured", (0.2,), **{axis_: points}),
-                set=NOT_TRAINED | {"recalibrate_images": 512},
-            )
+            Grid(at("structured", (0.2,), **{axis_: points}), set=NOT_TRAINED)
             for axis_, points in {"criterion": CRITERIA, "logit": OF_THE_LOGIT}.items()
         ),
     ),

@@ -46,7 +46,7 @@ STUDY = Sweep(
     name="dissecting",
     purpose=__doc__,
     base=TrialConfig(
-        data=demo.STUDY.base.data,
+        data=demo.BASE.data,
         network=NetworkConfig(
             name="resnet50",
             recipe=TrainConfig(epochs=12, lr=1e-3, warmup=0.15, lr_schedule="cosine"),

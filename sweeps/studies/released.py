@@ -59,7 +59,7 @@ STUDY = Sweep(
     name="released",
     purpose=__doc__,
     # Two hundred of each class, so that the first and the last two hundred files are of one.
-    base=demo.STUDY.base.replace({"data.probe_images": 4_000}),
+    base=demo.BASE.replace({"data.probe_images": 4_000}),
     on_folder=paper.BASE,
     primary=Primary(outcome="mis/mean"),
     grids=(

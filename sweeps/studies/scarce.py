@@ -146,7 +146,7 @@ PRETRAINED = Sweep(
 STUDY = Sweep(
     name="scarce",
     purpose=__doc__,
-    base=demo.STUDY.base.replace({"finetune": None, "dissection": None, **FILTERS}),
+    base=demo.BASE.replace({"finetune": None, "dissection": None, **FILTERS}),
     on_folder=PRETRAINED,
     primary=Primary(networks="not retrained"),
     grids=(

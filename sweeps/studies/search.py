@@ -21,7 +21,7 @@ from optuna.distributions import FloatDistribution
 
 from sweeps.plan.space import Choice, Search
 from sweeps.plan.sweep import Grid, Sweep, axis, methods
-from sweeps.studies.demo import STUDY as DEMO
+from sweeps.studies import demo
 from trainables.methods import METHODS
 
 KNOWN_RATE, RATES = 0.5, (0.25, 0.45, 0.65)  # the latter between the steps of the search
@@ -29,7 +29,7 @@ FILTERS = ("structured", "structured_global", "connection")
 STUDY = Sweep(
     name="search",
     purpose=__doc__,
-    base=DEMO.base.replace({"dissection": None}),
+    base=demo.BASE.replace({"dissection": None, "recalibrate_images": 512}),
     grids=(
         Grid({"method": methods(*FILTERS), "rate": axis("prune.rate", (KNOWN_RATE,))}),
         Grid({"method": methods(*FILTERS), "rate": axis("prune.rate", RATES)}),

@@ -26,7 +26,7 @@ from trainables.config import ScoreConfig, SensitivityConfig
 STUDY = Sweep(
     name="sensitivity",
     purpose=__doc__,
-    base=demo.STUDY.base.replace(
+    base=demo.BASE.replace(
         {
             "prune": None,
             "finetune": None,

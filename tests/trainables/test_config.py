@@ -381,8 +381,8 @@ def test_replace_refuses(overrides, message):
             "ImageNet weights need an ImageNet folder",
         ),
         (
-            lambda: TrialConfig(finetune=TrainConfig(), recalibrate_images=64),
-            "TrialConfig.recalibrate_images must be 0 with training, got 64",
+            lambda: TrialConfig(finetune=TrainConfig(frozen_batchnorm=True), recalibrate_images=64),
+            "TrialConfig.recalibrate_images must be 0 with frozen_batchnorm, which .*, got 64",
         ),
         (lambda: TrainConfig(lr_schedule="step"), "lr_milestones must go with 'step' alone, got"),
         (lambda: TrainConfig(lr_milestones=(3,)), "lr_milestones must go with 'step' alone, got"),

@@ -4,6 +4,7 @@ import pandas as pd
 import pytest
 import torch
 from small_studies import small_base
+from torch import nn
 from torchvision.models import googlenet
 
 from pruning import n_pruned, prunable_weights
@@ -21,7 +22,9 @@ from trainables.artifacts import (
 from trainables.config import DissectionConfig
 from trainables.datasets.loading import load_data
 from trainables.networks import load_compacted
+from trainables.randomness import generator
 from trainables.training.dense import load_dense
+from trainables.training.finetune import recalibrate
 from trainables.training.spent import MEASURED
 from trainables.trial import Trial, run_trial
 
@@ -161,6 +164,44 @@ def test_the_dense_network_is_scored_as_it_is_and_recalibration_changes_statisti
     after = recalibrated.network.state_dict()
     changed = {name for name in before if not torch.equal(before[name], after[name])}
     assert changed and all("running_" in n or "num_batches" in n for n in changed)
+
+
+def _is_statistic(name: str) -> bool:
+    return "running_" in name or "num_batches" in name
+
+
+def test_after_training_statistics_alone_are_estimated_again(workspace):
+    plain, again = (Trial(small_base(recalibrate_images=n), workspace) for n in (0, 64))
+    while not plain.trained:
+        plain.epoch()
+        again.epoch()
+    here, there = plain.network.state_dict(), again.network.state_dict()
+    parameters = [name for name in here if not _is_statistic(name)]
+    assert same({n: here[n] for n in parameters}, {n: there[n] for n in parameters})
+    norms = [m for m in plain.network.modules() if isinstance(m, nn.BatchNorm2d)]
+    assert any(not torch.equal(here[n], there[n]) for n in here if n.endswith("running_var"))
+    recalibrate(plain.network, plain.data.train, 64, generator(0, "recalibrate"))
+    assert norms and same(plain.network.state_dict(), there)
+
+
+def test_each_round_of_training_ends_with_new_statistics(workspace):
+    rounds = {"prune.schedule": "iterative", "prune.rounds": 2, "finetune.epochs": 2}
+    filters = {"prune.granularity": "filter", "prune.scope": "layer"}  # trained without the pruned
+    trial = Trial(small_base(recalibrate_images=64, **rounds, **filters), workspace)
+    kept = []
+    while not trial.trained:
+        trial.epoch()
+        trained = trial.training.network.state_dict()["conv1.bn.num_batches_tracked"]
+        kept.append(bool(trial.network.conv1.bn.num_batches_tracked == trained))
+    assert kept == [True, False, True, False]
+    halfway = Trial(trial.config, workspace)
+    for _ in range(3):
+        halfway.epoch()
+    halfway.save()
+    resumed = Trial(trial.config, workspace)
+    assert resumed.resume()
+    resumed.epoch()
+    assert same(resumed.network.state_dict(), trial.network.state_dict())
 
 
 def test_a_stopped_trial_still_ends_with_its_score(workspace):

@@ -41,7 +41,8 @@ class TrialConfig(Checked):
     finetune: TrainConfig | None = None
     rewind: Literal["none", "weights", "learning_rate"] = "none"
     rewind_epoch: int = 0
-    recalibrate_images: int = 0  # BatchNorm statistics re-estimated on so many after pruning
+    # BatchNorm statistics are re-estimated on so many, after pruning or a round's training.
+    recalibrate_images: int = 0
     score: ScoreConfig = ScoreConfig()
     dissection: DissectionConfig | None = None
     # Beside "mis": of `mis.UNIT_SCORES`, and "module:Class", one's own.
@@ -55,8 +56,9 @@ class TrialConfig(Checked):
     def __post_init__(self) -> None:
         super().__post_init__()
         self._require(self.recalibrate_images >= 0, "recalibrate_images", "be at least 0")
-        if self.retrain is not None:  # which re-estimates the statistics anyway
-            self._require(self.recalibrate_images == 0, "recalibrate_images", "be 0 with training")
+        if self.retrain is not None and self.retrain.frozen_batchnorm:
+            rule = "be 0 with frozen_batchnorm, which keeps the statistics as they are"
+            self._require(self.recalibrate_images == 0, "recalibrate_images", rule)
         self._check_classes()
         if self.given is not None:
             alone = self.prune is None and self.retrain is None and not self.recalibrate_images
@@ -155,8 +157,10 @@ class TrialConfig(Checked):
         prune = self.prune
         if prune is not None and prune.counts_of is not None:
             prune = replace(prune, criterion=prune.counts_of, counts_of=None, draw=0)
-        after: dict[str, Any] = {"recalibrate_images": 0, "score_every_round": False}
-        after |= {"dissection": None, "scores": (MIS,), "scores_code": ()}
+        after: dict[str, Any] = {"dissection": None, "scores": (MIS,), "scores_code": ()}
+        after |= {"score_every_round": False}
+        if self.retrain is None:  # what a round ends with, the next is chosen by
+            after["recalibrate_images"] = 0
         return replace(self, prune=prune, score=ScoreConfig(), **after)
 
     @property
@@ -261,7 +265,7 @@ class TrialConfig(Checked):
             name += f", {self.rewind.replace('_', ' ')} rewound"
         if self.method == "untrained":  # recalibrated, or its statistics would mean nothing
             name += "" if self.recalibrate_images or self.finetune else ", as it is"
-        elif self.recalibrate_images:
+        elif self.recalibrate_images and self.retrain is None:
             name += ", recalibrated"
         elif self.prune is not None and self.retrain is None:
             name += ", as pruned"
