@@ -254,6 +254,15 @@ def test_all_that_a_folder_holds_is_as_many_images_as_the_trial_noted(said):
 
 
 @pytest.mark.parametrize(
+    ("target", "seen"),
+    [("loss", {"prune.change_of": "loss"}), ("macs=0.5", {"prune.target": "macs=0.5"})],
+)
+def test_runs_of_before_that_call_the_criterions_target_so_are_read_as_todays(target, seen):
+    found = SimpleNamespace(params={"prune.target": target}, metrics={}, tags={})
+    assert _seen(SimpleNamespace(info=None, data=found)).data.params == seen
+
+
+@pytest.mark.parametrize(
     ("data", "caption", "shown"),
     [
         ("image_folder", "googlenet on image_folder, 224 px; 1,000 classes, 50,000 images", True),

@@ -66,8 +66,8 @@ def summary_sentences(frames: SweepFrames) -> list[str]:
     if reference == reference and has(final, "val/top1", "prune/sparsity"):
         said.append(_how_far(final, reference))
         said.append(_winners(frames.trials))
-    if has(cut, "mis/change"):
-        said += _changes(cut)
+    if has(final, "mis/change"):
+        said += _changes(final)
     said.append(stopped_sentence(trials))
     return [sentence for sentence in said if sentence]
 
