@@ -158,7 +158,7 @@ def _report(
         elif work.proposals is not None:
             log_search(plan, work.proposals, work.again, tracker, parent)
         run = tracker.client.get_run(parent)
-        write_report(tracker, run, results, console, plan.sweep.sections)
+        write_report(tracker, run, results, console, plan.sweep.sections, plan.sweep.atlas)
     except NothingFinished:
         return 0
     except Exception as error:

@@ -67,7 +67,8 @@ PARTS = {
         "findings": {"read", "statistics", "checks"},
         "sections": {"read", "statistics", "paper"},
         "page": {"read", "statistics", "checks", "findings", "sections"},
-        "write": {"read", "files", "checks", "paper", "findings", "sections", "page"},
+        "atlas": {"read", "page"},
+        "write": {"read", "files", "checks", "paper", "findings", "sections", "page", "atlas"},
         "__init__": {"read", "files", "write"},
     },
     "trainables": {

@@ -50,7 +50,7 @@ _IN_CACHE: Kinds = (
     (rf"pass-{_KEY}\.(pt|means)", PASSES),
     (rf"scores-{_KEY}\.pt", IMPORTANCE),
     (rf"listing-[0-9a-f]+\.npz|looked-{_KEY}\.json", LISTS),
-    (rf"concepts-v\d+-[a-z]+-\d+-seed\d+-\d+px|fetched-{_KEY}", IMAGES),
+    (rf"concepts-v\d+-[a-z]+-\d+-seed\d+-\d+px|(fetched|thumbnails)-{_KEY}", IMAGES),
     (r"concepts-v\d+-.+\.partial-.+", PARTIAL),
     ("compiled", COMPILED),
 )

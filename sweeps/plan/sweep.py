@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from sweeps.plan.atlas import Atlas
 from sweeps.plan.controls import AS_IT_IS, controls, setting
 from sweeps.plan.primary import Primary
 from sweeps.plan.rungs import Stopping
@@ -84,7 +85,7 @@ class Sweep:
     exploratory. question: what the study compares, of which no early stopping may take anything
     away: names of `strata.QUESTION`, of axes of the grids, or fields; trials compete only with
     others that agree on all of it. sections: of the study's own, which its report shows after those
-    of every report; no trial depends on them.
+    of every report, and atlas: the limits of its atlas of units; no trial depends on them.
 
     More trials belong to every sweep and are added for each seed, network, data set and score: the
     dense network, the dense network retrained with the same recipe, an untrained one, which says
@@ -109,6 +110,7 @@ class Sweep:
     gpus_per_trial: float = 0.25  # where there is a GPU: so many trials share one
     primary: Primary = Primary()
     sections: tuple["Section", ...] = ()
+    atlas: Atlas = Atlas()
     from_scratch: TrialConfig | None = None
 
     def __post_init__(self) -> None:

@@ -26,14 +26,19 @@ def report_folder(results: Path, study: str) -> Path:
 def replaced(folder: Path, known: Collection[str]) -> Iterator[Path]:
     """A new folder to write to, whose files take their places in `folder` when all went well.
 
-    Files of an older report that this one has not are removed; whatever else is there stays.
+    Files of an older report that this one has not are removed; whatever else is there stays. They
+    may lie in folders. Raises ValueError where a link stands in the place of such a folder.
     known: names without endings that reports of earlier versions may have left.
     """
     with partial_folder(folder) as partial:
         yield partial
         new = files_of(partial)
+        for inner in {name.rpartition("/")[0] for name in new} - {""}:
+            own_path(folder, *inner.split("/")).mkdir(parents=True, exist_ok=True)
         for name in _old(folder, known) - set(new):
             (folder / name).unlink(missing_ok=True)
+            with suppress(OSError):  # others are in it
+                (folder / name).parent.rmdir()
         for name in new:
             (partial / name).replace(folder / name)
         _note(folder, {"files": new})
@@ -59,7 +64,7 @@ def _old(folder: Path, known: Collection[str]) -> set[str]:
     noted = _noted(folder).get("files")
     there = {path.name for path in folder.iterdir() if not path.is_dir() or path.is_symlink()}
     if isinstance(noted, list):
-        return there & set(map(str, noted))
+        return (there | set(files_of(folder))) & set(map(str, noted))
     endings = {".png", ".svg", ".csv", ".parquet", ".html"}
     return {n for n in there if Path(n).suffix in endings and Path(n).stem in known}
 

@@ -1,6 +1,6 @@
 """Write a report: to the terminal, to files, to the sweep's parent run."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import pandas as pd
@@ -8,7 +8,9 @@ from mlflow.entities import Run
 from rich.console import Console
 from rich.markup import escape
 
+from sweeps.plan.atlas import Atlas
 from sweeps.plan.section import TABLES, Section
+from sweeps.report.atlas.write import Made, write_atlas
 from sweeps.report.checks.check import Check
 from sweeps.report.files import PAGE, note_made_of, partial_folder, replaced, report_folder, written
 from sweeps.report.findings import Findings, findings, statistics_table
@@ -36,15 +38,18 @@ def write_report(
     results: Path,
     console: Console,
     own: Sequence[Section] = (),
+    atlas: Atlas | None = None,
 ) -> Path:
-    """Page, tables and figures of a sweep; returns their folder, which is logged to the run.
+    """Page, tables, figures and atlas of a sweep; returns their folder, which is logged to the run.
 
-    own: the sections of its study, after those of every report.
+    own: the sections of its study, after those of every report. atlas: its limits, of the study.
     """
-    folder = report_folder(results, tracker.study)
+    folder, limits = report_folder(results, tracker.study), atlas or Atlas()
     with partial_folder(folder) as keep:
         frames = load_frames(tracker, sweep_run, keep)
-        found = write_files(frames, folder, with_own(own))
+        found = write_files(
+            frames, folder, with_own(own), lambda into: write_atlas(frames, tracker, into, limits)
+        )
     if _log(tracker, sweep_run, frames, found, folder, console):
         runs = dict(zip(frames.trials["key"], frames.trials["run_id"], strict=True))
         note_made_of(folder, frames.sweep_key, runs)
@@ -56,8 +61,9 @@ def report_study(study: str, results: Path, sweep: str | None, console: Console)
     """`make report`: the latest sweep of a study, or the one of a key, from MLflow alone."""
     results = results.resolve()
     tracker = open_tracker(name_of(study), results)
-    own = load_study(study).sections if study in study_names() or is_file(study) else ()
-    write_report(tracker, latest_sweep(tracker, sweep), results, console, own)
+    known = load_study(study) if study in study_names() or is_file(study) else None
+    own, atlas = (known.sections, known.atlas) if known else ((), Atlas())
+    write_report(tracker, latest_sweep(tracker, sweep), results, console, own, atlas)
     return 0
 
 
@@ -69,13 +75,18 @@ def report_published(results: Path, console: Console) -> int:
 
 
 def write_files(
-    frames: SweepFrames, folder: Path, sections: Sequence[Section] = SECTIONS
+    frames: SweepFrames,
+    folder: Path,
+    sections: Sequence[Section] = SECTIONS,
+    atlas: Callable[[Path], Made] = lambda _: Made(),
 ) -> Findings:
-    """The page; beside it what each section draws as PNG, SVG and CSV, and the tables."""
+    """The page; beside it what each section draws as PNG, SVG and CSV, the tables, and what `atlas`
+    makes of a folder."""
     found = findings(frames)
     with replaced(folder, {PAGE[:-5], *TABLES, *(s.name for s in SECTIONS)}) as partial:
         _write_tables(frames, found, partial)
-        page = render(frames, found, _write_sections(frames, sections, partial))
+        shown = _write_sections(frames, sections, partial)
+        page = render(frames, found, shown, atlas(partial))
         (partial / PAGE).write_text(page, encoding="utf-8")
     return found
 

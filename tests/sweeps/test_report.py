@@ -415,7 +415,7 @@ def test_a_report_of_a_study_has_its_own_sections(logged, monkeypatch):
     monkeypatch.setattr("sweeps.report.write.study_names", lambda: ["synthetic"])
     monkeypatch.setattr("sweeps.report.write.load_study", lambda _: study)
     shown = []
-    monkeypatch.setattr("sweeps.report.write.write_report", lambda *given: shown.append(given[-1]))
+    monkeypatch.setattr("sweeps.report.write.write_report", lambda *given: shown.append(given[4]))
     assert report_study("synthetic", results, None, Console(file=io.StringIO())) == 0
     assert shown == [study.sections]
 

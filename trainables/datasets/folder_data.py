@@ -29,12 +29,8 @@ def folder_data(config: DataConfig, cache: Path, progress: Progress | None = Non
     Pictures that cannot be read are refused by name, or skipped where the config says so: then the
     next ones in the order that the seed draws stand in for them. Raises as `load_data`.
     """
-    config, listing, pictures = _opened(config, cache, progress)
+    config, listing, pictures = _ready(config, cache, progress)
     where = config.path or config.name
-    config = replace(config, digest=drawn_digest(listing, config.digest, config))
-    if config.broken_images == "refuse":
-        listing.require_pictures(where)
-    listing = with_split(listing, config)
     n_listed = sum(len(split) for split in listing.splits.values())
     looks = [_Look(config, split, pictures, listing, cache) for split in ("train", "val", "probe")]
     sets = [look.images(progress) for look in looks]
@@ -49,6 +45,27 @@ def folder_data(config: DataConfig, cache: Path, progress: Progress | None = Non
     if broken:
         said += f"; skipped, since they cannot be read: {some_broken(where, broken)}"
     return Data(train, val, probe, listing.classes, said)
+
+
+def folder_probe(config: DataConfig, cache: Path) -> tuple[ImageSet, tuple[str, ...]]:
+    """The images that units are scored on alone, as `folder_data` gives them, and the classes."""
+    config, listing, pictures = _ready(config, cache, None)
+    look = _Look(config, "probe", pictures, listing, cache)
+    images = look.images(None)
+    if images is None:
+        refuse_broken(config.path or config.name, look.broken, len(look.of))
+    return images, listing.classes
+
+
+def _ready(
+    config: DataConfig, cache: Path, progress: Progress | None
+) -> tuple[DataConfig, Listing, Callable[[Split], Pictures]]:
+    """As `_opened`, with the split that is drawn where the folder has none."""
+    config, listing, pictures = _opened(config, cache, progress)
+    config = replace(config, digest=drawn_digest(listing, config.digest, config))
+    if config.broken_images == "refuse":
+        listing.require_pictures(config.path or config.name)
+    return config, with_split(listing, config), pictures
 
 
 def _opened(

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NoReturn
 
 import numpy as np
 
@@ -105,7 +106,7 @@ def _add(found: "hashlib._Hash", values: Sequence[str] | np.ndarray) -> None:
         found.update((", " if start else "").encode() + json.dumps(told)[1:-1].encode())
 
 
-def refuse_broken(where: object, broken: Mapping[str, str], n_images: int) -> None:
+def refuse_broken(where: object, broken: Mapping[str, str], n_images: int) -> NoReturn:
     raise ValueError(
         f"every image must be readable to its end, {len(broken)} of {n_images} are not: "
         f"{some_broken(where, broken)}; data.broken_images='skip' leaves them out"

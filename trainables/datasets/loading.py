@@ -6,8 +6,9 @@ import torch
 
 from trainables.config import DataConfig
 from trainables.datasets import concepts
-from trainables.datasets.folder_data import folder_data
+from trainables.datasets.folder_data import folder_data, folder_probe
 from trainables.datasets.images import ArrayImages, Data, ImageSet, Progress
+from trainables.datasets.remote import is_remote
 from trainables.fields import digest_of
 from trainables.workspace import node_cache
 
@@ -33,17 +34,23 @@ def load_data(config: DataConfig, cache: Path, progress: Progress | None = None)
     return data
 
 
+def probe_images(config: DataConfig, cache: Path) -> tuple[ImageSet, tuple[str, ...]]:
+    """The images that units are scored on alone, and the names of the classes; nothing is
+    downloaded.
+
+    Raises ValueError for images that are not on this machine, or not as they were.
+    """
+    cache = node_cache(cache)
+    if config.name == "concepts":
+        return _drawn(config, "probe", cache, None), tuple(concepts.class_names())
+    local = config.name == "image_folder" and not is_remote(config.path or "")
+    if not local and not (cache / f"listing-{config.digest}.npz").exists():
+        raise ValueError(f"the images of {config.path or config.name} are not on this machine")
+    return folder_probe(config, cache)
+
+
 def _concepts(config: DataConfig, cache: Path, progress: Progress | None) -> Data:
-    sets: dict[str, ImageSet] = {}
-    for split in ("train", "val", "probe"):
-        count = getattr(config, f"{split}_images")
-        drawn = concepts.load(
-            split, count, seed=config.seed, pixels=config.pixels, root=cache, progress=progress
-        )
-        depends_on = ["concepts", concepts.VERSION, split, count, config.seed, config.pixels]
-        sets[split] = ArrayImages(
-            drawn.images, torch.from_numpy(drawn.labels.copy()), digest_of(depends_on)[:16]
-        )
+    sets = {split: _drawn(config, split, cache, progress) for split in ("train", "val", "probe")}
     return Data(
         train=sets["train"],
         val=sets["val"],
@@ -51,4 +58,15 @@ def _concepts(config: DataConfig, cache: Path, progress: Progress | None) -> Dat
         class_names=tuple(concepts.class_names()),
         said=f"{len(concepts.class_names())} classes, drawn: {config.train_images:,} images to "
         f"train, {config.val_images:,} to validate and {config.probe_images:,} to score",
+    )
+
+
+def _drawn(config: DataConfig, split: str, cache: Path, progress: Progress | None) -> ImageSet:
+    count = getattr(config, f"{split}_images")
+    drawn = concepts.load(
+        split, count, seed=config.seed, pixels=config.pixels, root=cache, progress=progress
+    )
+    depends_on = ["concepts", concepts.VERSION, split, count, config.seed, config.pixels]
+    return ArrayImages(
+        drawn.images, torch.from_numpy(drawn.labels.copy()), digest_of(depends_on)[:16]
     )

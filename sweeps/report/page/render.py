@@ -1,7 +1,8 @@
 """The report as one HTML page that needs nothing beside itself."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 import pandas as pd
 from jinja2 import Environment, PackageLoader, StrictUndefined
@@ -45,7 +46,20 @@ class Shown:
     absent: str = ""
 
 
-def render(frames: SweepFrames, found: Findings, figures: Sequence[Shown]) -> str:
+class Linked(Protocol):
+    """The atlas beside the page. keys: of the trials in it, none where there is no atlas; said: a
+    sentence about it."""
+
+    @property
+    def keys(self) -> Collection[str]: ...
+
+    @property
+    def said(self) -> str: ...
+
+
+def render(
+    frames: SweepFrames, found: Findings, figures: Sequence[Shown], atlas: Linked | None = None
+) -> str:
     """The page."""
     environment = Environment(
         loader=PackageLoader("sweeps.report", "page"),
@@ -87,6 +101,8 @@ def render(frames: SweepFrames, found: Findings, figures: Sequence[Shown]) -> st
         stopped=_stopped(frames.trials),
         hours=float(frames.trials["seconds"].sum()) / 3600,
         colours=_colours(),
+        atlas=set(atlas.keys) if atlas else set(),
+        atlas_said=atlas.said if atlas else "",
     )
 
 

@@ -61,6 +61,7 @@ class SweepFrames:
     it costs, how accurate it is. unfinished: a row per trial that failed or was broken off.
     kept: where units and dissected units are read from when these frames are empty, since those of
     thousands of trials would fill the memory; `of_units` and `of_dissected` read either.
+    sources: where the trials left their files.
     missing: number of planned trials without a finished run. gaps: what could not be read.
     """
 
@@ -81,6 +82,7 @@ class SweepFrames:
     rounds: pd.DataFrame = field(default_factory=pd.DataFrame)
     address: str = ""  # of MLflow's page of the experiment; "" where no server is known
     kept: Mapping[str, Tables] = field(default_factory=dict)
+    sources: tuple[Source, ...] = ()
 
     @cached_property
     def of_units(self) -> Tables:
@@ -169,6 +171,7 @@ def load_frames(tracker: Tracker, sweep_run: Run, keep: Path | None = None) -> S
         primary=sweep_run.data.tags.get(PRIMARY, ""),
         address=_address(tracker),
         kept=kept,
+        sources=tuple(sources),
     )
 
 

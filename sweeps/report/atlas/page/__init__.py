@@ -1,0 +1,1 @@
+"""The page of the atlas: its text, its looks, its scripts."""

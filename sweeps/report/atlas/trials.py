@@ -1,0 +1,41 @@
+"""What the atlas says of each network: what it is called, and its numbers."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from sweeps.plan.metrics import METRICS
+from sweeps.report.page.table import cell
+from sweeps.report.read.frames import SweepFrames
+from sweeps.report.read.values import is_pruned, is_retrained
+
+_TOLD = ("val/top1", "prune/sparsity", "mis/mean", "mis/change", "dissection/interpretable")
+
+
+def about_trials(frames: SweepFrames, keys: Sequence[str]) -> list[dict[str, Any]]:
+    """Of each trial its key, label, group (for a list in groups), and numbers as [name, text]."""
+    trials = frames.trials.set_index("key", drop=False)
+    told = [metric for metric in METRICS if metric.name in _TOLD and metric.name in trials]
+    found = []
+    for row in trials.loc[list(keys)].to_dict("records"):
+        facts = []
+        for metric in told:
+            value, error = row.get(metric.name), row.get(metric.error)
+            if isinstance(value, float) and value == value:
+                known = isinstance(error, float) and error == error
+                spread = f" ± {error:.3f}" if known else ""
+                facts.append([metric.heading, cell(metric, value) + spread])
+        label, outcome = str(row["label"]), str(row["outcome"])
+        group = str(row["method"]).replace("_", " ")
+        more = f" ({outcome})" if outcome not in ("completed", "") else ""
+        about = {"key": str(row["key"]), "label": label + more, "group": group, "facts": facts}
+        found.append(about)
+    return found
+
+
+def start(frames: SweepFrames, keys: Sequence[str]) -> list[int]:
+    """Which two the page opens with: the first, and the first one that was pruned and retrained."""
+    trials = frames.trials.set_index("key", drop=False).loc[list(keys)]
+    for wanted in (is_pruned(trials) & is_retrained(trials), is_pruned(trials)):
+        if wanted.any():
+            return [0, int(wanted.to_numpy().argmax())]
+    return [0, min(1, len(keys) - 1)]

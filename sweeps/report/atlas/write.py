@@ -1,0 +1,196 @@
+"""Write the atlas of a sweep's units beside its report."""
+
+import shutil
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from sweeps.plan.atlas import Atlas
+from sweeps.report.atlas.chosen import Units, candidates, lacking, same_units, units_of
+from sweeps.report.atlas.columns import STATES, Score, columns_of, concepts_of, scores_of
+from sweeps.report.atlas.examples import examples_of
+from sweeps.report.atlas.images import Probe, find_probe, used_images
+from sweeps.report.atlas.scripts import smallest, write_script
+from sweeps.report.atlas.thumbnails import (
+    ACROSS,
+    largest_side,
+    write_sheets,
+    write_thumbnails,
+)
+from sweeps.report.atlas.trials import about_trials, start
+from sweeps.report.read.artifacts import read_of_each
+from sweeps.report.read.frames import SweepFrames
+from sweeps.tracking.tracker import Tracker
+from trainables.artifacts import SHOWN
+from trainables.scores.shown import N_SHOWN, Shown, read_shown
+
+PAGE, FOLDER = "atlas.html", "atlas"
+_OWN = Path(__file__).with_name("page")
+_SUFFIXES = {".html", ".css", ".js"}
+_FEWER = (N_SHOWN, 6, 4)  # images at each end, as many as have room
+
+
+@dataclass(frozen=True)
+class Made:
+    """An atlas that was written, or why there is none. keys: of the trials in it; said: a sentence
+    for the report."""
+
+    keys: frozenset[str] = frozenset()
+    said: str = ""
+
+
+def write_atlas(frames: SweepFrames, tracker: Tracker, folder: Path, atlas: Atlas) -> Made:
+    """The page, and a folder with its data, in `folder`; nothing where it cannot be.
+
+    Never raises for what the trials lack or this machine has not.
+    """
+    if atlas.trials == 0:
+        return Made()
+    try:
+        return _write(frames, tracker, folder, atlas)
+    except Exception as error:  # a report is worth more than its atlas
+        shutil.rmtree(folder / FOLDER, ignore_errors=True)
+        (folder / PAGE).unlink(missing_ok=True)
+        kind = "" if isinstance(error, ValueError) else f"{type(error).__name__}: "
+        first = (str(error).splitlines() or [""])[0][:300]
+        return Made(said=f"There is no atlas of units: {kind}{first}.")
+
+
+def _write(frames: SweepFrames, tracker: Tracker, folder: Path, atlas: Atlas) -> Made:
+    keys, said = candidates(frames.trials, atlas)
+    labels = dict(zip(frames.trials["key"], frames.trials["label"], strict=True))
+    source_of = {source.key: source for source in frames.sources}
+    sources = [source_of[key] for key in keys if key in source_of]
+    found = read_of_each(tracker, sources, SHOWN, read_shown)
+    said += [sentence for sentence in [lacking(keys, found, labels)] if sentence]
+    shown, others = same_units(found, labels)
+    said += others
+    if not shown:
+        raise ValueError(
+            "no trial kept which images its units answer to (shown.parquet); those that run from "
+            "now on do"
+        )
+    first = next(iter(shown))
+    probe = find_probe(tracker, source_of[first], shown[first].probe)
+    units = units_of(shown[first], atlas)
+    book = _Book(frames, probe, units, atlas, folder / FOLDER, tracker.results / "cache")
+    said += book.write(shown)
+    for path in (p for p in _OWN.iterdir() if p.suffix in _SUFFIXES):
+        target = folder if path.name == PAGE else folder / FOLDER
+        shutil.copyfile(path, target / path.name)
+    return Made(frozenset(book.keys), " ".join(f"{sentence}." for sentence in said))
+
+
+class _Book:
+    """The data of one atlas, on its way to a folder."""
+
+    def __init__(
+        self,
+        frames: SweepFrames,
+        probe: Probe,
+        units: Units,
+        atlas: Atlas,
+        folder: Path,
+        cache: Path,
+    ) -> None:
+        self.frames, self.probe, self.units, self.atlas = frames, probe, units, atlas
+        self.folder, self.cache = folder, cache
+        self.scores: list[Score] = scores_of(frames)
+        self.keys: list[str] = []
+        self.n_bytes = 0
+
+    def write(self, shown: Mapping[str, Shown]) -> list[str]:
+        """All files; sentences about what had no room or is not there."""
+        self.folder.mkdir(parents=True)
+        concepts = concepts_of(self.frames, list(shown))
+        said = self._write_scores(shown, concepts)
+        ids, side, n_ends = self._room([shown[key] for key in self.keys])
+        self._write_images([shown[key] for key in self.keys], ids, n_ends)
+        args = (self.probe.images, ids, side, self.cache)
+        sheets = write_thumbnails(self.folder, "images", *args)
+        examples, example_sheets, why = self._examples(concepts, side)
+        said += why
+        about = {
+            "study": self.frames.study,
+            "caption": self.frames.caption,
+            "states": list(STATES),
+            "layers": [{"name": name, "n": n} for name, n in self.units.layers.items()],
+            "trials": about_trials(self.frames, self.keys),
+            "start": start(self.frames, self.keys),
+            "scores": [asdict(score) for score in self.scores],
+            "classes": list(self.probe.classes),
+            "labels": self.probe.images.labels[ids].numpy().astype("<u2"),
+            "ids": ids.numpy().astype("<u4"),
+            "sheets": {"across": ACROSS, "side": side, "images": sheets, "lit": example_sheets},
+            "concepts": [
+                {"category": category, "name": name, "lit": places}
+                for (category, name), places in zip(concepts, examples, strict=True)
+            ],
+            "said": said,
+        }
+        write_script(self.folder / "about.js", "about", about)
+        return said
+
+    def _write_scores(
+        self, shown: Mapping[str, Shown], concepts: Sequence[tuple[str, str]]
+    ) -> list[str]:
+        """A script per trial; sentences about those whose tables do not fit."""
+        numbers = {f"{category}/{name}": n for n, (category, name) in enumerate(concepts)}
+        said = []
+        for key, its in shown.items():
+            try:
+                columns = columns_of(self.frames, key, self.units, its.layers, self.scores, numbers)
+            except ValueError as error:
+                said.append(f"A network is not shown: {error}")
+                continue
+            self._part("scores", columns)
+            self.keys.append(key)
+        if not self.keys:
+            raise ValueError("no trial has a table of the units that its images are of")
+        return said
+
+    def _part(self, kind: str, value: Mapping[str, Any], place: int | None = None) -> None:
+        name = f"{kind}-{len(self.keys) if place is None else place:03}"
+        self.n_bytes += write_script(self.folder / f"{name}.js", name, value)
+
+    def _room(self, shown: Sequence[Shown]) -> tuple[torch.Tensor, int, int]:
+        """Which images are shown, the side of their pictures, and how many at each end."""
+        most = self.atlas.megabytes * 1_000_000
+        for n_ends in _FEWER:
+            ends = [e[self.units.rows, :n_ends] for s in shown for e in (s.top, s.bottom)]
+            ids = used_images(self.probe.images, *ends)
+            width = smallest(np.array([len(ids)])).itemsize
+            left = most - self.n_bytes - int(4 / 3 * width * sum(each.size for each in ends))
+            side = largest_side(self.probe.images, ids, int(0.9 * left)) if left > 0 else None
+            if side is not None:
+                return ids, side, n_ends
+        raise ValueError(
+            f"its files must have room in atlas.megabytes={self.atlas.megabytes}, the smallest "
+            "have not: Sweep(atlas=Atlas(…)) allows more, or names fewer trials or layers"
+        )
+
+    def _write_images(self, shown: Sequence[Shown], ids: torch.Tensor, n_ends: int) -> None:
+        place_of = np.zeros(len(self.probe.images), np.int64)
+        place_of[ids.numpy()] = np.arange(len(ids))
+        for place, its in enumerate(shown):
+            rows = {n: getattr(its, n)[self.units.rows, :n_ends] for n in ("top", "bottom")}
+            images = {n: smallest(place_of[each]) for n, each in rows.items()}
+            self._part("images", {"n": rows["top"].shape[1], **images}, place)
+
+    def _examples(
+        self, concepts: Sequence[tuple[str, str]], side: int
+    ) -> tuple[list[list[int]], list[str], list[str]]:
+        """Of each concept the numbers of its pictures; their sheets; why there are none."""
+        nothing: list[list[int]] = [[] for _ in concepts]
+        if not concepts or self.probe.config.dissection is None:
+            return nothing, [], []
+        try:
+            places, pictures = examples_of(self.probe.concepts(self.cache), concepts, side)
+        except (OSError, ValueError) as error:
+            first = (str(error).splitlines() or [""])[0][:300]
+            return nothing, [], [f"Concepts are shown by their names alone: {first}"]
+        return places, write_sheets(self.folder, "lit", iter(pictures), len(pictures)), []
