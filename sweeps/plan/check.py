@@ -20,6 +20,7 @@ from sweeps.plan.refusals import (
 )
 from trainables.config import TrialConfig
 from trainables.contents import hold_own_code
+from trainables.datasets.folder_data import require_named
 from trainables.datasets.images import Data
 from trainables.datasets.loading import load_data
 from trainables.datasets.packs import unused
@@ -45,6 +46,9 @@ def check(configs: Sequence[TrialConfig], results: Path, console: Console) -> No
     Raises ValueError or OSError, in one sentence, for anything that would make one fail.
     """
     cache = Workspace(results).cache
+    for config in configs:  # before the space that pictures take
+        if config.data.name == "image_folder":
+            require_named(config.data.path)
     require_space(results, int(disk(configs, _SLOTS).of_trials))
     said: dict[str, None] = {}
     groups: dict[object, list[TrialConfig]] = {}

@@ -94,7 +94,7 @@ def require_sizes(config: TrialConfig, per_class: Sequence[int] = ()) -> None:
         depth_of(config.score, data.probe_images)
     if config.beside and data.name == "concepts":
         require_classes(config, _classes_drawn("probe", data.probe_images or 0, data.seed))
-    elif config.beside and data.probe_images in (None, sum(per_class)):
+    elif config.beside and per_class and data.probe_images in (None, sum(per_class)):
         require_classes(config, per_class)  # all that there are, which are those to train on
     if prune is not None and prune.by.looks_at_images:
         if data.name == "concepts":

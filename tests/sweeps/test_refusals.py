@@ -10,6 +10,7 @@ from small_studies import small_base
 from sweeps.plan.check import check
 from sweeps.plan.planner import make_plan
 from sweeps.plan.sweep import Grid, Sweep, axis
+from sweeps.studies import load_study
 from trainables.config import DissectionConfig
 from trainables.contents import with_contents
 
@@ -101,3 +102,15 @@ def test_what_is_legal_is_refused_by_neither(here):
         make_plan(STUDY, settings=settings)
         configs = [with_contents(c, here / "r") for c in STUDY.expand(settings)]
         check(configs, here / "r", Console(file=io.StringIO()))
+
+
+@pytest.mark.parametrize("name", ["photographs", "transfer", "paper"])
+def test_a_study_of_a_folder_is_refused_for_want_of_one_and_of_nothing_else(name, tmp_path):
+    """Of the classes' images, or the disk, that it needs nothing is known before."""
+    configs = load_study(name).expand()
+    with pytest.raises(ValueError, match="needs data.path, a folder with train/ and val/"):
+        check(configs[:3], tmp_path, Console(file=io.StringIO()))
+
+
+def test_a_study_of_a_folder_is_planned_without_one():
+    assert make_plan(load_study("photographs")).configs

@@ -68,6 +68,16 @@ def _ready(
     return config, with_split(listing, config), pictures
 
 
+def require_named(path: str | None) -> str:
+    """The path of an image folder. Raises ValueError where there is none."""
+    if path is None:
+        raise ValueError(
+            "data.name='image_folder' needs data.path, a folder with train/ and val/, or with one "
+            "folder per class: make sweep STUDY=… DATA=/path/to/folder"
+        )
+    return path
+
+
 def _opened(
     config: DataConfig, cache: Path, progress: Progress | None
 ) -> tuple[DataConfig, Listing, Callable[[Split], Pictures]]:
@@ -78,11 +88,7 @@ def _opened(
         config, listing = _listed(config, lambda: list_sets(config), cache)
         sets = Sets(config)
         return config, listing, lambda some: Items(sets, some.names, some.marks)
-    if path is None:
-        raise ValueError(
-            "data.name='image_folder' needs data.path, a folder with train/ and val/, or with one "
-            "folder per class: make sweep STUDY=… DATA=/path/to/folder"
-        )
+    path = require_named(path)
     root = Path(path)
     if is_remote(path):
         digest = config.digest or remote_digest(path)

@@ -1,0 +1,83 @@
+"""The unit of a class beside the accuracy of the class: planted tables, and intervals whose truth
+is known."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from sweeps.report.statistics.class_units import class_units, relation
+
+N_CLASSES = 4
+
+
+def units(**changes):
+    """A hidden layer of six units, and the outputs."""
+    table = pd.DataFrame(
+        {
+            "layer": ["hidden"] * 6 + ["fc"] * N_CLASSES,
+            "channel": [*range(6), *range(N_CLASSES)],
+            "state": "alive",
+            "counted": [True] * 6 + [False] * N_CLASSES,
+            "mis": [0.1] * 6 + [0.5, 0.6, 0.7, 0.8],
+            "dense_mis": [0.1] * 6 + [0.5, 0.5, 0.9, 0.9],
+        }
+    )
+    return table.assign(**changes)
+
+
+def answers(right):
+    """Ten images per class, so many of which are taken for their class."""
+    rows = [
+        {"class": f"c{k}", "truth": k, "answer_1": k if i < right[k] else (k + 1) % 4, "dense": k}
+        for k in range(N_CLASSES)
+        for i in range(10)
+    ]
+    return pd.DataFrame(rows).sample(frac=1, random_state=0)
+
+
+def test_each_class_has_its_own_unit_and_its_own_accuracy():
+    table = class_units(units(), answers([3, 10, 0, 5]))
+    assert table["class"].tolist() == ["c0", "c1", "c2", "c3"]
+    assert table["accuracy"].tolist() == [0.3, 1.0, 0.0, 0.5]
+    assert table["mis"].tolist() == [0.5, 0.6, 0.7, 0.8]
+    assert table["dense_mis"].tolist() == [0.5, 0.5, 0.9, 0.9]
+    assert (table["dense_accuracy"] == 1).all() and (table["images"] == 10).all()
+
+
+def test_a_class_whose_unit_has_no_score_is_left_out():
+    dead = units(state=["alive"] * 8 + ["dead", "alive"])
+    assert class_units(dead, answers([1, 2, 3, 4]))["class"].tolist() == ["c0", "c1", "c3"]
+
+
+def test_a_last_layer_that_is_not_of_the_classes_tells_nothing():
+    few = units()
+    assert class_units(few[few["layer"] == "hidden"].head(2), answers([1, 2, 3, 4])).empty
+    assert class_units(few.head(0), answers([1, 2, 3, 4])).empty
+    assert relation([(np.arange(4.0), np.arange(4.0))]) is None
+    assert relation([(np.arange(9.0), np.ones(9))]) is None
+
+
+def test_a_perfect_order_is_one_and_one_of_several_trainings_is_their_mean():
+    x = np.arange(9.0)
+    assert relation([(x, x**3)]).value == pytest.approx(1)
+    assert relation([(x, -x)]).value == pytest.approx(-1)
+    several = relation([(x, x), (x, -x), (x, x), (np.where(x > 0, np.nan, x), x)])
+    assert several.value == pytest.approx(1 / 3) and several.n == 3
+    assert several.over == "trainings"
+
+
+def _pairs(random, rho, n_trainings, n_classes=30):
+    """Of a normal pair of correlation r Spearman's is 6 / pi asin(r / 2): trainings share it."""
+    r = 2 * np.sin(np.pi * rho / 6)
+    x = random.standard_normal((n_trainings, n_classes))
+    y = r * x + np.sqrt(1 - r**2) * random.standard_normal((n_trainings, n_classes))
+    return list(zip(x, y, strict=True))
+
+
+@pytest.mark.parametrize("n_trainings", [1, 3, 5])
+@pytest.mark.parametrize("rho", [0.0, 0.5])
+def test_the_interval_covers_what_is_true(rho, n_trainings):
+    random = np.random.default_rng(7)
+    found = [relation(_pairs(random, rho, n_trainings)) for _ in range(600)]
+    covered = np.mean([each.low <= rho <= each.high for each in found])
+    assert 0.92 <= covered <= 0.98
