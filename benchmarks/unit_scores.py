@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torchvision.models import googlenet
 
-from benchmarks.timing import Measured, seconds
+from benchmarks.timing import Measured, seconds_at_work
 from mis import UNIT_SCORES, AboveZero, OfMaps, OfMeans, collect_extremes, draw_groups
 from trainables.config import ComputeConfig, NetworkConfig, TrialConfig
 from trainables.datasets.images import ArrayImages
@@ -28,10 +28,16 @@ ALL = tuple(UNIT_SCORES)
 
 def added(pixels: int, names: tuple[str, ...]) -> Callable[[torch.device], Measured]:
     """What the scores take on top of MIS's pass over the images, in forward passes over these:
-    seeing maps, the file of means, scores, chance, and errors over images."""
+    seeing maps, the file of means, scores, chance, and errors over images. On a CPU on one thread,
+    and in time of the processor: the difference of two passes would be lost in their noise."""
 
     def measure(device: torch.device) -> Measured:
-        return _added(device, pixels, names)
+        threads = torch.get_num_threads()
+        torch.set_num_threads(1)
+        try:
+            return _added(device, pixels, names)
+        finally:
+            torch.set_num_threads(threads)
 
     return measure
 
@@ -51,33 +57,45 @@ def _added(device: torch.device, pixels: int, names: tuple[str, ...]) -> Measure
     labels, config = _labels(n), _config(names)
     space = ProbeVectors(F.normalize(torch.randn(n, DIMENSION), dim=1), 1.0, "cosine")
     precision = autocast(resolve_precision(ComputeConfig(), device), device)
+    maps = [score for score in config.beside if isinstance(score, OfMaps)]
+    of_means = any(isinstance(score, OfMeans) for score in config.beside)
+    state = torch.zeros(n_units, dtype=torch.int8)
 
-    def one_pass(above: AboveZero | None) -> None:
-        each = zip(ids, batches, strict=True)
-        with precision:
-            collect_extremes(network, list(sizes), each, depth=DEPTH, priority=priority, also=above)
-
-    def scored() -> None:
+    def scored() -> float:
         with tempfile.TemporaryDirectory() as folder:
-            maps = [score for score in config.beside if isinstance(score, OfMaps)]
-            path = Path(folder) / "means"
-            of_means = any(isinstance(score, OfMeans) for score in config.beside)
-            above = AboveZero(sizes, groups, maps, path if of_means else None)
-            one_pass(above)
-            state = torch.zeros(n_units, dtype=torch.int8)
-            score_beside(config, labels, above, space, state, state == 0, groups)
+            above = AboveZero(sizes, groups, maps, Path(folder) / "means" if of_means else None)
+            watch = _Timed(above)
+            each = zip(ids, batches, strict=True)
+            with precision:
+                collect_extremes(
+                    network, list(sizes), each, depth=DEPTH, priority=priority, also=watch
+                )
+            after = seconds_at_work(
+                lambda: score_beside(config, labels, above, space, state, state == 0, groups)
+            )
+        return watch.seconds + after
 
     def plain() -> None:
         with precision:
             for batch in batches:
                 network(batch)
 
-    def extra() -> float:
-        return (seconds(scored) - seconds(lambda: one_pass(None))) / seconds(plain)
-
-    extra()
-    found = [extra() for _ in range(3)]
+    plain()
+    found = [scored() / seconds_at_work(plain) for _ in range(4)][1:]
     return Measured(statistics.median(found), f"{min(found):.3f} to {max(found):.3f}")
+
+
+class _Timed:
+    """What sees a pass, and how long it took over it."""
+
+    def __init__(self, above: AboveZero) -> None:
+        self.above, self.seconds = above, 0.0
+
+    def begin(self, ids: torch.Tensor) -> None:
+        self.above.begin(ids)
+
+    def see(self, layer: str, values: torch.Tensor) -> None:
+        self.seconds += seconds_at_work(lambda: self.above.see(layer, values))
 
 
 def _labels(n: int) -> ArrayImages:

@@ -55,30 +55,40 @@ class AboveZero:
 
     def see(self, layer: str, values: Tensor) -> None:
         """values: float32 [batch, unit, ...], as `mis.watching` shows them; not kept."""
-        n_each = max(1, _VALUES // math.prod(values.shape[1:]))
-        parts = zip(values.split(n_each), self._ids.split(n_each), strict=True)
         # Not in the number format of the network: squares and small differences of them are taken.
         with torch.autocast(values.device.type, enabled=False):
-            means = [self._see(self._units[layer], part, ids) for part, ids in parts]
+            means = self._see(self._units[layer], values)
         if self._file is not None:
-            self._of_layer[layer][self._ids.numpy()] = torch.cat(means).cpu().numpy()
+            self._of_layer[layer][self._ids.numpy()] = means.cpu().numpy()
 
-    def _see(self, units: slice, values: Tensor, ids: Tensor) -> Tensor:
-        above = values.clamp(min=0)
-        if above.ndim == 2:
-            return above
-        means = above.mean((2, 3))
-        for score in self._maps:
-            for column, found in score.of(above).items():
+    def _see(self, units: slice, values: Tensor) -> Tensor:
+        """The means of what is above 0, [batch, unit]."""
+        if values.ndim == 2:
+            return values.clamp(min=0)
+        n_each = max(1, _VALUES // math.prod(values.shape[1:]))
+        means, sums = [], []
+        for part in values.split(n_each):
+            above = part.clamp(min=0)
+            means.append(above.mean((2, 3)))
+            sums.append([score.sums(maps) for score, maps in self._each_its_own(above)])
+        mean = torch.cat(means)
+        for score, of_parts in zip(self._maps, zip(*sums, strict=True), strict=True):
+            all_sums = {name: torch.cat([part[name] for part in of_parts]) for name in of_parts[0]}
+            for column, found in score.of_sums(all_sums, values.shape[2:]).items():
                 known = found.isfinite()
-                self._add(f"{column} weights", units, means * known, ids)
-                self._add(column, units, found.where(known, 0) * means, ids)
-        return means
+                self._add(f"{column} weights", units, mean * known)
+                self._add(column, units, found.where(known, 0) * mean)
+        return mean
 
-    def _add(self, name: str, units: slice, values: Tensor, ids: Tensor) -> None:
+    def _each_its_own(self, maps: Tensor) -> Iterator[tuple[OfMaps, Tensor]]:
+        """Each score of maps with maps that it may overwrite: copies for all but the last."""
+        for place, score in enumerate(self._maps, start=1):
+            yield score, maps if place == len(self._maps) else maps.clone()
+
+    def _add(self, name: str, units: slice, values: Tensor) -> None:
         if name not in self._sums:
             self._sums[name] = torch.zeros(self._shape, dtype=torch.float64)
-        self._sums[name][:, units].index_add_(0, self._groups[ids], values.double().cpu())
+        self._sums[name][:, units].index_add_(0, self._groups[self._ids], values.double().cpu())
 
     def means(self, units: Tensor) -> Tensor:
         """float32 [image, unit], of some units (int64), once all images came."""
@@ -93,10 +103,9 @@ class AboveZero:
         return found
 
     def blocks(self) -> Iterator[Tensor]:
-        """All units, int64, in parts whose means fit in the memory, each of one layer."""
+        """All units, int64, in parts whose means fit in the memory."""
         n_each = max(1, _BLOCK_VALUES // len(self._groups))
-        for there in self._units.values():
-            yield from torch.arange(there.start, there.stop).split(n_each)
+        yield from torch.arange(self._shape[1]).split(n_each)
 
     def columns(self) -> dict[str, Tensor]:
         """Of the scores of maps: column -> float64 [unit], NaN where no image has it."""

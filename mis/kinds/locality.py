@@ -1,5 +1,6 @@
 """Does a unit answer to one place of a picture? How far its maps spread."""
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import ClassVar
@@ -26,16 +27,25 @@ class Locality(OfMaps):
     name: ClassVar[str] = "locality"
 
     def of(self, maps: Tensor) -> dict[str, Tensor]:
+        return self.of_sums(self.sums(maps.clone()), maps.shape[2:])
+
+    def sums(self, maps: Tensor) -> dict[str, Tensor]:
         n_images, n_units, height, width = maps.shape
-        n_cells = height * width
-        cells = maps.permute(0, 2, 3, 1).reshape(n_images, n_cells, n_units)
-        moments, even = _moments(height, width, maps.device)
-        mass, y, x, square = (moments @ cells).unbind(1)
+        cells = maps.permute(0, 2, 3, 1).reshape(n_images, height * width, n_units)
+        moments = _moments(height, width, maps.device)[0] @ cells
+        return {"moments": moments, "squares": cells.square_().sum(1)}
+
+    def of_sums(self, sums: Mapping[str, Tensor], size: Sequence[int]) -> dict[str, Tensor]:
+        height, width = size
+        n_cells, even = height * width, _moments(height, width, sums["moments"].device)[1]
+        mass, y, x, square = sums["moments"].unbind(1)
+        if n_cells == 1:
+            nothing = torch.full_like(mass, torch.nan)
+            return {self.name: nothing, self.name + SHUFFLED: nothing}
         spread = square / mass - (y / mass).square() - (x / mass).square()
-        sparsity = n_cells * cells.square().sum(1) / mass.square()
-        locality = 1 - spread / even if n_cells > 1 else torch.full_like(mass, torch.nan)
-        shuffled = (sparsity - 1) / (n_cells - 1) if n_cells > 1 else locality
-        return {self.name: locality, self.name + SHUFFLED: shuffled}
+        sparsity = n_cells * sums["squares"] / mass.square()
+        shuffled = (sparsity - 1) / (n_cells - 1)
+        return {self.name: 1 - spread / even, self.name + SHUFFLED: shuffled}
 
 
 @lru_cache(64)

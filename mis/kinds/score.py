@@ -5,7 +5,7 @@ through: a unit that answers to nothing would otherwise be told by what it does 
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
@@ -107,6 +107,16 @@ class OfMaps(UnitScore):
 
         maps: float32 [image, unit, height, width], at least 0.
         """
+
+    def sums(self, maps: Tensor) -> dict[str, Tensor]:
+        """All that `of_sums` needs of these maps, name -> [image, ...]; it may overwrite them. A
+        score that overrides both has maps looked at while they are in a processor's cache, and the
+        rest done at once."""
+        return self.of(maps)
+
+    def of_sums(self, sums: Mapping[str, Tensor], size: Sequence[int]) -> dict[str, Tensor]:  # noqa: ARG002
+        """What `of` gives of maps of size (height, width) that have these `sums`."""
+        return dict(sums)
 
 
 def sample_size(n_images: int) -> int:

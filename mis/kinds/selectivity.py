@@ -82,7 +82,8 @@ def precisions(activations: Tensor, labels: Tensor) -> Tensor:
     order = np.argsort(-values, axis=1)
     ranked = np.take_along_axis(values, order, axis=1)
     ends = _ends(ranked[:, 1:] != ranked[:, :-1])
-    of_rank = labels.numpy().astype(np.int32)[order]
+    # Numpy sorts 16 bits far quicker than 32.
+    of_rank = labels.numpy().astype(np.int16 if labels.max() < 2**15 else np.int32)[order]
     # The images of each class side by side, within a class the most activating first.
     by_class = np.argsort(of_rank, axis=1, kind="stable")
     ends = np.take_along_axis(ends, by_class, axis=1)
