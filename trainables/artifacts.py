@@ -9,6 +9,7 @@ EPOCHS = "epochs.parquet"  # one row per epoch
 LAYERS = "layers.parquet"  # one row per layer and round of pruning
 ROUNDS = "rounds.parquet"  # one row per round, of trials that have several
 SENSITIVITY = "sensitivity.parquet"  # one row per layer and rate at which it alone is pruned
+PREDICTIONS = "predictions.parquet"  # one row per validation image: what the network answers
 DISSECTION = "dissection.parquet"  # one row a dissected unit
 NETWORK = "network.json"  # what to build before the checkpoint is loaded
 GALLERY = "gallery"  # pictures of what chosen units answer to

@@ -50,7 +50,7 @@ def save_results(
     arguments: dict[str, Any],
     pruned: PrunedNetwork,
     scored: Scored,
-    tables: Mapping[str, Sequence[Mapping[str, Any]]],
+    tables: Mapping[str, Sequence[Mapping[str, Any]] | pd.DataFrame],
 ) -> None:
     """Write the files of a trial into `folder`, each whole or not at all.
 
@@ -78,7 +78,7 @@ def save_results(
         with whole_file(folder / SHOWN) as partial:
             write_shown(partial, scored.shown)
     for name, rows in tables.items():
-        if rows:
+        if len(rows):
             with whole_file(folder / name) as partial:
                 pd.DataFrame(rows).to_parquet(partial, index=False)
     if scored.dissected is not None:

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from typing import Any
 
-from trainables.artifacts import EPOCHS, LAYERS, ROUNDS, SENSITIVITY
+from trainables.artifacts import EPOCHS, LAYERS, PREDICTIONS, ROUNDS, SENSITIVITY
 from trainables.config import TrialConfig
 from trainables.contents import with_contents
 from trainables.cost import cost_metrics
@@ -57,6 +57,8 @@ class Trial:
         share_compiled(workspace.cache)
         begin_peaks(self.device)
         self.data = load_data(config.data, workspace.cache)
+        on = (self.device, self.precision)
+        self.validation = Validation(config, self.data, workspace.cache, *on)
         self.crew: Crew | None = None
         self._begin()
 
@@ -137,8 +139,10 @@ class Trial:
         if metrics["prune/n_collapsed"] > 0 and not stopped:
             outcome = "collapsed"
         folder = self.workspace.trial(self.config.key)
-        tables: dict[str, list[dict[str, Any]]] = {EPOCHS: self.history, LAYERS: self.layers}
-        tables |= {ROUNDS: self.ends, SENSITIVITY: self._sensitivity()}
+        if self.validation.answers is None:  # of a trial that goes on after its last epoch
+            self.evaluate()
+        tables: dict[str, Any] = {EPOCHS: self.history, LAYERS: self.layers, ROUNDS: self.ends}
+        tables |= {SENSITIVITY: self._sensitivity(), PREDICTIONS: self.validation.answers}
         save_results(folder, self.config, network, self.pruned, scored, tables)
         made_on = describe(self.device, self.precision) | {"images": self.data.said}
         return Result(outcome, metrics, scored.units, folder, made_on)
@@ -146,14 +150,11 @@ class Trial:
     def evaluate(self) -> dict[str, float]:
         """Accuracy on the validation images, how far it is from the dense network's on the same
         images, and what is zero."""
-        return self._validation().of_all(self.pruned.without_removed()) | self.pruned.amounts()
+        return self.validation.of_all(self.pruned.without_removed()) | self.pruned.amounts()
 
     def _glance(self) -> dict[str, float]:
         """The same after an epoch: of as many images as `data.val_images_per_epoch` says."""
-        return self._validation().after_epoch(self.pruned.without_removed()) | self.pruned.amounts()
-
-    def _validation(self) -> Validation:
-        return Validation(self.config, self.data, self.workspace.cache, self.device, self.precision)
+        return self.validation.after_epoch(self.pruned.without_removed()) | self.pruned.amounts()
 
     def _note_end(self, metrics: dict[str, float]) -> None:
         if self.config.rounds > 1:

@@ -114,7 +114,7 @@ class OfMaps(UnitScore):
         rest done at once."""
         return self.of(maps)
 
-    def of_sums(self, sums: Mapping[str, Tensor], size: Sequence[int]) -> dict[str, Tensor]:  # noqa: ARG002
+    def of_sums(self, sums: Mapping[str, Tensor], size: Sequence[int]) -> dict[str, Tensor]:
         """What `of` gives of maps of size (height, width) that have these `sums`."""
         return dict(sums)
 

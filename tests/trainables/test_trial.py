@@ -16,6 +16,7 @@ from trainables.artifacts import (
     LAYERS,
     MASKS,
     NETWORK,
+    PREDICTIONS,
     SHOWN,
     UNITS,
 )
@@ -48,7 +49,7 @@ def test_a_trial_ends_with_its_numbers_and_its_files(workspace):
     files = {path.name for path in result.folder.iterdir()}
     assert files == {
         *(CHECKPOINT, COMPACTED, EPOCHS, GALLERY, LAYERS, MASKS, NETWORK, SHOWN, UNITS),
-        "config.json",
+        *("config.json", PREDICTIONS),
     }
 
 

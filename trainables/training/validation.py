@@ -4,26 +4,32 @@ import math
 from dataclasses import dataclass
 from pathlib import Path
 
+import pandas as pd
 import torch
 from torch import Tensor, nn
 
 from trainables.config import TrialConfig
 from trainables.datasets.images import Data
 from trainables.memo import Memo
+from trainables.training.answers import answers_table
 from trainables.training.compute import place
 from trainables.training.dense import dense_key, load_dense
 from trainables.training.evaluate import accuracy_after_epoch, accuracy_metrics, predict
 
 
-@dataclass(frozen=True)
+@dataclass
 class Validation:
-    """What the networks of a trial are measured on. device, precision: as they are resolved."""
+    """What the networks of a trial are measured on. device, precision: as they are resolved.
+
+    answers: what the last network of `of_all` answers, see `answers_table`; None before.
+    """
 
     config: TrialConfig
     data: Data
     cache: Path
     device: torch.device
     precision: str
+    answers: pd.DataFrame | None = None
 
     def of_all(self, network: nn.Module) -> dict[str, float]:
         """See `accuracy_metrics`, and of one that is not the dense network `change_of_answers`.
@@ -33,9 +39,12 @@ class Validation:
         labels = self.data.val.labels
         logits = self._logits(network)
         metrics = accuracy_metrics(logits, labels)
-        if not self.config.leaves_dense:
+        dense = self.dense_answers() if self.config.leaves_dense else None
+        names, digest = self.data.class_names, self.data.val.digest
+        self.answers = answers_table(logits, labels, names, digest, dense)
+        if dense is None:
             return metrics
-        return metrics | change_of_answers(logits.argmax(1), self.dense_answers(), labels)
+        return metrics | change_of_answers(logits.argmax(1), dense, labels)
 
     def after_epoch(self, network: nn.Module) -> dict[str, float]:
         """See `accuracy_after_epoch`."""

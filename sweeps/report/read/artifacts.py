@@ -18,13 +18,15 @@ import pyarrow.parquet as pq
 
 from sweeps.report.read.unit_tables import FileTables
 from sweeps.tracking.tracker import Tracker, Unavailable
-from trainables.artifacts import DISSECTION, EPOCHS, ROUNDS, SENSITIVITY, UNITS
+from trainables.artifacts import DISSECTION, EPOCHS, PREDICTIONS, ROUNDS, SENSITIVITY, UNITS
 
 T = TypeVar("T")
 
-_LEFT_OUT = {"replicates"}  # no figure needs it, and it is most of the bytes
+# No figure needs them, and they are most of the bytes.
+_LEFT_OUT = {"replicates", *(f"probability_{place}" for place in range(1, 6))}
+_LEFT_OUT |= {f"answer_{place}" for place in range(2, 6)}
 _AT_A_TIME = 8  # downloads
-_CATEGORIES = ("layer", "state", "category", "concept")
+_CATEGORIES = ("layer", "state", "category", "concept", "class", "images")
 # Of many millions of units: half the bytes, and more digits than any of these numbers has.
 _SMALLER = {"task_accuracy", "mis_pixels", "minimum", "maximum"}
 _REQUIRED = {
@@ -32,6 +34,7 @@ _REQUIRED = {
     EPOCHS: {"epoch"},
     DISSECTION: {"layer", "channel"},
     ROUNDS: {"round", "n_kept", "n_groups"},
+    PREDICTIONS: {"images", "class", "truth", "answer_1"},
     SENSITIVITY: {"layer", "rate", "top1", "dense", "granularity", "criterion"},
 }
 _TEXTS = {*_CATEGORIES, "detector", "granularity", "criterion"}

@@ -9,6 +9,7 @@ import pandas as pd
 from mlflow.entities import Run
 
 from sweeps.report.read.absurd import finite
+from sweeps.report.read.answers import RunTables
 from sweeps.report.read.artifacts import Source, kept_tables, read_tables
 from sweeps.report.read.recipe import recipes
 from sweeps.report.read.runs import Seen, read_runs
@@ -26,7 +27,15 @@ from sweeps.tracking.tracker import (
     experiments,
     has_store,
 )
-from trainables.artifacts import DISSECTION, EPOCHS, LAYERS, ROUNDS, SENSITIVITY, UNITS
+from trainables.artifacts import (
+    DISSECTION,
+    EPOCHS,
+    LAYERS,
+    PREDICTIONS,
+    ROUNDS,
+    SENSITIVITY,
+    UNITS,
+)
 
 AXES = ("method", "rate", "schedule", "criterion", "retraining", "seed")
 _NOTE, _PURPOSE = "mlflow.note.content", "purpose"
@@ -59,9 +68,10 @@ class SweepFrames:
     layer and round of pruning. sensitivity: a row per layer and rate of trials that measured their
     layers one by one. rounds: a row per round of trials that prune in several: what is left, what
     it costs, how accurate it is. unfinished: a row per trial that failed or was broken off.
-    kept: where units and dissected units are read from when these frames are empty, since those of
-    thousands of trials would fill the memory; `of_units` and `of_dissected` read either.
-    sources: where the trials left their files.
+    predictions: a row per validation image of every trial: what the network answers.
+    kept: where units, dissected units and predictions are read from when these frames are empty,
+    since those of thousands of trials would fill the memory; `of_units`, `of_dissected` and
+    `of_predictions` read either. sources: where the trials left their files.
     missing: number of planned trials without a finished run. gaps: what could not be read.
     """
 
@@ -80,6 +90,7 @@ class SweepFrames:
     layers: pd.DataFrame = field(default_factory=pd.DataFrame)
     sensitivity: pd.DataFrame = field(default_factory=pd.DataFrame)
     rounds: pd.DataFrame = field(default_factory=pd.DataFrame)
+    predictions: pd.DataFrame = field(default_factory=lambda: pd.DataFrame(_NOTHING))
     address: str = ""  # of MLflow's page of the experiment; "" where no server is known
     kept: Mapping[str, Tables] = field(default_factory=dict)
     sources: tuple[Source, ...] = ()
@@ -93,6 +104,11 @@ class SweepFrames:
     def of_dissected(self) -> Tables:
         """The tables of the trials' dissected units, a few at a time."""
         return self.kept.get(DISSECTION) or FrameTables(self.dissected)
+
+    @cached_property
+    def of_predictions(self) -> Tables:
+        """What the trials' networks answer, read when it is asked for."""
+        return self.kept.get(PREDICTIONS) or FrameTables(self.predictions)
 
     def run_address(self, run_id: str) -> str:
         """Of the run's page, "" where no server is known."""
@@ -140,7 +156,7 @@ def load_frames(tracker: Tracker, sweep_run: Run, keep: Path | None = None) -> S
     in_rounds = [_source(run) for run in runs if _has_rounds(run)]
     caption = _caption(runs)
     del runs
-    kept: dict[str, Tables] = {}
+    kept: dict[str, Tables] = {PREDICTIONS: RunTables(tracker, sources)}
     if keep is None:
         units, without = read_tables(tracker, sources, UNITS)
         units = with_dense(units, trials)
@@ -149,7 +165,7 @@ def load_frames(tracker: Tracker, sweep_run: Run, keep: Path | None = None) -> S
         units, dissected = pd.DataFrame(_NOTHING), pd.DataFrame(_NOTHING)
         of_units, without = kept_tables(tracker, sources, UNITS, keep)
         complete(of_units, trials)
-        kept = {UNITS: of_units, DISSECTION: kept_tables(tracker, sources, DISSECTION, keep)[0]}
+        kept[UNITS], kept[DISSECTION] = of_units, kept_tables(tracker, sources, DISSECTION, keep)[0]
         batches = of_units.batches(["state", "counted", "mis", "dense_mis"])
     if without:  # the only table that every trial has
         gaps.append(_without_units(without, len(trials)))

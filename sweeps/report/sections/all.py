@@ -4,6 +4,8 @@ from collections.abc import Sequence
 
 from sweeps.plan.section import Section
 from sweeps.report.sections import (
+    answers,
+    classes,
     controls,
     cost,
     criteria,
@@ -30,6 +32,8 @@ SECTIONS = (
     sparsity.INTERPRETABILITY,
     sparsity.CHANGE,
     sparsity.ACCURACY_AND_MIS,
+    answers.ANSWERS,
+    classes.CLASSES,
     layers.BY_LAYER,
     layers.BY_BRANCH,
     units.DISTRIBUTION,

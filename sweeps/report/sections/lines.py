@@ -27,6 +27,7 @@ _LEVELS: dict[str, Any] = {
     "untrained": ":",
     "rotated": (0, (1, 3)),
     "shuffled": (0, (5, 5)),
+    "another training": (0, (3, 1, 1, 1, 1, 1)),
 }
 
 
