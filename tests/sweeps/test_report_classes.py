@@ -128,7 +128,7 @@ def test_the_class_that_pays_is_found_and_named():
     rows = shown[(shown["kind"] == "class") & (shown["method"] == "structured")]
     paying = rows.set_index("name").loc[PAYS]
     assert paying["value"] == rows["value"].min() and paying["p"] < 0.05 > paying["p_rest"]
-    assert f"({PAYS} {paying['value']:+.2f}" in said["name"].iloc[0]
+    assert f"({PAYS} {paying['value']:+.2f}" in said.set_index("method").loc["structured", "name"]
     assert (rows["n"] == 2).all() and (rows["images"] == 50).all()
     assert ((rows["low"] < rows["value"]) & (rows["value"] < rows["high"])).all()
     figure = CLASSES.draw(shown)
