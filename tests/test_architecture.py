@@ -186,6 +186,7 @@ RIM = {
     "pandas": (
         "sweeps/",
         "trainables/scores/",
+        "trainables/training/answers.py",
         "trainables/results.py",
         "trainables/trial.py",
     ),

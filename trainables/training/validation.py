@@ -3,8 +3,8 @@
 import math
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import pandas as pd
 import torch
 from torch import Tensor, nn
 
@@ -15,6 +15,9 @@ from trainables.training.answers import answers_table
 from trainables.training.compute import place
 from trainables.training.dense import dense_key, load_dense
 from trainables.training.evaluate import accuracy_after_epoch, accuracy_metrics, predict
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 
 @dataclass
@@ -29,7 +32,7 @@ class Validation:
     cache: Path
     device: torch.device
     precision: str
-    answers: pd.DataFrame | None = None
+    answers: "pd.DataFrame | None" = None
 
     def of_all(self, network: nn.Module) -> dict[str, float]:
         """See `accuracy_metrics`, and of one that is not the dense network `change_of_answers`.
