@@ -51,6 +51,7 @@ _IN_CACHE: Kinds = (
     (rf"scores-{_KEY}\.pt", IMPORTANCE),
     (rf"listing-[0-9a-f]+\.npz|looked-{_KEY}\.json", LISTS),
     (rf"concepts-v\d+-[a-z]+-\d+-seed\d+-\d+px|(fetched|thumbnails)-{_KEY}", IMAGES),
+    (rf"unit-maps-{_KEY}\.pt", IMAGES),
     (r"concepts-v\d+-.+\.partial-.+", PARTIAL),
     ("compiled", COMPILED),
 )

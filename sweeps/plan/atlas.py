@@ -18,7 +18,7 @@ class Atlas:
 
     trials: int = 60
     megabytes: int = 60
-    maps: int = 2
+    maps: int = 4
     layers: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:

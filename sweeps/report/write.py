@@ -1,6 +1,6 @@
 """Write a report: to the terminal, to files, to the sweep's parent run."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 
 import pandas as pd
@@ -85,22 +85,29 @@ def write_files(
     found = findings(frames)
     with replaced(folder, {PAGE[:-5], *TABLES, *(s.name for s in SECTIONS)}) as partial:
         _write_tables(frames, found, partial)
-        shown = _write_sections(frames, sections, partial)
-        page = render(frames, found, shown, atlas(partial))
+        made = atlas(partial)
+        shown = _write_sections(frames, sections, partial, made.keys)
+        page = render(frames, found, shown, made)
         (partial / PAGE).write_text(page, encoding="utf-8")
     return found
 
 
-def _write_sections(frames: SweepFrames, sections: Sequence[Section], folder: Path) -> list[Shown]:
+def _write_sections(
+    frames: SweepFrames, sections: Sequence[Section], folder: Path, atlas: Collection[str]
+) -> list[Shown]:
     told = {str(row["key"]): trial_sentence(row) for row in frames.trials.to_dict("records")}
     for row in published_trials().to_dict("records"):
         faults = f" — {row['faults']}" if row["faults"] else ""
         told[str(row["key"])] = trial_sentence(row) + faults
-    return [_write_section(frames, section, told, folder) for section in sections]
+    return [_write_section(frames, section, told, folder, atlas) for section in sections]
 
 
 def _write_section(
-    frames: SweepFrames, section: Section, told: Mapping[str, str], folder: Path
+    frames: SweepFrames,
+    section: Section,
+    told: Mapping[str, str],
+    folder: Path,
+    atlas: Collection[str],
 ) -> Shown:
     """Its table, and the pictures of it; what it cannot draw is said, and the others are drawn."""
     try:
@@ -109,7 +116,8 @@ def _write_section(
             return Shown(section, absent=table)
         if table.empty:
             return Shown(section, absent="There is nothing to draw.")
-        svg = inline_svg(figure := section.draw(table), section.name, section.title, told)
+        figure = section.draw(table)
+        svg = inline_svg(figure, section.name, section.title, told, atlas)
         released = table["released"] if "released" in table else pd.Series(False, table.index)
         if released.any() and not beside_released(frames):
             # Drawn anew: axes that reach to points of another scale would be half empty.

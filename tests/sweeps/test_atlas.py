@@ -18,6 +18,7 @@ from sweeps.report import report_study
 from sweeps.report.atlas.chosen import candidates, same_units, units_of
 from sweeps.report.atlas.examples import N_EXAMPLES, examples_of
 from sweeps.report.atlas.images import used_images
+from sweeps.report.atlas.maps import mapped
 from sweeps.report.atlas.scripts import smallest, write_script
 from sweeps.report.atlas.thumbnails import (
     ACROSS,
@@ -32,6 +33,7 @@ from trainables.datasets.concept_maps import generated_concepts
 from trainables.datasets.images import ArrayImages
 from trainables.datasets.loading import load_data, probe_images
 from trainables.scores.shown import Shown
+from trainables.scores.unit_maps import LayerMaps
 
 
 def quiet():
@@ -136,7 +138,7 @@ def test_a_report_that_is_made_again_finds_its_pictures(made, monkeypatch, tmp_p
 @pytest.mark.parametrize(
     ("atlas", "said"),
     [
-        (Atlas(trials=2), "2 of 11 networks"),
+        (Atlas(trials=2), "2 of 7 networks"),
         (Atlas(layers=("no such",)), "no such are none"),
         (Atlas(megabytes=0), "atlas.megabytes=0"),
     ],
@@ -205,6 +207,66 @@ def test_images_that_are_not_here_are_no_atlas_and_a_sentence(frames, tmp_path, 
     found = write_atlas(loaded, tracker, tmp_path / "report", Atlas())
     assert not found.keys and found.said.startswith("There is no atlas of units: the images")
     assert not (tmp_path / "report" / PAGE).exists()
+
+
+def test_maps_are_of_the_dense_network_and_of_those_that_were_pruned_and_retrained(frames):
+    trials = frames.trials
+    keys = [*trials["key"]][::-1]
+    dense = trials.loc[(trials["method"] == "dense") & (trials["retraining"] == "none"), "key"]
+    keys = [dense.iloc[0], *(key for key in keys if key != dense.iloc[0])]
+    chosen = trials.set_index("key").loc[mapped(trials, keys, 99)]
+    assert set(chosen.index) == set(keys) and chosen["method"].iloc[0] == "dense"
+    pruned = (chosen["method"] == "structured").to_numpy()[1:]
+    assert pruned[: pruned.sum()].all()
+    assert (chosen["retraining"].iloc[1 : 1 + 2] != "none").all()
+    assert mapped(trials, keys, 0) == []
+
+
+def test_networks_that_left_nothing_that_loads_are_without_maps_and_said(made, tmp_path):
+    _, tracker, _ = made
+    frames = load_frames(tracker, latest_sweep(tracker, None))
+    found = write_atlas(frames, tracker, tmp_path, Atlas(maps=1))
+    assert (
+        found.keys
+        and "1 networks have no maps, the first: a trial must have left its network" in found.said
+    )
+    _, about = read_script(tmp_path / FOLDER / "about.js")
+    assert not any(trial["maps"] for trial in about["trials"])
+
+
+def test_maps_are_found_by_the_number_of_their_unit(made, tmp_path, monkeypatch):
+    """The page's arithmetic: of a unit of a layer, image by image, cells in halves of bytes."""
+    _, tracker, _ = made
+    frames = load_frames(tracker, latest_sweep(tracker, None))
+    sides = {"conv1": 3, "inception3a.branch1": 2}
+
+    def fake(network, images, wanted, pixels):
+        random = np.random.default_rng(0)
+        return {
+            name: LayerMaps(random.random((*wanted[name].shape, n, n)), 0.1, 0.2)
+            for name, n in sides.items()
+        }
+
+    monkeypatch.setattr("sweeps.report.atlas.maps.unit_maps", fake)
+    monkeypatch.setattr("sweeps.report.atlas.maps.masked_network", lambda *_: torch.nn.Identity())
+    write_atlas(frames, tracker, tmp_path, Atlas(maps=1))
+    _, about = read_script(tmp_path / FOLDER / "about.js")
+    _, maps = read_script(tmp_path / FOLDER / "maps-000.js")
+    assert [trial["maps"] for trial in about["trials"]].count(True) == 1
+    random, n = np.random.default_rng(0), 9
+    for name, side in sides.items():
+        expected = random.random((6, n, side, side))
+        layer = maps["layers"][[each["name"] for each in about["layers"]].index(name)]
+        assert (layer["side"], layer["first"], layer["step"]) == (side, 0.1, 0.2)
+        for unit, image in ((0, 0), (3, 8), (5, 4)):
+            start = layer["begin"] + (unit * n + image) * side * side
+            cells = [
+                (maps["cells"][c >> 1] >> (4 * (c & 1))) & 15 for c in range(start, start + side**2)
+            ]
+            whole = expected[unit, image] / expected[unit].max() * 15
+            assert (np.array(cells) == whole.round().ravel()).all()
+    others = [each["side"] for each in maps["layers"]]
+    assert sum(side > 0 for side in others) == 2
 
 
 @pytest.mark.slow

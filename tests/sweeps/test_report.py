@@ -12,6 +12,7 @@ from contextlib import closing
 from html.parser import HTMLParser
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
+from xml.etree import ElementTree
 
 import numpy as np
 import pandas as pd
@@ -37,6 +38,7 @@ from sweeps.report.read.same_units import against_dense, shares, with_dense
 from sweeps.report.sections.all import SECTIONS, with_own
 from sweeps.report.sections.cost import pareto_front
 from sweeps.report.sections.layers import name_blocks
+from sweeps.report.sections.lines import ring_units
 from sweeps.report.sections.series import all_series, mean_rows
 from sweeps.report.sections.style import WIDTH, _apart, _columns, legend, new_figure
 from sweeps.report.statistics.population import compared
@@ -569,6 +571,20 @@ def test_a_figure_becomes_a_piece_of_the_page(frames):
     assert 'class="released"' in svg and "released, faulty" in svg
     assert 'aria-label="A title &amp; more"' in svg
     assert len(re.findall(r'href="#[0-9a-f]{12}"', svg)) == 16
+
+
+def test_a_ring_leads_to_its_unit_where_the_atlas_has_it():
+    figure, (axes,) = new_figure()
+    row = {"keys": "abc", "layer": 'a"<b>&', "channel": 7, "x": 0.5, "value": 0.6}
+    ring_units(axes, pd.DataFrame([row, row | {"keys": "other"}]), "x", (0, 1))
+    svg = inline_svg(figure, "units", "Units", {}, {"abc"})
+    links = ElementTree.fromstring(svg).findall(".//{http://www.w3.org/2000/svg}a")
+    titles = [link[0].text for link in links]
+    assert titles == ['a"<b>& #7'] * 2
+    assert [link.get("href") for link in links] == [
+        "atlas.html#b=abc&unit=a%22%3Cb%3E%26%3A7",
+        None,
+    ]
 
 
 def test_title_legend_and_caption_of_a_file_lie_around_the_figure(logged):

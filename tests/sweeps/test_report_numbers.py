@@ -509,6 +509,25 @@ def test_units_against_dense_are_counted_in_cells(csv, trials):
         assert cells["units"].sum() == sum(low <= min(p) and max(p) <= high for p in pairs)
 
 
+def test_the_units_that_changed_most_are_ringed(csv, trials):
+    table = csv("units_against_dense")
+    of_rate = [t for t in main_line(trials) if t.rate == 0.9]
+    for method, own in grouped(of_rate, lambda t: t.method).items():
+        changes = sorted(
+            (unit["mis"] - unit["dense_mis"], trial.key, unit["layer"], unit["channel"])
+            for trial in own
+            for unit in trial.units()
+        )
+        rows = table[(table["method"] == method) & (table["kind"] == "unit")]
+        found = [
+            (row["value"] - row["dense_mis"], row["keys"], row["layer"], row["channel"])
+            for row in rows.to_dict("records")
+        ]
+        assert [each[1:] for each in found] == [
+            each[1:] for each in [*changes[:6], *changes[::-1][:6]]
+        ]
+
+
 def test_units_without_a_score_are_shares_of_those_that_count(csv, trials):
     table = csv("units_without_score")
     groups = grouped((t for t in trials if t.compared), lambda t: t.line)

@@ -1,6 +1,6 @@
 """What the atlas says of each network: what it is called, and its numbers."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
 from sweeps.plan.metrics import METRICS
@@ -11,8 +11,11 @@ from sweeps.report.read.values import is_pruned, is_retrained
 _TOLD = ("val/top1", "prune/sparsity", "mis/mean", "mis/change", "dissection/interpretable")
 
 
-def about_trials(frames: SweepFrames, keys: Sequence[str]) -> list[dict[str, Any]]:
-    """Of each trial its key, label, group (for a list in groups), and numbers as [name, text]."""
+def about_trials(
+    frames: SweepFrames, keys: Sequence[str], with_maps: Collection[str] = ()
+) -> list[dict[str, Any]]:
+    """Of each trial its key, label, group (for a list in groups), numbers as [name, text], and
+    whether there are maps of its units."""
     trials = frames.trials.set_index("key", drop=False)
     told = [metric for metric in METRICS if metric.name in _TOLD and metric.name in trials]
     found = []
@@ -28,7 +31,7 @@ def about_trials(frames: SweepFrames, keys: Sequence[str]) -> list[dict[str, Any
         group = str(row["method"]).replace("_", " ")
         more = f" ({outcome})" if outcome not in ("completed", "") else ""
         about = {"key": str(row["key"]), "label": label + more, "group": group, "facts": facts}
-        found.append(about)
+        found.append(about | {"maps": row["key"] in with_maps})
     return found
 
 

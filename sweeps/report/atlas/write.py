@@ -14,6 +14,7 @@ from sweeps.report.atlas.chosen import Units, candidates, lacking, same_units, u
 from sweeps.report.atlas.columns import STATES, Score, columns_of, concepts_of, scores_of
 from sweeps.report.atlas.examples import examples_of
 from sweeps.report.atlas.images import Probe, find_probe, used_images
+from sweeps.report.atlas.maps import MOST_IMAGES, mapped, maps_of
 from sweeps.report.atlas.scripts import smallest, write_script
 from sweeps.report.atlas.thumbnails import (
     ACROSS,
@@ -22,13 +23,14 @@ from sweeps.report.atlas.thumbnails import (
     write_thumbnails,
 )
 from sweeps.report.atlas.trials import about_trials, start
+from sweeps.report.page.svg import ATLAS
 from sweeps.report.read.artifacts import read_of_each
 from sweeps.report.read.frames import SweepFrames
 from sweeps.tracking.tracker import Tracker
 from trainables.artifacts import SHOWN
 from trainables.scores.shown import N_SHOWN, Shown, read_shown
 
-PAGE, FOLDER = "atlas.html", "atlas"
+PAGE, FOLDER = ATLAS, "atlas"
 _OWN = Path(__file__).with_name("page")
 _SUFFIXES = {".html", ".css", ".js"}
 _FEWER = (N_SHOWN, 6, 4)  # images at each end, as many as have room
@@ -77,7 +79,8 @@ def _write(frames: SweepFrames, tracker: Tracker, folder: Path, atlas: Atlas) ->
     first = next(iter(shown))
     probe = find_probe(tracker, source_of[first], shown[first].probe)
     units = units_of(shown[first], atlas)
-    book = _Book(frames, probe, units, atlas, folder / FOLDER, tracker.results / "cache")
+    runs = {key: source.run_id for key, source in source_of.items()}
+    book = _Book(frames, tracker, runs, probe, units, atlas, folder / FOLDER)
     said += book.write(shown)
     for path in (p for p in _OWN.iterdir() if p.suffix in _SUFFIXES):
         target = folder if path.name == PAGE else folder / FOLDER
@@ -91,14 +94,16 @@ class _Book:
     def __init__(
         self,
         frames: SweepFrames,
+        tracker: Tracker,
+        runs: Mapping[str, str],
         probe: Probe,
         units: Units,
         atlas: Atlas,
         folder: Path,
-        cache: Path,
     ) -> None:
         self.frames, self.probe, self.units, self.atlas = frames, probe, units, atlas
-        self.folder, self.cache = folder, cache
+        self.tracker, self.runs = tracker, runs
+        self.folder, self.cache = folder, tracker.results / "cache"
         self.scores: list[Score] = scores_of(frames)
         self.keys: list[str] = []
         self.n_bytes = 0
@@ -113,13 +118,15 @@ class _Book:
         args = (self.probe.images, ids, side, self.cache)
         sheets = write_thumbnails(self.folder, "images", *args)
         examples, example_sheets, why = self._examples(concepts, side)
-        said += why
+        self.n_bytes += sum(path.stat().st_size for path in self.folder.glob("*.jpg"))
+        with_maps, why_not = self._write_maps(shown, n_ends)
+        said += [*why, *why_not]
         about = {
             "study": self.frames.study,
             "caption": self.frames.caption,
             "states": list(STATES),
             "layers": [{"name": name, "n": n} for name, n in self.units.layers.items()],
-            "trials": about_trials(self.frames, self.keys),
+            "trials": about_trials(self.frames, self.keys, with_maps),
             "start": start(self.frames, self.keys),
             "scores": [asdict(score) for score in self.scores],
             "classes": list(self.probe.classes),
@@ -145,7 +152,7 @@ class _Book:
             try:
                 columns = columns_of(self.frames, key, self.units, its.layers, self.scores, numbers)
             except ValueError as error:
-                said.append(f"A network is not shown: {error}")
+                said.append(f"The network {key} is not shown: {error}")
                 continue
             self._part("scores", columns)
             self.keys.append(key)
@@ -180,6 +187,29 @@ class _Book:
             rows = {n: getattr(its, n)[self.units.rows, :n_ends] for n in ("top", "bottom")}
             images = {n: smallest(place_of[each]) for n, each in rows.items()}
             self._part("images", {"n": rows["top"].shape[1], **images}, place)
+
+    def _write_maps(self, shown: Mapping[str, Shown], n: int) -> tuple[set[str], list[str]]:
+        """Keys of the networks with maps, while there is room; sentences about others."""
+        wanted = mapped(self.frames.trials, self.keys, self.atlas.maps)
+        if wanted and len(self.probe.images) > MOST_IMAGES:
+            return set(), [f"Maps are of at most {MOST_IMAGES:,} images, which a report looks at"]
+        done: set[str] = set()
+        said: list[str] = []
+        failures: list[str] = []
+        for key in wanted:
+            try:
+                found = maps_of(self.tracker, self.runs[key], self.probe, self.units, shown[key], n)
+            except (OSError, ValueError) as error:
+                failures.append((str(error).splitlines() or [""])[0][:300])
+                continue
+            if self.n_bytes + 1.4 * found["cells"].nbytes > self.atlas.megabytes * 1_000_000:
+                said.append(f"Maps of {len(wanted) - len(done)} networks had no room")
+                break
+            self._part("maps", found, self.keys.index(key))
+            done.add(key)
+        if failures:
+            said.append(f"{len(failures)} networks have no maps, the first: {failures[0]}")
+        return done, said
 
     def _examples(
         self, concepts: Sequence[tuple[str, str]], side: int

@@ -2,24 +2,34 @@
 
 import io
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
+from urllib.parse import parse_qsl
 from xml.etree import ElementTree
 
 import matplotlib
 from matplotlib.figure import Figure
 
-from sweeps.report.sections.style import GREY, INK, PALETTE, RELEASED
+from sweeps.report.sections.style import GREY, INK, PALETTE, RELEASED, UNIT
 
 _SVG, _XLINK = "http://www.w3.org/2000/svg", "http://www.w3.org/1999/xlink"
+ATLAS = "atlas.html"
+"""The page of units beside the report."""
 _HREF = f"{{{_XLINK}}}href"
 ElementTree.register_namespace("", _SVG)
 ElementTree.register_namespace("xlink", _XLINK)
 
 
-def inline_svg(figure: Figure, name: str, title: str, points: Mapping[str, str]) -> str:
+def inline_svg(
+    figure: Figure,
+    name: str,
+    title: str,
+    points: Mapping[str, str],
+    atlas: Collection[str] = (),
+) -> str:
     """The figure as an <svg> element, to stand in a page beside others.
 
     name: begins all of its ids. points: trial key -> what a pointer over its marker is told.
+    atlas: keys of the trials whose units the atlas beside the page shows.
     """
     written = io.StringIO()
     with matplotlib.rc_context({"svg.hashsalt": name}):
@@ -37,7 +47,7 @@ def inline_svg(figure: Figure, name: str, title: str, points: Mapping[str, str])
         _own(element, name)
         _restyle(element)
         if element.tag == f"{{{_SVG}}}a":
-            _lead_on(element, points)
+            _lead_on(element, points, atlas)
     return ElementTree.tostring(root, encoding="unicode")
 
 
@@ -69,9 +79,14 @@ def _restyle(element: ElementTree.Element) -> None:
         element.set(attribute, re.sub(r"font-family:[^;]*;?", "", style))
 
 
-def _lead_on(link: ElementTree.Element, points: Mapping[str, str]) -> None:
-    """To the trial's row in the table, or nowhere where the point is not of this sweep."""
-    keys = link.attrib.pop(_HREF, "#")[1:].split(",")
+def _lead_on(link: ElementTree.Element, points: Mapping[str, str], atlas: Collection[str]) -> None:
+    """To the trial's row in the table, or nowhere where the point is not of this sweep; of a unit
+    to the atlas, or nowhere where that has it not."""
+    target = link.attrib.pop(_HREF, "#")[1:]
+    if target.startswith(UNIT):
+        _to_unit(link, target.removeprefix(UNIT), atlas)
+        return
+    keys = target.split(",")
     said = [points[key] for key in keys if key in points]
     if said:
         told = ElementTree.Element(f"{{{_SVG}}}title")
@@ -79,3 +94,12 @@ def _lead_on(link: ElementTree.Element, points: Mapping[str, str]) -> None:
         link.insert(0, told)
     if keys[0] and not keys[0].startswith("released"):
         link.set("href", f"#{keys[0]}")
+
+
+def _to_unit(link: ElementTree.Element, address: str, atlas: Collection[str]) -> None:
+    asked = dict(parse_qsl(address))
+    told = ElementTree.Element(f"{{{_SVG}}}title")
+    told.text = asked.get("unit", "").replace(":", " #")
+    link.insert(0, told)
+    if asked.get("b") in atlas:
+        link.set("href", f"{ATLAS}#{address}")

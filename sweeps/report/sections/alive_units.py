@@ -106,5 +106,5 @@ def _branch(layer: str) -> str | None:
 def at_highest_rate(frames: SweepFrames, series: Series) -> pd.DataFrame:
     """The units of the highest rate that are known in the dense network, too."""
     at_most = series.rows["rate"] == series.rows["rate"].max()
-    units = alive(frames, set(series.rows.loc[at_most, "key"]), "dense_mis")
+    units = alive(frames, set(series.rows.loc[at_most, "key"]), "dense_mis", "layer", "channel")
     return units.dropna(subset=["dense_mis"]) if "dense_mis" in units else units.iloc[:0]

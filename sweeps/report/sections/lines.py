@@ -1,7 +1,8 @@
 """How rows of a section's table are drawn: lines, markers, levels, and their legends."""
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from typing import Any
+from urllib.parse import urlencode
 
 import pandas as pd
 from matplotlib.axes import Axes
@@ -16,6 +17,7 @@ from sweeps.report.sections.style import (
     RELEASED,
     RETRAINING,
     STYLES,
+    UNIT,
     WITHOUT,
     named,
 )
@@ -48,6 +50,22 @@ def draw_series(axes: Axes, series: Series, *, black: bool = False) -> None:
         error = means["error"].fillna(0)
         axes.errorbar(x, y, error, fmt="none", ecolor=ink, elinewidth=1, alpha=alpha, zorder=2)
     scatter_trials(axes, x, y, means["keys"], ink, MARKERS[series.hue], alpha=alpha)
+
+
+def ring_units(axes: Axes, rows: pd.DataFrame, x: str, ends: tuple[float, float]) -> None:
+    """Rings that know their units: on the page each leads to its unit in the atlas.
+
+    rows: keys (of one trial), layer, channel, value; x: the column of the other axis. ends: of both
+    axes, at which units beyond them are drawn.
+    """
+    across, up = (rows[name].clip(*ends) for name in (x, "value"))
+    look: dict[str, Any] = {"facecolors": "none", "edgecolors": INK, "linewidths": 0.8, "zorder": 4}
+    drawn = axes.scatter(across, up, s=20.0, clip_on=False, **look)
+    drawn.set_urls([f"#{UNIT}{_address(row)}" for row in rows.to_dict("records")])
+
+
+def _address(row: Mapping[Hashable, Any]) -> str:
+    return urlencode({"b": row["keys"], "unit": f"{row['layer']}:{int(row['channel'])}"})
 
 
 def scatter_trials(

@@ -107,6 +107,8 @@ RETRAINING = {
 INK, PAPER, GREY = "#000000", "#ffffff", "#808080"
 RELEASED = "released"
 """Group of what is drawn of other people's points: the page can hide it."""
+UNIT = "unit?"
+"""How the address of a point that is a unit begins; what follows is an address in the atlas."""
 WIDTH = 6.6  # inches: with 9 points of type readable at a column of 3.4 inches
 
 

@@ -20,7 +20,7 @@ from sweeps.report.sections.alive_units import (
     ends_of_mis,
     has_units,
 )
-from sweeps.report.sections.lines import draw_series, kind_handles, line_handle
+from sweeps.report.sections.lines import draw_series, kind_handles, line_handle, ring_units
 from sweeps.report.sections.series import (
     Series,
     all_series,
@@ -43,6 +43,7 @@ from sweeps.report.statistics.population import compared
 NO_UNITS = "The trials of this sweep left no table of their units (units.parquet)."
 NONE_ALIVE = "No pruned network of this sweep has a unit with a score."
 _BINS, _CELLS = 40, 45
+_RINGED = 6  # units that fell most, and that rose most
 _SEEN = 0.002  # of the units: less cannot be seen
 _STATES = {"dead": "dead", "constant": "constant, not zero", "unread": "read by nobody"}
 
@@ -131,6 +132,7 @@ def _against_dense(frames: SweepFrames) -> pd.DataFrame | str:
         many = len(mine) > 2
         rho = mine["mis"].corr(mine["dense_mis"], method="spearman") if many else np.nan
         change = (mine["mis"] - mine["dense_mis"]).mean() if many else np.nan
+        rows += _most_changed(series, rate, mine)
         row = {"units": len(mine), "spearman": rho, "metric": "mis/change", "value": change}
         rows.append(series.row("all units", **of, **whole, **row))
         counts, _, _ = np.histogram2d(mine["dense_mis"], mine["mis"], [edges, edges])
@@ -141,17 +143,36 @@ def _against_dense(frames: SweepFrames) -> pd.DataFrame | str:
     return tidy(rows)
 
 
+def _most_changed(series: Series, rate: float, units: pd.DataFrame) -> list[dict[str, Any]]:
+    """A row per unit of those that fell and rose most, the most first."""
+    change = (units["mis"] - units["dense_mis"]).sort_values(kind="stable")
+    most = [*change.index[:_RINGED], *change.index[::-1][:_RINGED]]
+    found = units.loc[list(dict.fromkeys(most))]
+    return [
+        series.row(
+            "unit",
+            rate=rate,
+            keys=str(unit["key"]),
+            layer=str(unit["layer"]),
+            channel=int(unit["channel"]),
+            **{"dense_mis": unit["dense_mis"], "metric": "mis", "value": unit["mis"]},
+        )
+        for unit in found.to_dict("records")
+    ]
+
+
 def _draw_against_dense(table: pd.DataFrame) -> Figure:
     chosen = series_in(table)
-    figure, panels = new_figure(len(chosen), 2.5)
+    figure, panels = new_figure(len(chosen), 2.8)
     for axes, series in zip(panels, chosen, strict=True):
         whole = series.rows[series.rows["kind"] == "all units"].iloc[0]
         ends = (whole["dense from"], whole["dense to"])
         _draw_cells(axes, series.rows[series.rows["kind"] == "cell"], ends, series.colour)
         axes.plot(ends, ends, color=INK, lw=0.8)
+        ring_units(axes, series.rows[series.rows["kind"] == "unit"], "dense_mis", ends)
         title = f"{named(series.hue)} {whole['rate']:g}"
-        axes.set_title(title, color=series.colour, loc="left")
-        axes.text(0.03, 0.97, _agreement(whole), transform=axes.transAxes, fontsize=7.5, va="top")
+        axes.set_title(title, color=series.colour, loc="left", pad=27)
+        axes.text(0, 1.03, _agreement(whole), transform=axes.transAxes, fontsize=7.5, va="bottom")
         axes.set_xlabel("MIS in the dense network")
         axes.set(xlim=ends, ylim=ends, aspect="equal")
     panels[0].set_ylabel("MIS of the same unit, pruned")
@@ -218,7 +239,9 @@ AGAINST_DENSE = Section(
     "units_against_dense",
     "Each surviving unit against itself",
     "Do the clear units stay clear?",
-    "At the highest rate. On the line: a unit that pruning left as clear as it was.",
+    "At the highest rate. On the line: a unit that pruning left as clear as it was. Ringed: those "
+    "that fell and rose most, the extremes of many and so partly chance; a click shows them in the "
+    "atlas, where there is one.",
     _against_dense,
     _draw_against_dense,
 )

@@ -18,7 +18,7 @@ const Unit = (() => {
     const grid = element("div", `grid ${end}`);
     for (let i = 0; i < images.n; i++) {
       const made = picture("images", images[end][unit * images.n + i]);
-      if (end === "top" && maps && withMaps) Maps.lay(made, maps, unit, i);
+      if (end === "top" && maps && withMaps) Maps.lay(made, maps, unit, i, images.n, 96);
       grid.append(made);
     }
     return element("figure", end, element("figcaption", "", what), grid);
@@ -185,7 +185,7 @@ const Unit = (() => {
         return button;
       });
     const bar = element("div", "bar", name, ...buttons);
-    if (networks.some((network) => network.maps)) {
+    if (networks.some((network) => network.maps?.layers[Units.layer(unit)].side)) {
       const button = element("button", "maps", withMaps ? "hide maps" : "show maps");
       button.title = "where in its pictures the unit is active (m)";
       button.addEventListener("click", toggleMaps);
@@ -193,7 +193,8 @@ const Unit = (() => {
     }
     const sides = element("div", "sides", ...["A", "B"].map((letter, i) =>
       side(letter, trials[i ? state.b : state.a], networks[i], unit)));
-    box.replaceChildren(bar, sides, table(networks, unit), others(unit, state));
+    box.replaceChildren(bar, sides,
+      element("div", "numbers", table(networks, unit), others(unit, state)));
   }
 
   function show(unit, state, networks) {
