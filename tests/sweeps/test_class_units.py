@@ -1,13 +1,19 @@
 """The unit of a class beside the accuracy of the class: planted tables, and intervals whose truth
 is known."""
 
+import dataclasses
+
 import numpy as np
 import pandas as pd
 import pytest
+from report_frames import CLASSES, answered, synthetic
+from scipy.stats import spearmanr
 
+from sweeps.report.sections.class_units import CLASS_UNITS
 from sweeps.report.statistics.class_units import class_units, relation
 
 N_CLASSES = 4
+NOTHING = pd.DataFrame({"key": [], "label": []})
 
 
 def units(**changes):
@@ -81,3 +87,54 @@ def test_the_interval_covers_what_is_true(rho, n_trainings):
     found = [relation(_pairs(random, rho, n_trainings)) for _ in range(600)]
     covered = np.mean([each.low <= rho <= each.high for each in found])
     assert 0.92 <= covered <= 0.98
+
+
+@pytest.fixture(scope="module")
+def frames():
+    """The output layer is there, its MIS the higher the more accurate the class is, in all."""
+    made = answered(synthetic(methods=("unstructured", "structured"), rates=(0.5, 0.9), seeds=(0, 1, 2)))
+    answers = made.predictions
+    right = answers["answer_1"] == answers["truth"]
+    accuracy = right.groupby([answers["key"], answers["truth"]], sort=False).mean()
+    labels = answers.drop_duplicates("key").set_index("key")["label"]
+    outputs = pd.DataFrame(
+        {"layer": "fc", "channel": k, "state": "alive", "mis": 0.5 + 0.4 * value}
+        | {"counted": False, "key": key, "label": labels[key], "dense_mis": 0.7}
+        for (key, k), value in accuracy.items()
+    )
+    hidden = made.units[made.units["layer"] != "fc"]
+    return dataclasses.replace(made, units=pd.concat([hidden, outputs], ignore_index=True))
+
+
+def test_the_section_tells_the_relation_that_was_planted(frames):
+    table = CLASS_UNITS.data(frames)
+    relations = table[table["kind"] == "relation"]
+    across = relations[relations["metric"] == "rank correlation"]
+    assert np.allclose(across["value"], 1) and (across["over"] == "trainings").all()
+    assert (across["name"] == "dense").sum() == 1
+    assert set(across["hue"]) == {"", "unstructured", "structured"}
+    classes = table[table["kind"] == "class"]
+    assert len(classes) == 3 * len(CLASSES)  # of three dense networks
+    assert np.allclose(classes["mis"], 0.5 + 0.4 * classes["value"])
+    assert CLASS_UNITS.draw(table).axes
+
+
+def test_the_changes_are_correlated_by_themselves(frames):
+    table = CLASS_UNITS.data(frames)
+    changes = table[table["metric"] == "rank correlation of changes"]
+    for row in changes.to_dict("records"):
+        found = []
+        for key in row["keys"].split(","):
+            answers = frames.predictions[frames.predictions["key"] == key]
+            own, dense = (
+                (answers[name] == answers["truth"]).groupby(answers["truth"]).mean()
+                for name in ("answer_1", "dense")
+            )
+            found.append(spearmanr(0.4 * own, own - dense).statistic)
+        assert row["value"] == pytest.approx(np.nanmean(found))
+
+
+def test_without_answers_or_outputs_it_says_so(frames):
+    assert isinstance(CLASS_UNITS.data(dataclasses.replace(frames, predictions=NOTHING)), str)
+    hidden = frames.units[frames.units["layer"] != "fc"]
+    assert isinstance(CLASS_UNITS.data(dataclasses.replace(frames, units=hidden)), str)

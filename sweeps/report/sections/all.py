@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from sweeps.plan.section import Section
 from sweeps.report.sections import (
     answers,
+    class_units,
     classes,
     controls,
     cost,
@@ -34,6 +35,7 @@ SECTIONS = (
     sparsity.ACCURACY_AND_MIS,
     answers.ANSWERS,
     classes.CLASSES,
+    class_units.CLASS_UNITS,
     layers.BY_LAYER,
     layers.BY_BRANCH,
     units.DISTRIBUTION,
