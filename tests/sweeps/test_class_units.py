@@ -92,7 +92,9 @@ def test_the_interval_covers_what_is_true(rho, n_trainings):
 @pytest.fixture(scope="module")
 def frames():
     """The output layer is there, its MIS the higher the more accurate the class is, in all."""
-    made = answered(synthetic(methods=("unstructured", "structured"), rates=(0.5, 0.9), seeds=(0, 1, 2)))
+    made = answered(
+        synthetic(methods=("unstructured", "structured"), rates=(0.5, 0.9), seeds=(0, 1, 2))
+    )
     answers = made.predictions
     right = answers["answer_1"] == answers["truth"]
     accuracy = right.groupby([answers["key"], answers["truth"]], sort=False).mean()
