@@ -5,10 +5,11 @@ import json
 import numpy as np
 from report_frames import log_sweep, synthetic
 
-from trainables.artifacts import SHOWN
+from trainables.artifacts import SHOWN, UNITS_BY_ROUND
 from trainables.config import DataConfig, DissectionConfig, TrialConfig
 from trainables.datasets.loading import probe_images
 from trainables.fields import flat
+from trainables.results import round_file
 from trainables.scores.shown import N_SHOWN, Shown, write_shown
 
 DATA = DataConfig(pixels=32, train_images=60, val_images=60, probe_images=200)
@@ -20,10 +21,11 @@ def few(**more):
     return synthetic(**given)
 
 
-def logged(frames, folder, *, data=DATA, without=()):
+def logged(frames, folder, *, data=DATA, without=(), by_round=()):
     """The frames' sweep in MLflow, each trial with its images of units and its config; its tracker.
 
-    without: keys of trials that kept no images, as those of earlier versions did.
+    without: keys of trials that kept no images, as those of earlier versions did. by_round: keys of
+    trials that were scored after each of two rounds before the last, at .1 and .2 less of MIS.
     """
     results = folder / "results"
     probe, _ = probe_images(data, results / "cache")
@@ -33,8 +35,14 @@ def logged(frames, folder, *, data=DATA, without=()):
         more = folder / "more" / key
         more.mkdir(parents=True)
         (more / "config.json").write_text(json.dumps(flat(config)))
+        units = frames.units[frames.units["key"] == key]
+        if key in by_round:
+            tracker.client.log_param(run.info.run_id, "score_every_round", "True")
+            for number in (1, 2):
+                path = more / UNITS_BY_ROUND / round_file(number)
+                path.parent.mkdir(exist_ok=True)
+                units.assign(mis=units["mis"] - number / 10).to_parquet(path, index=False)
         if key not in without:
-            units = frames.units[frames.units["key"] == key]
             write_shown(more / SHOWN, shown_of(units, probe.digest, len(probe)))
         tracker.log_folder(run.info.run_id, more)
     return tracker

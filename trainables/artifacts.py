@@ -5,6 +5,7 @@ COMPACTED = "compacted.pt"  # the network without what was removed: networks.loa
 MASKS = "keep.pt"  # parameter name -> bool, True = kept
 UNITS = "units.parquet"  # one row per unit
 SHOWN = "shown.parquet"  # one row per unit: the images that activate it most, and least
+UNITS_BY_ROUND = "units_by_round"  # a table of units per round, of trials scored after every one
 EPOCHS = "epochs.parquet"  # one row per epoch
 LAYERS = "layers.parquet"  # one row per layer and round of pruning
 ROUNDS = "rounds.parquet"  # one row per round, of trials that have several

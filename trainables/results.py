@@ -18,6 +18,7 @@ from trainables.artifacts import (
     NETWORK,
     SHOWN,
     UNITS,
+    UNITS_BY_ROUND,
 )
 from trainables.config import TrialConfig
 from trainables.fields import flat
@@ -25,7 +26,7 @@ from trainables.networks import save_compacted
 from trainables.rounds.pruned import PrunedNetwork
 from trainables.scores.scoring import Scored
 from trainables.scores.shown import write_shown
-from trainables.workspace import remove_partials, whole_file
+from trainables.workspace import Workspace, remove_partials, whole_file
 
 Outcome = Literal["completed", "stopped", "collapsed", "failed"]
 
@@ -44,6 +45,30 @@ class Result:
     made_on: dict[str, str]
 
 
+def save_round(
+    workspace: Workspace, config: TrialConfig, round_: int, scored: Scored
+) -> dict[str, float]:
+    """Write what units score at the end of a round, from 0 on, that is not the last; the metrics.
+
+    Columns: layer, channel, state and every score. A round that is run again, of a trial that went
+    on from before it, takes the place of what it left.
+    """
+    path = workspace.trial(config.key) / UNITS_BY_ROUND / round_file(round_ + 1)
+    units = scored.units.drop(columns=["replicates"], errors="ignore")
+    found = scored.dissected
+    if found is not None and len(found):
+        unit = ["layer", "channel"]
+        units = units.merge(found[[*unit, "iou", "concept", "category"]], on=unit, how="left")
+    with whole_file(path) as partial:
+        units.to_parquet(partial, index=False)
+    return scored.metrics
+
+
+def round_file(number: int) -> str:
+    """Name of the table of units after so many rounds."""
+    return f"round_{number:03}.parquet"
+
+
 def save_results(
     folder: Path,
     config: TrialConfig,
@@ -59,7 +84,7 @@ def save_results(
     loads with `weights_only=True` into the network that it names, with its other entries as
     arguments. Raises OSError on a full disk.
     """
-    for there in (folder, folder / GALLERY):
+    for there in (folder, folder / GALLERY, folder / UNITS_BY_ROUND):
         remove_partials(there)  # of a process that was killed: all that is here is uploaded
     network = pruned.network
     state = {name: tensor.detach().cpu() for name, tensor in network.state_dict().items()}

@@ -12,7 +12,7 @@ from trainables.kept import may_pass, read_state, require_state, set_aside
 from trainables.memo import Memo
 from trainables.networks import load_checkpoint, network_arguments, require_fit
 from trainables.randomness import generator
-from trainables.results import Outcome, Result, save_results
+from trainables.results import Outcome, Result, save_results, save_round
 from trainables.rounds.choosing import choose
 from trainables.rounds.ends import end_row
 from trainables.rounds.numbers import layer_rows
@@ -110,7 +110,7 @@ class Trial:
         if ends_round:
             self._note_end(accuracy)
         if is_scored and not ends_trial:
-            self.history[-1] |= self._score().metrics
+            self.history[-1] |= save_round(self.workspace, self.config, round_, self._score())
         return self.history[-1]
 
     def finish(self, *, stopped: bool = False) -> Result:

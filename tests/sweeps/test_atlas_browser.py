@@ -17,7 +17,8 @@ HOSTILE = "</script><img src=x onerror=alert(1)><b>'\"&"
 
 
 def reported(frames, folder):
-    logged(frames, folder)
+    in_rounds = frames.trials.loc[frames.trials["rounds"] > 1, "key"]
+    logged(frames, folder, by_round=set(in_rounds[:1]))
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("sweeps.report.write._write_sections", lambda *_: [])  # elsewhere
         report_study("synthetic", folder / "results", None, Console(file=io.StringIO()))
@@ -278,6 +279,31 @@ def test_a_unit_s_own_view_has_its_scores_in_both_and_in_every_network(page, fra
     page.run("document.querySelectorAll('#unit .chart .of')[2].dispatchEvent(new Event('click'))")
     settle(page)
     assert page.run("Page.state.b") == 2 and page.log == []
+
+
+def test_the_history_of_a_unit_is_drawn_round_by_round(page, frames):
+    with_history = page.run("Atlas.about.trials.map(t => t.history)")
+    assert with_history.count(True) == 1
+    assert page.run("Charts.rounds(0, Atlas.about.scores[0], {a: 0, b: 0})") is None
+    choose(page, "b", str(with_history.index(True)))
+    units = of_trial(frames, page, "b")
+    alive = units.index[(units["state"] == "alive") & (units["layer"] == "conv2")][0]
+    page.run(f"location.hash = '#unit=conv2:{units['channel'][alive]}'")
+    settle(page)
+    wanted = [units["mis"][alive] - less for less in (0.1, 0.2, 0)]
+    found = page.run(
+        """(async () => { const h = await Atlas.part("history", Page.state.b);
+             return [...h.rounds].map((_, i) => h.mis[i * Units.count + Page.state.unit]); })()"""
+    )
+    assert np.allclose(found, wanted[:2], atol=1e-5)
+    settle(page)
+    heights = page.run(
+        """[...document.querySelectorAll("#unit .course.b circle")]
+             .map(c => Number(c.getAttribute("cy")))"""
+    )
+    assert len(heights) == 3  # more is higher, which is less in a picture
+    assert np.argsort(heights).tolist() == np.argsort(-np.array(wanted)).tolist()
+    assert page.log == []
 
 
 @pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])

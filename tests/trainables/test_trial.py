@@ -19,6 +19,7 @@ from trainables.artifacts import (
     PREDICTIONS,
     SHOWN,
     UNITS,
+    UNITS_BY_ROUND,
 )
 from trainables.config import DissectionConfig
 from trainables.datasets.loading import load_data
@@ -320,6 +321,12 @@ def test_scores_of_every_round_are_in_its_last_epoch(workspace):
     assert names <= set(result.metrics)
     logged = pd.read_parquet(result.folder / EPOCHS)
     assert logged["dissection/unique"].notna().tolist() == [False, True, False, False]
+    (table,) = (result.folder / UNITS_BY_ROUND).iterdir()  # the last is the trial's own
+    units = pd.read_parquet(table)
+    counted = units["counted"] & (units["state"] == "alive")
+    assert table.name == "round_001.parquet" and len(units) == len(result.units)
+    assert units.loc[counted, "mis"].mean() == pytest.approx(logged["mis/mean"].iloc[1], abs=1e-6)
+    assert units.loc[units["layer"] == "conv3", "iou"].notna().all()
     assert logged["prune/sparsity"].iloc[1] < result.metrics["prune/sparsity"] - 0.1
     dense = run_trial(config.replace({"prune": None, "finetune": None}), workspace)
     assert names <= set(dense.metrics) and dense.metrics["prune/sparsity"] == 0

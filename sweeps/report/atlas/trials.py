@@ -12,10 +12,13 @@ _TOLD = ("val/top1", "prune/sparsity", "mis/mean", "mis/change", "dissection/int
 
 
 def about_trials(
-    frames: SweepFrames, keys: Sequence[str], with_maps: Collection[str] = ()
+    frames: SweepFrames, keys: Sequence[str], **parts: Collection[str]
 ) -> list[dict[str, Any]]:
     """Of each trial its key, label, group (for a list in groups), numbers as [name, text], and
-    whether there are maps of its units."""
+    of each part whether its units have one.
+
+    parts: name -> the keys of the trials that have it.
+    """
     trials = frames.trials.set_index("key", drop=False)
     told = [metric for metric in METRICS if metric.name in _TOLD and metric.name in trials]
     found = []
@@ -31,7 +34,7 @@ def about_trials(
         group = str(row["method"]).replace("_", " ")
         more = f" ({outcome})" if outcome not in ("completed", "") else ""
         about = {"key": str(row["key"]), "label": label + more, "group": group, "facts": facts}
-        found.append(about | {"maps": row["key"] in with_maps})
+        found.append(about | {part: row["key"] in those for part, those in parts.items()})
     return found
 
 

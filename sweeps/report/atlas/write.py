@@ -13,6 +13,7 @@ from sweeps.plan.atlas import Atlas
 from sweeps.report.atlas.chosen import Units, candidates, lacking, same_units, units_of
 from sweeps.report.atlas.columns import STATES, Score, columns_of, concepts_of, scores_of
 from sweeps.report.atlas.examples import examples_of
+from sweeps.report.atlas.history import history_of
 from sweeps.report.atlas.images import Probe, find_probe, used_images
 from sweeps.report.atlas.maps import MOST_IMAGES, mapped, maps_of
 from sweeps.report.atlas.scripts import smallest, write_script
@@ -24,8 +25,9 @@ from sweeps.report.atlas.thumbnails import (
 )
 from sweeps.report.atlas.trials import about_trials, start
 from sweeps.report.page.svg import ATLAS
-from sweeps.report.read.artifacts import read_of_each
+from sweeps.report.read.artifacts import Source, read_of_each
 from sweeps.report.read.frames import SweepFrames
+from sweeps.report.read.values import flag
 from sweeps.tracking.tracker import Tracker
 from trainables.artifacts import SHOWN
 from trainables.scores.shown import N_SHOWN, Shown, read_shown
@@ -79,8 +81,7 @@ def _write(frames: SweepFrames, tracker: Tracker, folder: Path, atlas: Atlas) ->
     first = next(iter(shown))
     probe = find_probe(tracker, source_of[first], shown[first].probe)
     units = units_of(shown[first], atlas)
-    runs = {key: source.run_id for key, source in source_of.items()}
-    book = _Book(frames, tracker, runs, probe, units, atlas, folder / FOLDER)
+    book = _Book(frames, tracker, source_of, probe, units, atlas, folder / FOLDER)
     said += book.write(shown)
     for path in (p for p in _OWN.iterdir() if p.suffix in _SUFFIXES):
         target = folder if path.name == PAGE else folder / FOLDER
@@ -95,14 +96,14 @@ class _Book:
         self,
         frames: SweepFrames,
         tracker: Tracker,
-        runs: Mapping[str, str],
+        sources: Mapping[str, Source],
         probe: Probe,
         units: Units,
         atlas: Atlas,
         folder: Path,
     ) -> None:
         self.frames, self.probe, self.units, self.atlas = frames, probe, units, atlas
-        self.tracker, self.runs = tracker, runs
+        self.tracker, self.sources = tracker, sources
         self.folder, self.cache = folder, tracker.results / "cache"
         self.scores: list[Score] = scores_of(frames)
         self.keys: list[str] = []
@@ -119,6 +120,7 @@ class _Book:
         sheets = write_thumbnails(self.folder, "images", *args)
         examples, example_sheets, why = self._examples(concepts, side)
         self.n_bytes += sum(path.stat().st_size for path in self.folder.glob("*.jpg"))
+        histories = self._write_histories(shown)
         with_maps, why_not = self._write_maps(shown, n_ends)
         said += [*why, *why_not]
         about = {
@@ -126,7 +128,7 @@ class _Book:
             "caption": self.frames.caption,
             "states": list(STATES),
             "layers": [{"name": name, "n": n} for name, n in self.units.layers.items()],
-            "trials": about_trials(self.frames, self.keys, with_maps),
+            "trials": about_trials(self.frames, self.keys, maps=with_maps, history=histories),
             "start": start(self.frames, self.keys),
             "scores": [asdict(score) for score in self.scores],
             "classes": list(self.probe.classes),
@@ -188,6 +190,19 @@ class _Book:
             images = {n: smallest(place_of[each]) for n, each in rows.items()}
             self._part("images", {"n": rows["top"].shape[1], **images}, place)
 
+    def _write_histories(self, shown: Mapping[str, Shown]) -> set[str]:
+        """Keys of the networks whose units have a history."""
+        trials = self.frames.trials.set_index("key", drop=False).loc[self.keys]
+        done: set[str] = set()
+        for key in trials["key"][flag(trials, "score_every_round")]:
+            found = history_of(
+                self.tracker, self.sources[key], self.units, shown[key].layers, self.scores
+            )
+            if found is not None:
+                self._part("history", found, self.keys.index(key))
+                done.add(key)
+        return done
+
     def _write_maps(self, shown: Mapping[str, Shown], n: int) -> tuple[set[str], list[str]]:
         """Keys of the networks with maps, while there is room; sentences about others."""
         wanted = mapped(self.frames.trials, self.keys, self.atlas.maps)
@@ -198,7 +213,8 @@ class _Book:
         failures: list[str] = []
         for key in wanted:
             try:
-                found = maps_of(self.tracker, self.runs[key], self.probe, self.units, shown[key], n)
+                run_id = self.sources[key].run_id
+                found = maps_of(self.tracker, run_id, self.probe, self.units, shown[key], n)
             except (OSError, ValueError) as error:
                 failures.append((str(error).splitlines() or [""])[0][:300])
                 continue

@@ -3,7 +3,6 @@
 const Unit = (() => {
   const box = document.getElementById("unit");
   const { element, number } = List;
-  const SVG = "http://www.w3.org/2000/svg";
   let now = null; // {unit, state, networks}
   let withMaps = true;
 
@@ -105,68 +104,28 @@ const Unit = (() => {
     return made;
   }
 
-  function svg(tag, attributes, text = "") {
-    const made = document.createElementNS(SVG, tag);
-    for (const [name, value] of Object.entries(attributes)) made.setAttribute(name, value);
-    made.textContent = text;
-    return made;
-  }
-
-  // A score of the unit in every network of the atlas.
-  function chart(unit, score, state) {
-    const { trials } = Atlas.about;
-    const values = trials.map((_, i) => Atlas.have("scores", i)?.[score.name]?.[unit] ?? NaN);
-    const errors = trials.map((_, i) => Atlas.have("scores", i)?.[score.error]?.[unit] ?? NaN);
-    const known = values.filter((value) => !Number.isNaN(value));
-    const [width, height, left] = [Math.max(420, 15 * trials.length + 60), 150, 44];
-    const made = svg("svg", { viewBox: `0 0 ${width} ${height}`, class: "chart", role: "img",
-      "aria-label": `${score.label} of this unit in ${trials.length} networks` });
-    let [low, high] = [Math.min(...known), Math.max(...known)];
-    if (!known.length) [low, high] = [0, 1];
-    if (high - low < 1e-3) [low, high] = [low - 0.05, high + 0.05];
-    const y = (value) => 12 + (height - 40) * (1 - (value - low) / (high - low));
-    const x = (i) => left + 12 + ((width - left - 24) * i) / Math.max(1, trials.length - 1);
-    for (const value of [low, high]) {
-      made.append(svg("text", { x: left - 6, y: y(value) + 4, "text-anchor": "end" }, number(value, 2)));
-      made.append(svg("line", { x1: left, x2: width, y1: y(value), y2: y(value), class: "level" }));
-    }
-    trials.forEach((trial, i) => {
-      const mark = svg("g", { class: i === state.a ? "of a" : i === state.b ? "of b" : "of" });
-      const [value, error] = [values[i], errors[i]];
-      const none = Number.isNaN(value);
-      if (none) mark.append(svg("text", { x: x(i), y: height - 10, "text-anchor": "middle" }, "×"));
-      else {
-        if (error >= 0) {
-          mark.append(svg("line", { x1: x(i), x2: x(i), y1: y(value - error), y2: y(value + error) }));
-        }
-        mark.append(svg("circle", { cx: x(i), cy: y(value), r: i === state.a || i === state.b ? 6 : 4 }));
-      }
-      if (i === state.a || i === state.b) {
-        const at = none ? height - 24 : y(value) - 9;
-        mark.append(svg("text", { x: x(i), y: at, "text-anchor": "middle" }, i === state.a ? "A" : "B"));
-      }
-      const said = none ? "has no score" : number(value) + (error >= 0 ? ` ± ${number(error)}` : "");
-      mark.append(svg("title", {}, `${trial.label}: ${said}`));
-      mark.addEventListener("click", () => box.dispatchEvent(new CustomEvent("beside", { detail: i })));
-      made.append(mark);
-    });
-    return made;
-  }
-
+  // A score of the unit in every network, and over the rounds of those that have a history.
   function others(unit, state) {
+    const { scores, trials } = Atlas.about;
     const choice = element("select", "");
     choice.setAttribute("aria-label", "score");
-    for (const score of Atlas.about.scores) choice.append(new Option(score.label, score.name));
-    choice.value = Atlas.about.scores.some((score) => score.name === state.by) ? state.by : "mis";
-    const place = element("div", "place", "…");
+    for (const score of scores) choice.append(new Option(score.label, score.name));
+    choice.value = scores.some((score) => score.name === state.by) ? state.by : "mis";
+    const place = element("div", "place", "…"), rounds = element("div", "rounds");
+    const pick = (trial) => box.dispatchEvent(new CustomEvent("beside", { detail: trial }));
     const draw = () => {
-      const score = Atlas.about.scores.find((each) => each.name === choice.value);
-      place.replaceChildren(chart(unit, score, state));
+      const score = scores.find((each) => each.name === choice.value);
+      place.replaceChildren(Charts.everywhere(unit, score, state, pick));
+      const history = Charts.rounds(unit, score, state);
+      rounds.replaceChildren(...(history ? [element("h3", "", "Over rounds of pruning"), history] : []));
     };
     choice.addEventListener("change", draw);
-    Promise.allSettled(Atlas.about.trials.map((_, i) => Atlas.part("scores", i))).then(draw);
+    const histories = [state.a, state.b].filter((trial) => trials[trial].history);
+    Promise.allSettled([...trials.map((_, i) => Atlas.part("scores", i)),
+      ...histories.map((trial) => Atlas.part("history", trial))]).then(draw);
     return element("section", "others", element("h3", "", choice, " of this unit in every network"),
-      element("p", "soft", "A point is a network; × where it has no score. A click puts it beside A."), place);
+      element("p", "soft", "A point is a network; × where it has no score. A click puts it beside A."),
+      place, rounds);
   }
 
   function draw() {
