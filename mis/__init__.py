@@ -62,6 +62,7 @@ from mis.score.units import (
     unit_scores,
     unit_states,
 )
+from mis.twins import Twins, twins
 
 __all__ = [
     "CONSTANT_RANGE",
@@ -92,6 +93,7 @@ __all__ = [
     "Selectivity",
     "Similarity",
     "Tasks",
+    "Twins",
     "UnitScore",
     "UnitScores",
     "build_tasks",
@@ -120,6 +122,7 @@ __all__ = [
     "summarize",
     "summarize_dissection",
     "task_margins",
+    "twins",
     "unit_error",
     "unit_scores",
     "unit_states",

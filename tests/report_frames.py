@@ -27,7 +27,7 @@ _CHANCE = 0.05
 
 OF_OTHER_SWEEPS = {
     *("units_over_density", "accuracy_over_rounds", "sensitivity", "few_images", "searched"),
-    *("scores", "scores_agreement", "answers", "classes"),
+    *("scores", "scores_agreement", "answers", "classes", "same_unit"),
 }
 """Sections that need trials of their own kinds: rounds, other scores, a search, and so on."""
 
@@ -145,6 +145,31 @@ def in_rounds(*, seeds=(0,), rounds=10, step=0.2, dissected=True, seed=0):
         else _nothing(),
         unfinished=pd.DataFrame(columns=["label", "key", "status", "outcome", "error"]),
     )
+
+
+def with_twins(frames, *, seed=0):
+    """The same, with each unit beside its dense twin: all but one in four stay what they were in a
+    pruned network, of the others half are now at the next number; MIS falls in those alone."""
+    random, units = np.random.default_rng(seed), frames.units.copy()
+    trials = frames.trials.set_index("key")
+    starts = units["key"].map(trials["method"] != "untrained") & units["key"].map(
+        (trials["method"] != "dense") | (trials["retraining"] != "none")
+    )
+    pruned = units["key"].map(trials["rate"] > 0) & starts
+    drawn, twin = random.random(len(units)), random.uniform(0.9, 1.0, len(units))
+    gone = pruned & (drawn < 0.25)
+    moved = gone & (drawn < 0.125)
+    next_ = (units["channel"] + 1) % (units["channel"].max() + 1)
+    known = starts & (units["state"] == "alive")
+    for at in ("before", "after"):
+        units[f"twin_{at}"] = np.where(gone, 0.1, twin)
+        units[f"match_{at}"] = np.where(gone & ~moved, 0.3, twin)
+        units[f"match_channel_{at}"] = np.where(gone, next_, units["channel"])
+        units.loc[~known, [f"twin_{at}", f"match_{at}"]] = np.nan
+        units.loc[~known, f"match_channel_{at}"] = -1
+    units["mis"] = np.where(gone, units["dense_mis"] - 0.1, units["dense_mis"])
+    units.loc[units["state"] != "alive", "mis"] = np.nan
+    return dataclasses.replace(frames, units=units)
 
 
 CLASSES = ("ant", "bee", "cat", "dog", "elk", "fox", "gnu", "hen")

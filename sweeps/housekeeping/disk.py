@@ -44,7 +44,7 @@ _OF_FOLDER = {
     "outbox": WAITING,
 }
 _IN_CACHE: Kinds = (
-    (rf"dense-((mis|answers)-)?{_KEY}(-epoch\d+)?\.pt", DENSE),
+    (rf"dense-((mis|answers|units)-)?{_KEY}(-epoch\d+)?\.pt", DENSE),
     (rf"dense-{_KEY}-state\.pt|kept-.+-round\d+\.pt", DENSE),
     (rf"embeddings-{_KEY}", VECTORS),
     (rf"pass-{_KEY}\.(pt|means)", PASSES),

@@ -197,6 +197,21 @@ METRICS = (
         better=1,
         searched=False,
     ),
+    Metric(
+        "same/before",
+        "correlation of a unit with its twin in the dense network before the ReLU, on validation "
+        "images; mean over alive units",
+        label="correlation with the dense twin",
+        better=1,
+        searched=False,
+    ),
+    Metric("same/after", "the same of what is above 0", better=1, searched=False),
+    Metric(
+        "same/own",
+        "share of units that no other unit of their layer in the dense network is as close to",
+        better=1,
+        searched=False,
+    ),
     Metric("epoch", "epochs done, of all rounds", kind="count", searched=False),
     Metric("round", "rounds of pruning begun", kind="count", searched=False),
     Metric("train/lr", "learning rate at the start of an epoch", searched=False),

@@ -35,6 +35,7 @@ from trainables.scores.dissection import dissect_network
 from trainables.scores.embeddings import probe_vectors
 from trainables.scores.mis import Measured, measure, measure_dense
 from trainables.scores.pictures import gallery
+from trainables.scores.same import beside_dense
 from trainables.scores.shown import Shown
 from trainables.training.compute import resolve_device
 
@@ -88,6 +89,8 @@ def score_trial(config: TrialConfig, pruned: PrunedNetwork, data: Data, cache: P
     dense = None if apart else measure_dense(config, data, cache)
     asked = _Asked(config, pruned, data, cache, measured, dense)
     parts: list[Callable[[_Asked], _Found]] = [_of_mis]
+    if config.leaves_dense and asked.paired is not None:
+        parts.append(_of_twins)
     if config.beside:
         parts.append(_of_others)
     if config.dissection is not None:
@@ -115,6 +118,16 @@ def _of_mis(asked: _Asked) -> _Found:
     metrics = mis_metrics(asked.measured, asked.dense)
     metrics |= _control(asked.config, asked.data, asked.cache)
     return _Found(metrics, _columns(asked.measured, asked.paired))
+
+
+def _of_twins(asked: _Asked) -> _Found:
+    measured, network = asked.measured, asked.pruned.network
+    where = (asked.config, asked.data, asked.cache)
+    same = beside_dense(network, *where, measured.layer_of, asked.pruned.structure)
+    if same is None:
+        return _Found({})
+    metrics, columns = same.summed_up(measured.state, measured.counted, measured.channel)
+    return _Found(metrics, {name: values.numpy() for name, values in columns.items()})
 
 
 def _of_others(asked: _Asked) -> _Found:
