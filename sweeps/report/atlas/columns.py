@@ -12,7 +12,7 @@ from sweeps.report.read.frames import SweepFrames
 
 STATES = ("alive", "unread", "constant", "dead")
 _MEANINGS = {
-    "mis": "MIS: how well one can tell from its extreme images what it responds to, .5 by chance",
+    "mis": "how well one can tell from its extreme images what it responds to, .5 by chance",
     "iou": "overlap of its highest activations with the concept that fits best, 0 to 1",
     **VALUES,
 }
