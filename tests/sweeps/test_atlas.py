@@ -13,6 +13,7 @@ from atlas_sweeps import DATA, few, logged
 from PIL import Image
 from rich.console import Console
 
+from sweeps.housekeeping import disk
 from sweeps.plan.atlas import Atlas
 from sweeps.report import report_study
 from sweeps.report.atlas.chosen import candidates, same_units, units_of
@@ -121,6 +122,13 @@ def test_a_picture_of_a_sheet_is_the_image_of_its_number(made):
         assert np.abs(picture - image).mean() < 12  # JPEG
         other = probe.images[about["ids"][(place + 1) % 200]].astype(float)
         assert np.abs(picture - image).mean() < np.abs(picture - other).mean()
+
+
+def test_what_it_keeps_in_the_cache_is_known_to_housekeeping(made):
+    _, tracker, _ = made
+    kept = [p.name for p in (tracker.results / "cache").iterdir() if "thumbnails" in p.name]
+    assert kept and {disk.in_cache(name) for name in kept} == {disk.IMAGES}
+    assert disk.in_cache("unit-maps-0123456789abcdef.pt") == disk.IMAGES
 
 
 def test_a_report_that_is_made_again_finds_its_pictures(made, monkeypatch, tmp_path):

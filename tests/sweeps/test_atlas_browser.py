@@ -33,6 +33,11 @@ def frames():
     numbers = frames.units.groupby("key").cumcount() - 2 * 34
     frames.units["channel"] = frames.units["channel"].where(~long, numbers)
     frames.units["layer"] = frames.units["layer"].where(~long, HOSTILE)
+    alive = frames.units["state"] == "alive"
+    twins = np.random.default_rng(3).random(len(frames.units))
+    frames.units["twin_before"] = np.where(alive, twins, np.nan)
+    frames.units["match_before"] = np.where(alive, 0.9, np.nan)
+    frames.units["match_channel_before"] = np.where(alive, 5, -1)
     frames.dissected["concept"] = frames.dissected["concept"].replace({"red": HOSTILE})
     frames.trials["label"] = frames.trials["label"].replace({"untrained": HOSTILE})
     return frames
@@ -279,6 +284,21 @@ def test_a_unit_s_own_view_has_its_scores_in_both_and_in_every_network(page, fra
     page.run("document.querySelectorAll('#unit .chart .of')[2].dispatchEvent(new Event('click'))")
     settle(page)
     assert page.run("Page.state.b") == 2 and page.log == []
+
+
+def test_a_unit_leads_to_the_one_of_the_dense_network_that_it_goes_with(page, frames):
+    choose(page, "layer", "1")
+    choose(page, "by", "twin_before")
+    b = of_trial(frames, page, "b")
+    here = b[(b["layer"] == "conv2") & (b["state"] == "alive") & (b["channel"] != 5)]
+    assert page.run("Units.channel(List.unit)") in here["channel"].tolist() + [5]
+    page.run(f"location.hash = '#unit=conv2:{here['channel'].iloc[0]}'")
+    settle(page)
+    page.run("[...document.querySelectorAll('.side p button')].at(-1).click()")
+    settle(page)
+    assert page.run("document.getElementById('unit-name').textContent") == "conv2 #5"
+    apart = page.run("Atlas.about.scores.filter(s => s.ranks).map(s => s.name)")
+    assert "twin_before" not in apart and "mis" in apart and page.log == []
 
 
 def test_the_history_of_a_unit_is_drawn_round_by_round(page, frames):

@@ -16,18 +16,24 @@ _MEANINGS = {
     "iou": "overlap of its highest activations with the concept that fits best, 0 to 1",
     **VALUES,
 }
-_OF_UNITS = ("state", "mis", "mis_error", "best_class")
+_TWIN = "twin_before"
+_OF_TWIN = "correlation over images with the same unit of the dense network, before the ReLU"
+_MATCH = ("match_before", "match_channel_before")
+_OF_UNITS = ("state", "mis", "mis_error", "best_class", *_MATCH)
 _OF_DISSECTED = ("iou", "concept", "category", "detector")
 
 
 @dataclass(frozen=True)
 class Score:
-    """A score of units. name: of its column; error: of that of its standard errors, "" for none."""
+    """A score of units. name: of its column; error: of that of its standard errors, "" for none.
+    ranks: whether scores may disagree with it; what it tells is not how clear a unit is otherwise.
+    """
 
     name: str
     label: str
     meaning: str
     error: str = ""
+    ranks: bool = True
 
 
 def scores_of(frames: SweepFrames) -> list[Score]:
@@ -36,15 +42,18 @@ def scores_of(frames: SweepFrames) -> list[Score]:
     found = [("mis", "MIS"), *((value, value) for value in _others(there))]
     if "iou" in frames.of_dissected.columns:
         found.insert(1, ("iou", "IoU"))
-    return [
+    scores = [
         Score(name, label, _MEANINGS.get(name, ""), "mis_error" if name == "mis" else "")
         for name, label in found
         if name in there or name == "iou"
     ]
+    if _TWIN in there:
+        scores.append(Score(_TWIN, "same unit", _OF_TWIN, ranks=False))
+    return scores
 
 
 def _others(there: frozenset[str]) -> list[str]:
-    """Those whose dense twin stands beside them: ours in their order, then the user's own."""
+    """Those whose score in the dense network stands beside them: ours, then the user's own."""
     twins = {name.removeprefix("dense_") for name in there if name.startswith("dense_")} - {"mis"}
     return [*(v for v in VALUES if v in twins), *sorted(twins - set(VALUES))]
 
@@ -59,8 +68,9 @@ def columns_of(
 ) -> dict[str, np.ndarray]:
     """Column -> an array over the units of the atlas; NaN, or 255 of bytes, for what is not known.
 
-    state: uint8, of STATES. detector: uint8. concept, class: int16, -1 for none. Scores and errors:
-    float32. concepts: "category/name" -> number.
+    state: uint8, of STATES. detector: uint8. concept, class: int16, -1 for none; like: int16, the
+    channel of the dense network's layer that it goes with best, and likeness: float32, how closely.
+    Scores and errors: float32. concepts: "category/name" -> number.
     """
     names = [score.name for score in scores]
     table = frames.of_units.read([key], [*_OF_UNITS, *names, "layer", "channel"])
@@ -80,6 +90,9 @@ def columns_of(
         said = table["category"].astype(str) + "/" + table["concept"].astype(str)
         found["concept"] = said.map(concepts).fillna(-1).to_numpy("<i2")
         found["detector"] = table["detector"].fillna(False).astype(bool).to_numpy(np.uint8)
+    if set(_MATCH) <= set(table):
+        found["likeness"] = table[_MATCH[0]].to_numpy(np.float32, na_value=np.nan).astype("<f4")
+        found["like"] = table[_MATCH[1]].fillna(-1).to_numpy("<i2")
     if "best_class" in table:
         found["class"] = table["best_class"].fillna(-1).to_numpy("<i2")
     return found

@@ -223,6 +223,11 @@ const Page = (() => {
     List.box.addEventListener("chosen", () => { if (Unit.box.open) open(List.unit); });
     List.box.addEventListener("opened", () => open(List.unit));
     Unit.box.addEventListener("close", () => { state.unit = -1; told(); List.box.focus(); });
+    Unit.box.addEventListener("other", (event) => {
+      const place = List.find(event.detail);
+      if (place >= 0) List.choose(place);
+      else open(event.detail);
+    });
     Unit.box.addEventListener("beside", (event) => change({ b: event.detail }));
   }
 

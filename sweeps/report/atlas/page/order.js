@@ -42,7 +42,7 @@ const Order = (() => {
     if (state.by === "number") return null;
     if (state.by === "lost") return (unit) => lost(a, b, unit);
     const of = (scores) => (state.by === "apart"
-      ? apart(scores, about.scores.map((score) => score.name), about.layers)
+      ? apart(scores, about.scores.filter((score) => score.ranks).map((score) => score.name), about.layers)
       : scores[state.by]) || new Float32Array(Units.count).fill(NaN);
     const [x, y] = [of(a), of(b)];
     if (state.of === "a") return (unit) => x[unit];

@@ -49,6 +49,18 @@ const Unit = (() => {
     return found;
   }
 
+  // Which unit of the dense network it goes with best, where that is another one; a way to it.
+  function likest(network, unit) {
+    const like = network.scores.like?.[unit] ?? -1;
+    const layer = Units.layer(unit);
+    if (like < 0 || like === Units.channel(unit) || like >= Atlas.about.layers[layer].n) return [];
+    const button = element("button", "", `#${like}`);
+    button.addEventListener("click", () =>
+      box.dispatchEvent(new CustomEvent("other", { detail: Units.number(layer, like) })));
+    return [element("p", "soft", "over images it goes best with ", button,
+      ` of the dense network (correlation ${number(network.scores.likeness[unit], 2)})`)];
+  }
+
   function side(letter, trial, network, unit) {
     const state = Atlas.about.states[network.scores.state[unit]] || "not known";
     const head = element("h3", "", element("b", "badge", letter), ` ${trial.label}`);
@@ -59,7 +71,7 @@ const Unit = (() => {
       const of = most ? `: ${most.count} of ${most.n} ${Pictures.className(most.label)}` : "";
       cell.append(pictures(network, "top", unit, `activate it most${of}`));
       cell.append(pictures(network, "bottom", unit, "activate it least"));
-      cell.append(...seen(network, unit));
+      cell.append(...likest(network, unit), ...seen(network, unit));
     } else {
       cell.append(element("p", "why", state === "constant"
         ? "all images activate it alike" : "no image activates it"));
