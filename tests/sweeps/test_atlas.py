@@ -23,8 +23,7 @@ from sweeps.report.atlas.maps import mapped
 from sweeps.report.atlas.scripts import smallest, write_script
 from sweeps.report.atlas.thumbnails import (
     ACROSS,
-    bytes_of,
-    largest_side,
+    Sizes,
     write_thumbnails,
 )
 from sweeps.report.atlas.write import FOLDER, PAGE, write_atlas
@@ -139,7 +138,7 @@ def test_a_report_that_is_made_again_finds_its_pictures(made, monkeypatch, tmp_p
 
     frames = load_frames(tracker, latest_sweep(tracker, None))
     monkeypatch.setattr("sweeps.report.atlas.thumbnails.small_pictures", read)
-    monkeypatch.setattr("sweeps.report.atlas.write.largest_side", lambda *_: 32)
+    monkeypatch.setattr(Sizes, "largest", lambda *_: 32)
     assert write_atlas(frames, tracker, tmp_path, Atlas()).keys
 
 
@@ -159,6 +158,22 @@ def test_limits_of_the_study_hold_and_are_said(made, atlas, said, tmp_path):
     assert (tmp_path / PAGE).exists() == bool(found.keys) == (atlas.trials == 2)
     if atlas.trials == 2:
         assert len(found.keys) == len(list((tmp_path / FOLDER).glob("scores-*"))) == 2
+
+
+def test_networks_that_have_no_room_are_left_out_from_the_last(made, tmp_path, monkeypatch):
+    _, tracker, frames = made
+    frames = load_frames(tracker, latest_sweep(tracker, None))
+    n = len(frames.trials)
+    monkeypatch.setattr(
+        Sizes, "largest", lambda _, n, room: 32 if room > 0.9 * (1e6 - 300 * 120) else None
+    )
+    found = write_atlas(frames, tracker, tmp_path, Atlas(megabytes=1, maps=0))
+    assert 2 <= len(found.keys) < n and "have no room in atlas.megabytes=1" in found.said
+    files = {path.name for path in (tmp_path / FOLDER).glob("*-*.js")}
+    wanted = [f"{kind}-{i:03}.js" for kind in ("scores", "images") for i in range(len(found.keys))]
+    assert files == set(wanted)
+    _, about = read_script(tmp_path / FOLDER / "about.js")
+    assert {trial["key"] for trial in about["trials"]} == found.keys
 
 
 def test_no_atlas_is_made_where_none_is_wanted(made, tmp_path):
@@ -328,13 +343,13 @@ def test_networks_with_other_units_or_images_are_left_out_and_named():
 
 def test_pictures_get_smaller_until_they_fit():
     images = np.random.default_rng(0).integers(0, 256, (70, 96, 96, 3), dtype=np.uint8)
-    probe = ArrayImages(images, torch.zeros(70, dtype=torch.int64), "noise")
-    ids = torch.arange(70)
-    sizes = {side: bytes_of(probe, ids, side) for side in (96, 64, 48, 32)}
-    assert largest_side(probe, ids, sizes[96]) == 96
-    assert largest_side(probe, ids, sizes[64]) == 64
-    assert largest_side(probe, ids, sizes[32]) == 32
-    assert largest_side(probe, ids, 10) is None
+    sizes = Sizes(ArrayImages(images, torch.zeros(70, dtype=torch.int64), "noise"))
+    assert [sizes.largest(70, 70 * sizes.each(side)) for side in (96, 64, 48, 32)] == [
+        *(96, 64, 48, 32)
+    ]
+    assert sizes.largest(70, 10) is None
+    small = Sizes(ArrayImages(images[:, :50, :50], torch.zeros(70, dtype=torch.int64), "noise"))
+    assert small.largest(70, 1e9) == 48  # no larger than the images
 
 
 def test_all_images_are_shown_where_most_are_and_else_those_of_some_unit():

@@ -28,6 +28,10 @@ class Shown:
     bottom: np.ndarray
     probe: str
 
+    def both(self, rows: np.ndarray, n: int) -> np.ndarray:
+        """int32 [unit, 2 n]: the ids at both ends of some units, the first n of each."""
+        return np.concatenate([self.top[rows, :n], self.bottom[rows, :n]], axis=1)
+
 
 def first_images(ranked: Tensor) -> Tensor:
     """int32 [unit, at most N_SHOWN] of int64 [unit, depth]."""

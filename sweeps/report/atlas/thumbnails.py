@@ -28,11 +28,30 @@ def sheet_names(stem: str, n_images: int) -> list[str]:
     return [f"{stem}-{number:04}.jpg" for number in range(-(-n_images // PER_SHEET))]
 
 
-def bytes_of(images: ImageSet, ids: Tensor, side: int) -> int:
-    """About how many bytes the sheets of these images take, told by a few of them."""
-    some = ids[torch.linspace(0, len(ids) - 1, min(_TRIED, len(ids))).long()]
-    written = sum(len(_encoded(sheet)) for sheet in _sheets(small_pictures(images, some, side)))
-    return int(written / len(some) * len(ids))
+class Sizes:
+    """How many bytes pictures of a set take in sheets, told by a few of them."""
+
+    def __init__(self, images: ImageSet) -> None:
+        self.images, self._each = images, dict[int, float]()
+        self.native = images.read(torch.zeros(1, dtype=torch.int64)).shape[-1]
+
+    def each(self, side: int) -> float:
+        if side not in self._each:
+            n = len(self.images)
+            some = torch.linspace(0, n - 1, min(_TRIED, n)).long()
+            pictures = small_pictures(self.images, some, side)
+            written = sum(len(_encoded(sheet)) for sheet in _sheets(pictures))
+            self._each[side] = written / len(some)
+        return self._each[side]
+
+    def largest(self, n: int, n_bytes: float) -> int | None:
+        """The largest side at which n pictures take no more bytes, and are no larger than the
+        images; None where the smallest do not fit."""
+        for side in SIDES:
+            too_large = side > self.native and side != SIDES[-1]
+            if not too_large and n * self.each(side) <= n_bytes:
+                return side
+        return None
 
 
 def write_thumbnails(
@@ -104,14 +123,3 @@ def _encoded(sheet: np.ndarray) -> bytes:
     written = io.BytesIO()
     Image.fromarray(sheet).save(written, "jpeg", quality=_QUALITY, optimize=True)
     return written.getvalue()
-
-
-def largest_side(images: ImageSet, ids: Tensor, n_bytes: int) -> int | None:
-    """The largest side at which pictures take no more bytes, and are no larger than the images;
-    None where the smallest do not fit."""
-    native = images.read(ids[:1]).shape[-1]
-    for side in SIDES:
-        too_large = side > native and side != SIDES[-1]
-        if not too_large and bytes_of(images, ids, side) <= n_bytes:
-            return side
-    return None

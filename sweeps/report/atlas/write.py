@@ -19,7 +19,7 @@ from sweeps.report.atlas.maps import MOST_IMAGES, mapped, maps_of
 from sweeps.report.atlas.scripts import smallest, write_script
 from sweeps.report.atlas.thumbnails import (
     ACROSS,
-    largest_side,
+    Sizes,
     write_sheets,
     write_thumbnails,
 )
@@ -107,14 +107,18 @@ class _Book:
         self.folder, self.cache = folder, tracker.results / "cache"
         self.scores: list[Score] = scores_of(frames)
         self.keys: list[str] = []
-        self.n_bytes = 0
+        self.n_bytes, self.most = 0, atlas.megabytes * 1_000_000
 
     def write(self, shown: Mapping[str, Shown]) -> list[str]:
         """All files; sentences about what had no room or is not there."""
         self.folder.mkdir(parents=True)
         concepts = concepts_of(self.frames, list(shown))
         said = self._write_scores(shown, concepts)
-        ids, side, n_ends = self._room([shown[key] for key in self.keys])
+        n_found = len(self.keys)
+        ids, side, n_ends = self._room(shown)
+        if len(self.keys) < n_found:
+            gone = n_found - len(self.keys)
+            said.append(f"{gone} networks have no room in atlas.megabytes={self.atlas.megabytes}")
         self._write_images([shown[key] for key in self.keys], ids, n_ends)
         args = (self.probe.images, ids, side, self.cache)
         sheets = write_thumbnails(self.folder, "images", *args)
@@ -166,21 +170,33 @@ class _Book:
         name = f"{kind}-{len(self.keys) if place is None else place:03}"
         self.n_bytes += write_script(self.folder / f"{name}.js", name, value)
 
-    def _room(self, shown: Sequence[Shown]) -> tuple[torch.Tensor, int, int]:
-        """Which images are shown, the side of their pictures, and how many at each end."""
-        most = self.atlas.megabytes * 1_000_000
-        for n_ends in _FEWER:
-            ends = [e[self.units.rows, :n_ends] for s in shown for e in (s.top, s.bottom)]
-            ids = used_images(self.probe.images, *ends)
-            width = smallest(np.array([len(ids)])).itemsize
-            left = most - self.n_bytes - int(4 / 3 * width * sum(each.size for each in ends))
-            side = largest_side(self.probe.images, ids, int(0.9 * left)) if left > 0 else None
-            if side is not None:
-                return ids, side, n_ends
-        raise ValueError(
-            f"its files must have room in atlas.megabytes={self.atlas.megabytes}, the smallest "
-            "have not: Sweep(atlas=Atlas(…)) allows more, or names fewer trials or layers"
-        )
+    def _room(self, shown: Mapping[str, Shown]) -> tuple[torch.Tensor, int, int]:
+        """Which images are shown, the side of their pictures, and how many at each end; where there
+        is no room for all networks, those of the first half, and so on."""
+        sizes = Sizes(self.probe.images)
+        while True:
+            for n_ends in _FEWER:
+                ends = [shown[key].both(self.units.rows, n_ends) for key in self.keys]
+                ids = used_images(self.probe.images, *ends)
+                width = smallest(np.array([len(ids)])).itemsize
+                numbers = int(4 / 3 * width * sum(each.size for each in ends))
+                side = sizes.largest(len(ids), 0.9 * (self.most - self.n_bytes - numbers))
+                if side is not None:
+                    return ids, side, n_ends
+            if len(self.keys) <= 2:
+                raise ValueError(
+                    f"its files must have room in atlas.megabytes={self.atlas.megabytes}, those of "
+                    "two networks have not: Sweep(atlas=Atlas(…)) allows more, or fewer layers"
+                )
+            self._drop(len(self.keys) // 2)
+
+    def _drop(self, n: int) -> None:
+        """The last n networks."""
+        for place in range(len(self.keys) - n, len(self.keys)):
+            path = self.folder / f"scores-{place:03}.js"
+            self.n_bytes -= path.stat().st_size
+            path.unlink()
+        self.keys = self.keys[:-n]
 
     def _write_images(self, shown: Sequence[Shown], ids: torch.Tensor, n_ends: int) -> None:
         place_of = np.zeros(len(self.probe.images), np.int64)
@@ -218,7 +234,7 @@ class _Book:
             except (OSError, ValueError) as error:
                 failures.append((str(error).splitlines() or [""])[0][:300])
                 continue
-            if self.n_bytes + 1.4 * found["cells"].nbytes > self.atlas.megabytes * 1_000_000:
+            if self.n_bytes + 1.4 * found["cells"].nbytes > self.most:
                 said.append(f"Maps of {len(wanted) - len(done)} networks had no room")
                 break
             self._part("maps", found, self.keys.index(key))
