@@ -91,6 +91,13 @@ def said(trials, name, **arguments):
     return {check.name: check.said for check in checks(trials, **arguments)}[name]
 
 
+def test_a_control_whose_units_are_rotated_is_made_like_the_others():
+    trials = good().assign(**{"score.rotated": "False"})
+    rotated = trials.iloc[[0]].assign(method="rotated", **{"score.rotated": "True"})
+    found = {check.name: check for check in checks(pd.concat([trials, rotated]))}
+    assert found["made alike"].status == "ok"
+
+
 def test_a_sweep_as_it_should_be_passes_every_check():
     found = statuses(good())
     assert len(found) == 17

@@ -11,6 +11,7 @@ from trainables.config.replicates import DRAWS, identity_fields
 _MADE_ON = {"precision": "precision", "device": "device", "torch": "torch", "code": "code version"}
 """Tag of a trial -> what it is called."""
 _CHANGES_NUMBERS = ("precision", "data.", "score.", "compute.precision")
+_MEANT = (*DRAWS, "score.rotated")  # replicates, and a control
 
 
 def check_made_alike(trials: pd.DataFrame) -> Check:
@@ -21,7 +22,7 @@ def check_made_alike(trials: pd.DataFrame) -> Check:
     """
     name = "made alike"
     fields = [n for n in identity_fields() if n.startswith(_CHANGES_NUMBERS[1:])]
-    names = {n: n for n in fields if n not in DRAWS} | _MADE_ON
+    names = {n: n for n in fields if n not in _MEANT} | _MADE_ON
     found = {column: text(trials, column) for column in names}
     if not any((found[column] != "").any() for column in _MADE_ON):
         return Check(name, "unknown", "the trials do not say what computed them")
