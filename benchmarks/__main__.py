@@ -1,7 +1,7 @@
 """make bench [NAME=pruning]: a table of ratios. Lower is better; the goal stands beside it.
 
 make bench NAME=sweep, stopping, toy, harmless, loaders, load, reading, protocols, criteria,
-networks, listing, torch_pruning or export: what has a table of its own, and takes minutes.
+networks, listing, torch_pruning, export or atlas: what has a table of its own, and takes minutes.
 """
 
 import importlib
@@ -39,6 +39,7 @@ PROGRAMS = (
     "listing",
     "torch_pruning",
     "export",
+    "atlas",
 )  # modules with a main of their own, and its options
 
 

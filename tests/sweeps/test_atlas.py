@@ -26,6 +26,7 @@ from sweeps.report.atlas.thumbnails import (
     Sizes,
     write_thumbnails,
 )
+from sweeps.report.atlas.trials import start
 from sweeps.report.atlas.write import FOLDER, PAGE, write_atlas
 from sweeps.report.files import report_folder, written
 from sweeps.report.read.frames import latest_sweep, load_frames
@@ -100,7 +101,8 @@ def test_scores_and_images_of_each_trial_are_those_that_it_left(made):
             on=["layer", "channel"],
             how="left",
         )
-        assert np.allclose(scores["iou"], found["iou"].astype(np.float32), equal_nan=True)
+        iou = found["iou"].mask(units["state"].to_numpy() == "dead")  # which detect nothing
+        assert np.allclose(scores["iou"], iou.astype(np.float32), equal_nan=True)
         named = [None if c < 0 else about["concepts"][c]["name"] for c in scores["concept"]]
         assert named == [None if pd.isna(c) else c for c in found["concept"]]
         _, images = read_script(folder / FOLDER / f"images-{place:03}.js")
@@ -232,17 +234,18 @@ def test_images_that_are_not_here_are_no_atlas_and_a_sentence(frames, tmp_path, 
     assert not (tmp_path / "report" / PAGE).exists()
 
 
-def test_maps_are_of_the_dense_network_and_of_those_that_were_pruned_and_retrained(frames):
-    trials = frames.trials
-    keys = [*trials["key"]][::-1]
-    dense = trials.loc[(trials["method"] == "dense") & (trials["retraining"] == "none"), "key"]
-    keys = [dense.iloc[0], *(key for key in keys if key != dense.iloc[0])]
-    chosen = trials.set_index("key").loc[mapped(trials, keys, 99)]
-    assert set(chosen.index) == set(keys) and chosen["method"].iloc[0] == "dense"
-    pruned = (chosen["method"] == "structured").to_numpy()[1:]
-    assert pruned[: pruned.sum()].all()
-    assert (chosen["retraining"].iloc[1 : 1 + 2] != "none").all()
-    assert mapped(trials, keys, 0) == []
+def test_maps_are_of_the_two_that_are_shown_first_and_of_each_method(frames):
+    frames = few(methods=("structured", "connection"), rates=(0.25, 0.5, 0.75))
+    keys, _ = candidates(frames.trials, Atlas())
+    trials = frames.trials.set_index("key", drop=False)
+    opened = [keys[place] for place in start(frames, keys)]
+    chosen = mapped(frames, keys, 3)
+    assert chosen[:2] == opened and trials.loc[opened[0], "label"] == "dense"
+    for key in chosen[1:]:
+        row = trials.loc[key]
+        assert row["retraining"] == "finetune" and row["rate"] == 0.5
+    assert set(trials.loc[chosen[1:], "method"]) == {"structured", "connection"}
+    assert set(mapped(frames, keys, 99)) == set(keys) and mapped(frames, keys, 0) == []
 
 
 def test_networks_that_left_nothing_that_loads_are_without_maps_and_said(made, tmp_path):

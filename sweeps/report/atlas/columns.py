@@ -80,6 +80,7 @@ def columns_of(
     dissected = frames.of_dissected.read([key], [*_OF_DISSECTED, "layer", "channel"])
     if len(dissected):
         table = _beside(table, dissected)
+        table["iou"] = table["iou"].mask(table["state"].isin(["dead", "constant"]))
     state = table["state"].astype(str).map({s: i for i, s in enumerate(STATES)})
     found: dict[str, np.ndarray] = {"state": state.fillna(255).to_numpy(np.uint8)}
     for score in scores:

@@ -6,11 +6,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas as pd
 import torch
 
 from sweeps.report.atlas.chosen import Units
 from sweeps.report.atlas.images import Probe
+from sweeps.report.atlas.trials import middle, start
+from sweeps.report.read.frames import SweepFrames
 from sweeps.report.read.values import is_pruned, is_retrained
 from sweeps.tracking.left import masked_network
 from sweeps.tracking.tracker import Tracker
@@ -25,15 +26,16 @@ MOST_IMAGES = 5_000  # of a pass, which a report makes in seconds
 _VERSION = 1  # raise it when the maps of the same network and images change
 
 
-def mapped(trials: pd.DataFrame, keys: Sequence[str], most: int) -> list[str]:
-    """Keys of the networks whose maps are made: the first (the dense one), then those that were
-    pruned and retrained, then the others."""
-    rows = trials.set_index("key", drop=False).loc[list(keys)]
-    rank = np.where(is_pruned(rows) & is_retrained(rows), 1, np.where(is_pruned(rows), 2, 3))
-    rank[0] = 0
-    meant = rows["key"][(rows["method"] != ROTATED).to_numpy()]
-    ranks = pd.Series(rank, rows.index)[meant]
-    return list(ranks.sort_values(kind="stable").index[:most])
+def mapped(frames: SweepFrames, keys: Sequence[str], most: int) -> list[str]:
+    """Keys of the networks whose maps are made: the two that the page opens with, of each method
+    the one in the middle of those that were retrained, then the others, the pruned first."""
+    rows = frames.trials.set_index("key", drop=False).loc[list(keys)]
+    retrained = rows[is_pruned(rows) & is_retrained(rows)]
+    middles = [middle(own) for _, own in retrained.groupby("method", sort=False)]
+    first = [keys[place] for place in start(frames, keys)]
+    others = [*rows.loc[is_pruned(rows), "key"], *keys]
+    meant = set(rows.loc[rows["method"] != ROTATED, "key"])
+    return [key for key in dict.fromkeys((*first, *middles, *others)) if key in meant][:most]
 
 
 def maps_of(

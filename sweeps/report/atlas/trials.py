@@ -3,10 +3,12 @@
 from collections.abc import Collection, Sequence
 from typing import Any
 
+import pandas as pd
+
 from sweeps.plan.metrics import METRICS
 from sweeps.report.page.table import cell
 from sweeps.report.read.frames import SweepFrames
-from sweeps.report.read.values import is_pruned, is_retrained
+from sweeps.report.read.values import is_pruned, is_retrained, number, text
 
 _TOLD = ("val/top1", "prune/sparsity", "mis/mean", "mis/change", "dissection/interpretable")
 
@@ -39,9 +41,20 @@ def about_trials(
 
 
 def start(frames: SweepFrames, keys: Sequence[str]) -> list[int]:
-    """Which two the page opens with: the first, and the first one that was pruned and retrained."""
+    """Which two the page opens with: the first, and one that was pruned and retrained, of those at
+    once that work half as well as the first the one in the middle by sparsity; else one that was
+    pruned."""
     trials = frames.trials.set_index("key", drop=False).loc[list(keys)]
-    for wanted in (is_pruned(trials) & is_retrained(trials), is_pruned(trials)):
+    pruned, retrained = is_pruned(trials), is_retrained(trials)
+    at_once, top1 = text(trials, "schedule") == "one_shot", number(trials, "val/top1")
+    works = top1 >= top1.iloc[0] / 2
+    for wanted in (pruned & retrained & at_once & works, pruned & retrained, pruned):
         if wanted.any():
-            return [0, int(wanted.to_numpy().argmax())]
+            return [0, list(keys).index(middle(trials[wanted]))]
     return [0, min(1, len(keys) - 1)]
+
+
+def middle(trials: pd.DataFrame) -> str:
+    """The key of the network in the middle by sparsity."""
+    ordered = number(trials, "prune/sparsity").sort_values(kind="stable")
+    return str(trials.loc[ordered.index[len(ordered) // 2], "key"])

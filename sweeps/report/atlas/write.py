@@ -221,7 +221,7 @@ class _Book:
 
     def _write_maps(self, shown: Mapping[str, Shown], n: int) -> tuple[set[str], list[str]]:
         """Keys of the networks with maps, while there is room; sentences about others."""
-        wanted = mapped(self.frames.trials, self.keys, self.atlas.maps)
+        wanted = mapped(self.frames, self.keys, self.atlas.maps)
         if wanted and len(self.probe.images) > MOST_IMAGES:
             return set(), [f"Maps are of at most {MOST_IMAGES:,} images, which a report looks at"]
         done: set[str] = set()

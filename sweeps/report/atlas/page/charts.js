@@ -31,7 +31,7 @@ const Charts = (() => {
     const { trials } = Atlas.about;
     const of = (name) => trials.map((_, i) => Atlas.have("scores", i)?.[name]?.[unit] ?? NaN);
     const [values, errors] = [of(score.name), of(score.error)];
-    const width = Math.max(420, 15 * trials.length + 60);
+    const width = 600, small = trials.length > 30 ? 3 : 4;
     const ends = values.flatMap((value, i) => (errors[i] >= 0 ? [value - errors[i], value + errors[i]] : [value]));
     const { made, y } = frame(width, `${score.label} of this unit in ${trials.length} networks`, ends);
     const x = (i) => LEFT + 12 + ((width - LEFT - 24) * i) / Math.max(1, trials.length - 1);
@@ -43,7 +43,7 @@ const Charts = (() => {
       if (none) mark.append(svg("text", { x: x(i), y: HEIGHT - 6, "text-anchor": "middle" }, "×"));
       else {
         if (error >= 0) mark.append(svg("line", { x1: x(i), x2: x(i), y1: y(value - error), y2: y(value + error) }));
-        mark.append(svg("circle", { cx: x(i), cy: y(value), r: letter ? 6 : 4 }));
+        mark.append(svg("circle", { cx: x(i), cy: y(value), r: letter ? small + 2 : small }));
       }
       if (letter) {
         const at = none ? HEIGHT - 20 : y(value) + 4;

@@ -12,7 +12,7 @@ const List = (() => {
   let asked = false;
 
   const number = (value, digits = 3) => (Number.isNaN(value) || value === undefined
-    ? "–" : value.toFixed(digits).replace(/^(-?)0\./, "$1."));
+    ? "–" : value.toFixed(digits).replace(/^(-?)0\./, "$1.").replace("-", "−"));
 
   function element(tag, className, ...children) {
     const made = document.createElement(tag);
