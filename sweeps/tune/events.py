@@ -76,6 +76,11 @@ class SweepCallback(Callback):
         metrics = result.get("metrics") or {}
         result["metrics"] = {name: metrics[name] for name in self.searched if name in metrics}
 
+    def on_trial_complete(
+        self, iteration: int, trials: list[RayTrial], trial: RayTrial, **info: Any
+    ) -> None:
+        self._safely(_without_statistics, trial)
+
     def on_trial_error(
         self, iteration: int, trials: list[RayTrial], trial: RayTrial, **info: Any
     ) -> None:
@@ -203,6 +208,13 @@ class SweepCallback(Callback):
         self.outbox.end(config.key, "FAILED", "failed", {"error": sentence[:5_000]})
         if self.stopping is not None:
             self.stopping.failed(config)
+
+
+def _without_statistics(trial: RayTrial) -> None:
+    """Ray keeps those of each number of a trial, and their text, as long as the sweep runs."""
+    trial.run_metadata.metric_analysis.clear()
+    trial.run_metadata.metric_n_steps.clear()
+    trial.run_metadata.invalidate_cache()
 
 
 def _saved(n_epochs: int, metrics: Mapping[str, float]) -> dict[str, float]:

@@ -12,6 +12,7 @@ from types import SimpleNamespace
 from unittest.mock import Mock
 
 import pytest
+from ray.tune.trainable.metadata import _TrainingRunMetadata as RunMetadata
 from small_studies import small_base, small_sweep
 
 from sweeps.plan.machine import trial_resources
@@ -307,6 +308,19 @@ def test_what_a_trial_survives_is_counted_anew_after_each_epoch(tmp_path):
             assert callback.take_dropped() == [TRIALS[0]]
         callback.on_trial_result(0, [], trial, {"epochs": [], "epoch": 1, "metrics": {}})
     assert not callback.problems and not callback.ended
+
+
+def test_ray_keeps_no_statistics_of_what_has_ended(tmp_path):
+    """Kilobytes of each trial in the driver, and in Ray's state file, to the end of the sweep."""
+    callback = SweepCallback(Mock(), Mock(), Workspace(tmp_path))
+    kept = RunMetadata(n_steps=[5, 10])
+    for step in range(12):
+        for number in range(20):
+            kept.update_metric(f"number {number}", float(step), step)
+    before = len(kept.get_json_state())
+    callback.on_trial_complete(0, [], SimpleNamespace(run_metadata=kept))
+    assert len(kept.get_json_state()) < before / 10 and not callback.problems
+    assert RunMetadata.from_json_state(kept.get_json_state()).metric_analysis == {}
 
 
 def test_what_had_not_ended_when_tune_gave_up_is_launched_again():

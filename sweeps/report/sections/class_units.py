@@ -1,5 +1,6 @@
 """The unit of a class, the last before the network's answer, beside the accuracy of its class."""
 
+import textwrap
 from collections.abc import Collection
 from typing import Any
 
@@ -12,7 +13,7 @@ from matplotlib.lines import Line2D
 from sweeps.plan.section import Section
 from sweeps.report.read.answers import of_each
 from sweeps.report.read.frames import SweepFrames
-from sweeps.report.read.values import has, run_to_the_end
+from sweeps.report.read.values import has, number, run_to_the_end
 from sweeps.report.sections.alive_units import dense_keys
 from sweeps.report.sections.lines import hue_handles
 from sweeps.report.sections.series import main_series, series_in, tidy
@@ -27,15 +28,16 @@ _NONE = (
 _UNITS = ["layer", "channel", "state", "mis", "dense_mis"]
 _ACROSS, _CHANGES = "rank correlation", "rank correlation of changes"
 _TITLES = {
-    _ACROSS: "MIS of a class's unit and accuracy",
-    _CHANGES: "their changes against the dense network",
+    _ACROSS: "MIS and accuracy",
+    _CHANGES: "their changes",
 }
 
 
 def _class_units(frames: SweepFrames) -> pd.DataFrame | str:
     """Kind `class`: of each dense network a class, its accuracy (value) and the MIS of its unit;
     `relation`: their rank correlation over classes, or that of their changes, of the dense networks
-    (name dense) or of a series at a rate; `over`: of what the interval is."""
+    (name dense) or of a series at a rate; `over`: of what the interval is; `said`: how many
+    images of a class there are."""
     if not {"mis", "state"} <= frames.of_units.columns:
         return _NONE
     dense = _tables(frames, dense_keys(frames))
@@ -46,6 +48,7 @@ def _class_units(frames: SweepFrames) -> pd.DataFrame | str:
         for each in table.to_dict("records")
     ]
     rows += _relations(dense, _ACROSS, {"kind": "relation", "name": "dense"})
+    rows += _images(frames.trials, max(map(len, dense.values()), default=0))
     for series in main_series(compared(frames.trials)):
         for rate, trials in run_to_the_end(series.rows).groupby("rate"):
             tables = _tables(frames, set(trials["key"]))
@@ -54,6 +57,20 @@ def _class_units(frames: SweepFrames) -> pd.DataFrame | str:
             for metric in (_ACROSS, _CHANGES):
                 rows += _relations(tables, metric, row)
     return tidy(rows) if any(row["kind"] == "relation" for row in rows) else _NONE
+
+
+def _images(trials: pd.DataFrame, n_classes: int) -> list[dict[str, Any]]:
+    """A row that says whether a class's unit can be shown by images of its class alone."""
+    names = ("data.probe_images", "score.n_tasks", "score.n_explanations")
+    if not n_classes or not has(trials, *names):
+        return []
+    probe, tasks, explanations = (number(trials, name).max() for name in names)
+    of_class, taken = probe / n_classes, tasks * (explanations + 1)
+    if not np.isfinite(of_class + taken):
+        return []
+    few = "" if of_class >= taken else ": images of others are among them"
+    text = f"({of_class:.0f} probe images a class, a unit's tasks show {taken:.0f}{few})"
+    return [{"kind": "said", "name": text, "metric": "images per class", "value": of_class}]
 
 
 def _tables(frames: SweepFrames, keys: Collection[str]) -> dict[str, pd.DataFrame]:
@@ -126,7 +143,8 @@ def _draw_classes(axes: Axes, table: pd.DataFrame) -> None:
         row = said.iloc[0]
         ends = f" ({row['low']:+.2f} to {row['high']:+.2f})" if np.isfinite(row["low"]) else ""
         axes.set_title(f"dense: {row['value']:+.2f}{ends}", loc="left")
-    axes.set_xlabel("MIS of the class's unit")
+    notes = [textwrap.fill(text, 38) for text in table.loc[table["kind"] == "said", "name"]]
+    axes.set_xlabel("\n".join(["MIS of the class's unit", *notes]))
     axes.set_ylabel("accuracy of the class")
 
 
@@ -137,9 +155,10 @@ CLASS_UNITS = Section(
     "Left, each class of the dense networks. Middle, the rank correlation over classes of the MIS "
     "of a class's unit, in the last layer, with the accuracy of the class; right, that of the two "
     "changes against the dense network: do the classes that pay for pruning lose their clear unit? "
-    "Intervals of 95 %: over trainings where there are three or more (column over), else over "
-    "classes, within this training. A unit can only be shown by images of its class where there "
-    "are n_tasks × (n_explanations + 1) of these among the probe images.",
+    "Intervals of 95 %, not corrected for their number: over trainings where there are three or "
+    "more (column over), else over classes, within this training. A unit can only be shown by "
+    "images of its class where there are n_tasks × (n_explanations + 1) of these among the probe "
+    "images.",
     _class_units,
     _draw,
 )
