@@ -53,6 +53,7 @@ def test_each_class_has_its_own_unit_and_its_own_accuracy():
 def test_a_class_whose_unit_has_no_score_is_left_out():
     dead = units(state=["alive"] * 8 + ["dead", "alive"])
     assert class_units(dead, answers([1, 2, 3, 4]))["class"].tolist() == ["c0", "c1", "c3"]
+    assert class_units(dead, answers([1, 2, 3, 4]))["channel"].tolist() == [0, 1, 3]
 
 
 def test_a_last_layer_that_is_not_of_the_classes_tells_nothing():

@@ -101,5 +101,5 @@ def _to_unit(link: ElementTree.Element, address: str, atlas: Collection[str]) ->
     told = ElementTree.Element(f"{{{_SVG}}}title")
     told.text = asked.get("unit", "").replace(":", " #")
     link.insert(0, told)
-    if asked.get("b") in atlas:
+    if asked.get("a", asked.get("b")) in atlas:
         link.set("href", f"{ATLAS}#{address}")

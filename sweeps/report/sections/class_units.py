@@ -15,7 +15,7 @@ from sweeps.report.read.answers import of_each
 from sweeps.report.read.frames import SweepFrames
 from sweeps.report.read.values import has, number, run_to_the_end
 from sweeps.report.sections.alive_units import dense_keys
-from sweeps.report.sections.lines import hue_handles
+from sweeps.report.sections.lines import hue_handles, unit_addresses
 from sweeps.report.sections.series import main_series, series_in, tidy
 from sweeps.report.sections.style import GREY, INK, MARKERS, legend, new_figure, sparsity_axis
 from sweeps.report.statistics.class_units import Relation, class_units, relation
@@ -44,6 +44,7 @@ def _class_units(frames: SweepFrames) -> pd.DataFrame | str:
     rows = [
         {"kind": "class", "name": each["class"], "mis": each["mis"], "images": each["images"]}
         | {"metric": "accuracy", "value": each["accuracy"], "keys": key}
+        | {"layer": each["layer"], "channel": each["channel"]}
         for key, table in dense.items()
         for each in table.to_dict("records")
     ]
@@ -137,7 +138,8 @@ def _draw_classes(axes: Axes, table: pd.DataFrame) -> None:
     """Of the dense networks, one marker a class and training."""
     classes = table[table["kind"] == "class"]
     for place, (_, own) in enumerate(classes.groupby("keys", sort=False)):
-        axes.scatter(own["mis"], own["value"], s=14, color=INK, alpha=max(0.25, 1 - 0.3 * place))
+        look: dict[str, Any] = {"s": 14, "color": INK, "alpha": max(0.25, 1 - 0.3 * place)}
+        axes.scatter(own["mis"], own["value"], **look).set_urls(unit_addresses(own, "a"))
     said = table[(table["kind"] == "relation") & (table["name"] == "dense")]
     if len(said):
         row = said.iloc[0]
@@ -152,9 +154,10 @@ CLASS_UNITS = Section(
     "class_units",
     "The units of the classes",
     "Are the classes that a network gets right those whose unit one can understand?",
-    "Left, each class of the dense networks. Middle, the rank correlation over classes of the MIS "
-    "of a class's unit, in the last layer, with the accuracy of the class; right, that of the two "
-    "changes against the dense network: do the classes that pay for pruning lose their clear unit? "
+    "Left, each class of the dense networks; a click shows its unit in the atlas. Middle, the rank "
+    "correlation over classes of the MIS of a class's unit, in the last layer, with the accuracy "
+    "of the class; right, that of the two changes against the dense network: do the classes that "
+    "pay for pruning lose their clear unit? "
     "Intervals of 95 %, not corrected for their number: over trainings where there are three or "
     "more (column over), else over classes, within this training. A unit can only be shown by "
     "images of its class where there are n_tasks × (n_explanations + 1) of these among the probe "

@@ -1,6 +1,6 @@
 """How rows of a section's table are drawn: lines, markers, levels, and their legends."""
 
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 from urllib.parse import urlencode
 
@@ -61,11 +61,19 @@ def ring_units(axes: Axes, rows: pd.DataFrame, x: str, ends: tuple[float, float]
     across, up = (rows[name].clip(*ends) for name in (x, "value"))
     look: dict[str, Any] = {"facecolors": "none", "edgecolors": INK, "linewidths": 0.8, "zorder": 4}
     drawn = axes.scatter(across, up, s=20.0, clip_on=False, **look)
-    drawn.set_urls([f"#{UNIT}{_address(row)}" for row in rows.to_dict("records")])
+    drawn.set_urls(unit_addresses(rows, "b"))
 
 
-def _address(row: Mapping[Hashable, Any]) -> str:
-    return urlencode({"b": row["keys"], "unit": f"{row['layer']}:{int(row['channel'])}"})
+def unit_addresses(rows: pd.DataFrame, side: str) -> list[str]:
+    """Addresses of units as a figure's points have them, which the page turns to the atlas.
+
+    rows: keys (of one trial), layer, channel. side: of the atlas on which the trial is, "a" or "b".
+    """
+    asked = (
+        {side: row["keys"], "unit": f"{row['layer']}:{int(row['channel'])}"}
+        for row in rows.to_dict("records")
+    )
+    return [f"#{UNIT}{urlencode(each)}" for each in asked]
 
 
 def scatter_trials(

@@ -30,7 +30,7 @@ class Relation:
 
 def class_units(units: pd.DataFrame, answers: pd.DataFrame) -> pd.DataFrame:
     """A row per class: class, images, accuracy (fraction), mis, dense_mis and dense_accuracy where
-    they are known.
+    they are known; layer and channel of its unit.
 
     units: of one trial, those of the output layer among them: its last layer, of as many channels
     as there are classes; unit k is that of class k. answers: of the same trial, see
@@ -55,6 +55,7 @@ def class_units(units: pd.DataFrame, answers: pd.DataFrame) -> pd.DataFrame:
     for name in ("mis", "dense_mis"):
         if name in outputs:
             table[name] = outputs[name]
+    table = table.assign(layer=str(units["layer"].iloc[-1]), channel=table.index)
     return table.dropna(subset=["mis"]).reset_index(drop=True)
 
 
