@@ -1,6 +1,7 @@
 """The atlas of units in a real browser: quiet, alone, and it sorts, filters, compares."""
 
 import io
+from urllib.parse import parse_qs
 
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ from rich.console import Console
 from sweeps.report import report_study
 from sweeps.report.atlas.write import FOLDER, PAGE
 from sweeps.report.files import report_folder
+from sweeps.report.sections.units import AGAINST_DENSE
 
 pytestmark = [pytest.mark.slow, pytest.mark.browser, needs_browser]
 HOSTILE = "</script><img src=x onerror=alert(1)><b>'\"&"
@@ -20,7 +22,7 @@ def reported(frames, folder):
     in_rounds = frames.trials.loc[frames.trials["rounds"] > 1, "key"]
     logged(frames, folder, by_round=set(in_rounds[:1]))
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("sweeps.report.write._write_sections", lambda *_: [])  # elsewhere
+        patch.setattr("sweeps.report.write.with_own", lambda _: (AGAINST_DENSE,))
         report_study("synthetic", folder / "results", None, Console(file=io.StringIO()))
     return report_folder(folder / "results", "synthetic") / PAGE
 
@@ -264,6 +266,31 @@ def test_an_address_opens_a_unit_in_its_networks(page, atlas, frames):
     page.run("location.hash = '#unit=no%20such:3&a=nobody&layer=none&by=nothing'")
     settle(page)
     assert page.log == [] and not page.run("document.querySelector('#problem').hidden === false")
+
+
+def test_a_ring_of_the_report_leads_to_its_unit(page, atlas):
+    page.open((atlas.parent / "report.html").as_uri())
+    rings = "document.querySelectorAll('#units_against_dense a[href^=atlas]')"
+    assert page.run(f"{rings}.length") >= 6
+    asked = page.run(f"{rings}[0].getAttribute('href')")
+    assert page.run(f"{rings}[0].getAttribute('target')") == "atlas"  # a window of its own
+    page.run(f"{rings}[0].removeAttribute('target')")
+    page.run(f"{rings}[0].scrollIntoView({{block: 'center'}})")
+    x, y = page.run(
+        f"(() => {{ const b = {rings}[0].getBoundingClientRect(); "
+        "return [b.x + b.width / 2, b.y + b.height / 2]; })()"
+    )
+    for kind in ("mousePressed", "mouseReleased"):
+        at = {"x": x, "y": y, "button": "left", "clickCount": 1}
+        page.call("Input.dispatchMouseEvent", type=kind, **at)
+    for _ in range(50):
+        if page.run("location.pathname.endsWith('atlas.html') && typeof Page !== 'undefined'"):
+            break
+        page.run("new Promise(done => setTimeout(done, 50))")
+    page.run("Page.ready")
+    layer, channel = parse_qs(asked.partition("#")[2])["unit"][0].rsplit(":", 1)
+    assert page.run("document.getElementById('unit-name').textContent") == f"{layer} #{channel}"
+    assert page.log == []
 
 
 def test_a_unit_s_own_view_has_its_scores_in_both_and_in_every_network(page, frames):

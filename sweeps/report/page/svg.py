@@ -83,6 +83,7 @@ def _lead_on(link: ElementTree.Element, points: Mapping[str, str], atlas: Collec
     """To the trial's row in the table, or nowhere where the point is not of this sweep; of a unit
     to the atlas, or nowhere where that has it not."""
     target = link.attrib.pop(_HREF, "#")[1:]
+    link.attrib.pop("target", None)  # Matplotlib opens a new window, also for a row of this page
     if target.startswith(UNIT):
         _to_unit(link, target.removeprefix(UNIT), atlas)
         return
@@ -103,3 +104,4 @@ def _to_unit(link: ElementTree.Element, address: str, atlas: Collection[str]) ->
     link.insert(0, told)
     if asked.get("a", asked.get("b")) in atlas:
         link.set("href", f"{ATLAS}#{address}")
+        link.set("target", "atlas")  # one window for all of them
