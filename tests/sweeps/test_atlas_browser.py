@@ -205,7 +205,11 @@ def test_keys_move_open_and_compare(page):
     press(page, "j")
     after = page.run("document.getElementById('unit-name').textContent")
     assert after != before and page.run("List.place") == 2
-    press(page, "Escape")
+    active = page.run("document.getElementById('list').getAttribute('aria-activedescendant')")
+    assert page.run(f"document.getElementById({active!r}).dataset.place") == "2"
+    press(page, "[")  # the unit's view goes along to the other layer
+    assert page.run("document.getElementById('unit-name').textContent").startswith("conv2 #")
+    press(page, "]", "Escape")
     assert not page.run("document.getElementById('unit').open")
     a, b = page.run("[Page.state.a, Page.state.b]")
     press(page, "x")

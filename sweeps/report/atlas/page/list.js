@@ -35,6 +35,7 @@ const List = (() => {
     const row = element("div", "row", element("div", "name", where, name, change),
       ...sides.map((side) => side.cell));
     row.setAttribute("role", "option");
+    row.id = `row-${rows.length}`;
     row.addEventListener("click", () => { choose(Number(row.dataset.place)); open(); });
     inner.append(row);
     return { row, where, name, change, sides, unit: -1 };
@@ -72,6 +73,7 @@ const List = (() => {
     each.row.dataset.place = place;
     each.row.style.transform = `translateY(${place * height}px)`;
     each.row.setAttribute("aria-selected", String(place === chosen));
+    if (place === chosen) box.setAttribute("aria-activedescendant", each.row.id);
     if (each.unit === unit) return;
     each.unit = unit;
     each.where.textContent = Atlas.about.layers[Units.layer(unit)].name;

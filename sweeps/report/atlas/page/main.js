@@ -149,6 +149,7 @@ const Page = (() => {
     if (place >= 0) List.choose(place, { quiet: true });
     else { List.top(); List.choose(0, { quiet: true }); }
     if (state.unit >= 0) await open(state.unit);
+    else if (Unit.box.open && List.length) await open(List.unit); // of another layer
   }
 
   async function open(unit) {
