@@ -61,6 +61,7 @@ def _show_plan(arguments: argparse.Namespace, console: Terminal) -> int:
         plan_summary,
         plan_table,
         stopping_summary,
+        trained_for,
     )
     from sweeps.searching.resume import to_come
     from sweeps.tracking.tracker import Tracker, has_study
@@ -85,7 +86,7 @@ def _show_plan(arguments: argparse.Namespace, console: Terminal) -> int:
     if left := to_come(plan, results, tracker, done):
         speed = Speed(*given) if given else measured_here(plan.sweep, left, machines[0].gpus)
         left = [plan.inputs.counted(config) for config in left]
-        console.print(cost_table(plan.sweep, left, speed, machines))
+        console.print(cost_table(plan.sweep, left, speed, machines, trained_for(plan, done)))
         n_at_once = slots(plan.sweep, machines[0])
         for said in (idle_sentence(plan.sweep, machines[0]), disk_sentence(left, n_at_once)):
             if said:

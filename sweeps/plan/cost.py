@@ -6,7 +6,7 @@ import heapq
 import os
 import statistics
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Hashable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -137,8 +137,19 @@ def _rate(batch: Callable[[], object], n_images: int) -> float:
     return n_images / statistics.median(seconds)
 
 
-def estimate(configs: Sequence[TrialConfig], speed: Speed, slots: int) -> Estimate:
-    """What the trials take at that speed, dense networks that have to be trained included.
+def dense_of(config: TrialConfig) -> Hashable:
+    """What trials of one dense network share."""
+    return config.network, config.data, config.seed
+
+
+def estimate(
+    configs: Sequence[TrialConfig],
+    speed: Speed,
+    slots: int,
+    trained: Collection[Hashable] = (),
+) -> Estimate:
+    """What the trials take at that speed, dense networks that have to be trained included: all but
+    those that are `trained`, see `dense_of`.
 
     They start in their order, each where a slot is free, as Ray starts them, after the dense
     networks. A folder of unknown size is counted as ImageNet. A pruned network that is compacted is
@@ -146,8 +157,9 @@ def estimate(configs: Sequence[TrialConfig], speed: Speed, slots: int) -> Estima
     """
     seconds = [_trial_seconds(config, speed) for config in configs]
     dense = {
-        (config.network, config.data, config.seed): _dense_seconds(config, speed)
+        dense_of(config): _dense_seconds(config, speed)
         for config in configs
+        if dense_of(config) not in trained
     }
     free = [sum(dense.values())] * max(1, min(slots, len(seconds)))
     for each in seconds:

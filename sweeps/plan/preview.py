@@ -1,11 +1,11 @@
 """A plan for people: what would run, what it may save, and what it costs."""
 
 from collections import Counter
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Hashable, Sequence
 
 from rich.table import Table
 
-from sweeps.plan.cost import Speed, disk, duration, estimate
+from sweeps.plan.cost import Speed, dense_of, disk, duration, estimate
 from sweeps.plan.forecast import stopping_sentences
 from sweeps.plan.machine import Machine, at_once, slots, trial_resources
 from sweeps.plan.planner import Plan
@@ -50,14 +50,25 @@ def plan_summary(plan: Plan, done: Collection[str]) -> str:
     scores = sum(config.n_scores for config in left)
     size = plan.inputs.counted(plan.configs[0]).data.train_images
     images = "all training images" if size is None else f"{size:,} images"
-    # Each once, and only if no earlier sweep has left it.
-    recipes = {(c.network, c.seed): c.network.recipe for c in left if c.network.is_trained}
+    trained = trained_for(plan, done)
+    recipes = {
+        dense_of(c): c.network.recipe
+        for c in left
+        if c.network.is_trained and dense_of(c) not in trained
+    }
     dense = sum(recipe.epochs for recipe in recipes.values() if recipe is not None)
     before = f", after {dense} of the dense network where it is not there yet" if dense else ""
     return (
         f"{_rates_said(plan)}{len(left)} of {len(plan.configs)} "
         f"trials to run, {scores} scores and {epochs} epochs of {images} in all{before}"
     )
+
+
+def trained_for(plan: Plan, done: Collection[str]) -> set[Hashable]:
+    """The dense networks that trials of the plan which are done have left, see `dense_of`."""
+    counted = plan.inputs.counted
+    finished = [counted(c) for c in plan.configs if c.key in done and c.network.is_trained]
+    return {dense_of(config) for config in finished}
 
 
 def _rates_said(plan: Plan) -> str:
@@ -85,9 +96,16 @@ def stopping_summary(
 
 
 def cost_table(
-    sweep: Sweep, to_come: Sequence[TrialConfig], speed: Speed, machines: Sequence[Machine]
+    sweep: Sweep,
+    to_come: Sequence[TrialConfig],
+    speed: Speed,
+    machines: Sequence[Machine],
+    trained: Collection[Hashable] = (),
 ) -> Table:
-    """A row per machine: how many trials run at once there, what they need, hours."""
+    """A row per machine: how many trials run at once there, what they need, hours.
+
+    trained: dense networks that are there, see `estimate`.
+    """
     table = Table(
         title=f"at {speed.train:,.0f} images/s in training and {speed.evaluate:,.0f} in evaluation "
         "a trial",
@@ -97,12 +115,16 @@ def cost_table(
     for heading in ("trials at once", "they need", "hours of a device", "done in"):
         table.add_column(heading, justify="right")
     for machine in machines:
-        table.add_row(*_cost_row(sweep, to_come, speed, machine))
+        table.add_row(*_cost_row(sweep, to_come, speed, machine, trained))
     return table
 
 
 def _cost_row(
-    sweep: Sweep, to_come: Sequence[TrialConfig], speed: Speed, machine: Machine
+    sweep: Sweep,
+    to_come: Sequence[TrialConfig],
+    speed: Speed,
+    machine: Machine,
+    trained: Collection[Hashable],
 ) -> tuple[str, ...]:
     parts = [f"{machine.gpus:g} GPU{'s' * (machine.gpus != 1)}"] if machine.gpus else []
     parts += [] if machine.cpus is None else [f"{machine.cpus:g} CPUs"]
@@ -111,7 +133,7 @@ def _cost_row(
     except ValueError as error:
         return ", ".join(parts), "0", str(error), "", ""
     n = at_once(resources, machine.resources)
-    cost = estimate(to_come, speed, n)
+    cost = estimate(to_come, speed, n, trained)
     share, unit = (resources["gpu"], "GPU") if resources["gpu"] else (resources["cpu"], "CPU")
     return (
         ", ".join(parts),

@@ -13,7 +13,14 @@ from sweeps.plan import cost
 from sweeps.plan.cost import Speed, disk, duration, estimate, gpus_here, measure_speed
 from sweeps.plan.machine import Machine, slots
 from sweeps.plan.planner import make_plan
-from sweeps.plan.preview import cost_table, disk_sentence, idle_sentence, machines_of
+from sweeps.plan.preview import (
+    cost_table,
+    disk_sentence,
+    idle_sentence,
+    machines_of,
+    plan_summary,
+    trained_for,
+)
 from sweeps.plan.space import Search
 from sweeps.searching.resume import to_come
 from trainables.config import NetworkConfig, SensitivityConfig, TrainConfig
@@ -52,6 +59,19 @@ def test_a_dense_network_is_trained_once_a_seed_and_before_its_trials():
     assert estimate(two, SPEED, 2).finish == pytest.approx(trial + dense)
     assert estimate(two, SPEED, 8).finish == pytest.approx(trial + dense)
     assert estimate(other, SPEED, 3).seconds == pytest.approx(3 * trial + 2 * dense)
+
+
+def test_a_dense_network_that_finished_trials_have_left_costs_nothing_more():
+    plan = make_plan(small_sweep())
+    dense = next(c for c in plan.configs if c.method == "dense" and c.retrain is None)
+    trained = trained_for(plan, {dense.key})
+    left = plan.remaining({dense.key})
+    whole, rest = estimate(left, SPEED, 1), estimate(left, SPEED, 1, trained)
+    assert whole.seconds - rest.seconds == pytest.approx(2 * (96 / 10 + 60 / 20))
+    assert "of the dense network" in plan_summary(plan, set())
+    assert "of the dense network" not in plan_summary(plan, {dense.key})
+    untrained = next(c for c in plan.configs if c.method == "untrained")
+    assert trained_for(plan, {untrained.key}) == set()
 
 
 def test_a_folder_of_unknown_size_counts_as_imagenet():
