@@ -27,7 +27,7 @@ _CHANCE = 0.05
 
 OF_OTHER_SWEEPS = {
     *("units_over_density", "accuracy_over_rounds", "sensitivity", "few_images", "searched"),
-    *("scores", "scores_agreement", "answers", "classes", "same_unit"),
+    *("scores", "scores_agreement", "answers", "classes", "class_units", "same_unit"),
 }
 """Sections that need trials of their own kinds: rounds, other scores, a search, and so on."""
 
