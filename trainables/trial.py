@@ -101,8 +101,7 @@ class Trial:
         done = self.epochs_done + 1
         ends_trial, ends_round = done == self.config.n_epochs, self.config.ends_round(done)
         is_scored = self.config.score_every_round and ends_round
-        if ends_round:
-            self._recalibrate()
+        self._recalibrate()
         where = {"epoch": float(done), "round": float(round_ + 1)}
         accuracy = self.evaluate() if ends_trial or is_scored else self._glance()
         self.history.append(where | metrics | accuracy | self.training.spent)
@@ -127,9 +126,7 @@ class Trial:
         else:
             # A trial that is stopped before its end has seen a part of the images, or none.
             metrics = dict(self.history[-1]) if self.history else {}
-            if not self.trained:
-                self._recalibrate()
-                metrics |= self.evaluate()
+            metrics |= {} if self.trained else self.evaluate()
         clock, scored = Clock(), self._score()
         metrics["spent/score_seconds"] = clock.seconds
         network = network_arguments(self.config.network, self.data.n_classes)

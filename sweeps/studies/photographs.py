@@ -2,7 +2,7 @@
 
 Purpose   GoogLeNet is trained from scratch on thirty classes of photographs and pruned by three
           methods at five rates at once, and at one rate in three rounds of as many epochs in all;
-          fine-tuned with the dense network as teacher, BatchNorm recalibrated after each round,
+          fine-tuned with the dense network as teacher, BatchNorm recalibrated after each epoch,
           over three trainings; all scores that there are for every unit. With 3,000 photographs to
           look at, n_tasks x (n_explanations + 1) = 100 of each class, the images that a class's
           unit is shown by can all be of its class: its score is read against the accuracy of its

@@ -41,7 +41,7 @@ class TrialConfig(Checked):
     finetune: TrainConfig | None = None
     rewind: Literal["none", "weights", "learning_rate"] = "none"
     rewind_epoch: int = 0
-    # BatchNorm statistics are re-estimated on so many, after pruning or a round's training.
+    # BatchNorm statistics are re-estimated on so many, after pruning or each epoch of training.
     recalibrate_images: int = 0
     score: ScoreConfig = ScoreConfig()
     dissection: DissectionConfig | None = None
