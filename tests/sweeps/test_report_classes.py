@@ -135,6 +135,25 @@ def test_the_class_that_pays_is_found_and_named():
     assert [tick.get_text() for tick in figure.axes[0].get_yticklabels()][0] == PAYS
 
 
+def test_what_training_again_does_is_no_price_of_pruning():
+    """Control and pruned networks lose the same class; beside the dense one it seems to pay."""
+    made = frames()
+    tables = made.predictions.copy()
+    is_fox = tables["truth"] == NAMES.index(PAYS)
+    again = tables["key"].isin(made.trials.loc[made.trials["retraining"] == "finetune", "key"])
+    tables.loc[again, "answer_1"] = tables.loc[again, "dense"].astype("int16")
+    tables.loc[again & is_fox, "answer_1"] = 0
+    shown = CLASSES.data(dataclasses.replace(made, predictions=tables))
+    rows = shown[shown["kind"] == "class"]
+    assert (rows["value"] == 0).all() and (rows["p"] == 1).all()
+    control = shown[(shown["kind"] == "control") & (shown["name"] == PAYS)]
+    assert control["value"].iloc[0] < -0.5
+    alone = made.trials[(made.trials["method"] != "dense") | (made.trials["retraining"] == "none")]
+    beside = CLASSES.data(dataclasses.replace(made, predictions=tables, trials=alone))
+    assert set(beside.loc[beside["kind"] == "class", "against"]) == {"dense"}
+    assert beside.loc[beside["name"] == PAYS, "p"].max() < 0.05
+
+
 def test_of_many_classes_both_ends_are_drawn():
     made = frames()
     more = pd.Index([f"class number {i}" for i in range(100)])
@@ -186,13 +205,19 @@ def test_the_report_says_the_same_of_what_mlflow_holds(tmp_path, monkeypatch):
         path = runs[key].info.artifact_uri.removeprefix("file://")
         return pd.read_parquet(f"{path}/predictions.parquet")
 
+    controls = {
+        run.data.params["seed"]: key
+        for key, run in runs.items()
+        if (run.data.params["method"], run.data.params["retraining"]) == ("dense", "finetune")
+    }
+    assert set(written.loc[written["kind"] == "class", "against"]) == {"dense retrained"}
     p_alone = {}
     for row in written[written["kind"] == "class"].to_dict("records"):
-        mine = [left(key) for key in row["keys"].split(",")]
         changes = []
-        for own in mine:
-            own = own[own["class"] == row["name"]]
-            right, before = own["answer_1"] == own["truth"], own["dense"] == own["truth"]
+        for key in row["keys"].split(","):
+            own, other = left(key), left(controls[runs[key].data.params["seed"]])
+            own, other = (each[each["class"] == row["name"]] for each in (own, other))
+            right, before = own["answer_1"] == own["truth"], other["answer_1"] == own["truth"]
             changes.append((right.astype(int) - before).to_numpy())
         assert row["value"] == pytest.approx(np.mean(changes))
         interval = proportion_confint(row["accuracy"] * 50, 50, method="wilson")

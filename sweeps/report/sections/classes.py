@@ -11,7 +11,7 @@ from matplotlib.lines import Line2D
 from sweeps.plan.section import Section
 from sweeps.report.read.answers import of_each
 from sweeps.report.read.frames import SweepFrames
-from sweeps.report.read.values import has, number, run_to_the_end
+from sweeps.report.read.values import has, number, run_to_the_end, text
 from sweeps.report.sections.lines import hue_handles
 from sweeps.report.sections.series import Series, main_series, series_in, tidy
 from sweeps.report.sections.style import COLOURS, GREY, INK, MARKERS, legend, named, new_figure
@@ -35,23 +35,48 @@ _AGAIN = "dense retrained"
 
 
 def _classes(frames: SweepFrames) -> pd.DataFrame | str:
-    asked: list[tuple[Series, float, list[str], list[ClassChange]]] = []
+    asked: list[tuple[Series, float, str, list[str], list[ClassChange]]] = []
     for series in main_series(compared(frames.trials)):
         rate, keys = asked_about(series)
-        tables = of_each(frames.of_predictions, keys)
+        tables, against = _beside_unpruned(frames, series, of_each(frames.of_predictions, keys))
         if tables:
-            asked.append((series, rate, list(tables), class_changes(list(tables.values()))))
+            found = class_changes(list(tables.values()))
+            asked.append((series, rate, against, list(tables), found))
     if not asked:
         return NONE
     rows: list[dict[str, Any]] = []
     sure = corrected([found for *_, found in asked])
-    for (series, rate, keys, _), found in zip(asked, sure, strict=True):
-        on = {"rate": rate, "keys": ",".join(keys)}
+    for (series, rate, against, keys, _), found in zip(asked, sure, strict=True):
+        on = {"rate": rate, "against": against, "keys": ",".join(keys)}
         rows += [series.row("class", **on, **_row(each)) for each in found]
         all_in_all = sum(e.change * e.images for e in found) / sum(e.images for e in found)
         said = {"name": class_sentence(found), "metric": "val/top1_change", "value": all_in_all}
         rows.append(series.row("said", **on, **said))
     return tidy([*rows, *_control(frames)])
+
+
+def _beside_unpruned(
+    frames: SweepFrames, series: Series, tables: dict[str, pd.DataFrame]
+) -> tuple[dict[str, pd.DataFrame], str]:
+    """The same answers, `dense` being those of the network that was not pruned and otherwise made
+    alike: retrained where these are, since training again changes answers by itself. Where some
+    have no such control all stay beside the dense network. And what they are beside."""
+    if not series.retrained or not tables:
+        return tables, "dense"
+    trials = frames.trials
+    control = trials[(trials["method"] == "dense") & (trials["retraining"] == series.retraining)]
+    alike = [series.recipe.startswith(recipe) for recipe in text(control, "recipe")]
+    control = run_to_the_end(control[alike] if any(alike) else control).drop_duplicates("seed")
+    answered = of_each(frames.of_predictions, control["key"].astype(str).tolist())
+    of_seed = dict(zip(control["seed"], control["key"].astype(str), strict=True))
+    seed_of = dict(zip(series.rows["key"].astype(str), series.rows["seed"], strict=True))
+    found = {}
+    for key, table in tables.items():
+        other = answered.get(of_seed.get(seed_of[key], ""))
+        if other is None or str(other["images"].iloc[0]) != str(table["images"].iloc[0]):
+            return tables, "dense"
+        found[key] = table.assign(dense=other["answer_1"])
+    return found, _AGAIN
 
 
 def asked_about(series: Series) -> tuple[float, list[str]]:
@@ -121,10 +146,10 @@ def _draw(table: pd.DataFrame) -> Figure:
     ink: dict[str, Any] = {"ls": "", "color": INK}
     handles = [
         *hue_handles(series, joined=False),
-        Line2D([], [], marker="*", label="dense", **ink),
+        Line2D([], [], marker="*", label="not pruned", **ink),
     ]
     if not again.empty:
-        handles.append(Line2D([], [], marker="|", ls="", color=GREY, label=_AGAIN))
+        handles.append(Line2D([], [], marker="|", ls="", color=GREY, label="retraining alone"))
     handles.append(Line2D([], [], marker="o", mfc="none", label="hollow: within chance", **ink))
     legend(figure, handles)
     return figure
@@ -160,7 +185,7 @@ def _bars(
 def _said(table: pd.DataFrame) -> str:
     said = table[table["kind"] == "said"]
     lines = [
-        f"{named(str(row['hue']))} at {row['rate']:g}: {row['name']}"
+        f"{named(str(row['hue']))} at {row['rate']:g}, against {row['against']}: {row['name']}"
         for row in said.to_dict("records")
     ]
     return "\n".join(textwrap.fill(line, 110) for line in lines)
@@ -171,10 +196,12 @@ CLASSES = Section(
     "Class by class",
     "Which classes pay for pruning?",
     f"At the highest rate that keeps {KEEPS:g} of the dense network's accuracy (where none does, "
-    "the lowest). Left with Wilson's 95 % intervals, right the change on the same images, with "
-    "intervals that are not corrected; filled: beyond chance at 5 % (exact test of the images' "
-    "signs, corrected for all classes and networks). Networks of several trainings are averaged: "
-    f"what is said is of these, on images like these. Of more than {_SHOWN} classes those of the "
+    "the lowest). Left with Wilson's 95 % intervals; right the change on the same images against "
+    "the network that was not pruned, retrained where these are, with intervals that are not "
+    "corrected; filled: beyond chance at 5 % (exact test of the images' signs, corrected for all "
+    "classes and networks). Grey: what retraining alone changes of the dense network. Networks "
+    "of several trainings are averaged: what is said is of these, on images like these. "
+    f"Of more than {_SHOWN} classes those of the "
     "greatest loss and gain are drawn, the most extreme of many: partly by chance.",
     _classes,
     _draw,

@@ -19,7 +19,7 @@ _Z = float(stats.norm.ppf(1 - ERROR / 2))
 
 @dataclass(frozen=True)
 class ClassChange:
-    """One class in pruned networks and in their dense ones, on the same images.
+    """One class in pruned networks and in those that they are beside, on the same images.
 
     accuracy, dense: means over trainings; change: of the two, with a 95 % interval over images.
     agreement: the share of images to which both answer the same. p: whether it changes at all;
