@@ -88,9 +88,9 @@ class Sweep:
     of every report, and atlas: the limits of its atlas of units; no trial depends on them.
 
     More trials belong to every sweep and are added for each seed, network, data set and score: the
-    dense network, the dense network retrained with the same recipe, an untrained one, which says
-    what a score owes to the images alone, and with scores beside MIS the dense one with its units
-    rotated, which says what a score owes to the layer; and with `controls` those of
+    dense network, the dense network retrained with the same recipe, and an untrained one, which
+    says what a score owes to the images alone; with `controls`, or scores beside MIS, the dense one
+    with its units rotated, which says what a score owes to the layer; and with `controls` those of
     `sweeps/plan/controls.py`: a criterion that means something lies above chance, and itself turned
     round below.
     """
@@ -159,7 +159,7 @@ class Sweep:
         if not any(config.recalibrate_images for config in pruned):
             settings.pop("recalibrate_images", None)  # it is of the untrained network alone
         pruned = with_settings(pruned, settings)
-        baselines = _baselines(pruned, recalibrate_images)
+        baselines = _baselines(pruned, recalibrate_images, rotate=self.controls)
         configs = list({config.key: config for config in [*baselines, *pruned]}.values())
         # The baselines first; then so that no long trial starts last.
         configs.sort(key=lambda c: (c.prune is not None, -c.n_epochs if c.prune else 0))
@@ -211,9 +211,11 @@ class Sweep:
         return dataclasses.replace(self, base=base.replace({"data.path": path}))
 
 
-def _baselines(pruned: Sequence[TrialConfig], recalibrate_images: int) -> list[TrialConfig]:
+def _baselines(
+    pruned: Sequence[TrialConfig], recalibrate_images: int, *, rotate: bool
+) -> list[TrialConfig]:
     """The dense networks, these retrained by every one-round recipe, and untrained ones; where
-    there are scores beside MIS also the dense ones with rotated units.
+    there are scores beside MIS, or `rotate`, also the dense ones with rotated units.
 
     Where all trials of a setting have several rounds the control trains as long as all of theirs
     together.
@@ -226,7 +228,7 @@ def _baselines(pruned: Sequence[TrialConfig], recalibrate_images: int) -> list[T
         if has_effect(config, "recalibrate_images", settings):
             settings["recalibrate_images"] = recalibrate_images
         untrained.append(with_room(config, settings))
-        if config.beside:
+        if rotate or config.beside:
             rotated.append(with_room(config, {**AS_IT_IS, "score.rotated": True}))
         if config.retrain is not None and (config.rounds == 1 or setting(config) not in one_round):
             recipe = config.finetune

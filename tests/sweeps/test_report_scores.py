@@ -44,6 +44,15 @@ def test_of_mis_alone_nothing_is_said():
     assert "no score of units but MIS" in AGREEMENT.data(base)
 
 
+def test_of_mis_alone_it_is_said_whether_it_falls_by_rotation():
+    made = frames({}, rotated={})
+    is_rotated = made.trials["method"] == "rotated"
+    for level, ends in ((0.51, "falls."), (0.8, "does not, and so sees the layer, and no units.")):
+        mis = made.trials["mis/mean"].mask(is_rotated, level)
+        (said,) = agreement_sentences(prepared(made.trials.assign(**{"mis/mean": mis})))
+        assert "MIS (0." in said and said.endswith(ends)
+
+
 def test_what_one_score_alone_says_is_said_to_be_that():
     made = frames({"monosemanticity": 0.2, "locality": -0.2, "selectivity": 0.0, "own/Loud": -0.2})
     trials = prepared(made.trials.drop(columns=["mis/change"]).assign(**{"mis/mean": np.nan}))

@@ -25,12 +25,13 @@ def kinds(configs):
 
 def test_a_sweep_is_its_grid_and_the_baselines():
     configs = small_sweep().expand()
-    assert kinds(configs)[:3] == [
+    assert kinds(configs)[:4] == [
         ("dense", 0, "none", "none", 0),
         ("dense", 0, "none", "finetune", 0),
         ("untrained", 0, "none", "recalibrate", 0),
+        ("rotated", 0, "none", "none", 0),
     ]
-    assert len(configs) == 3 + 4 + 2 + 2 * 3 + DRAWS  # over all layers: of unstructured alone
+    assert len(configs) == 4 + 4 + 2 + 2 * 3 + DRAWS  # over all layers: of unstructured alone
     assert len({c.key for c in configs}) == len(configs)
     assert len({c.label for c in configs}) == len(configs)
 
@@ -169,7 +170,7 @@ def test_the_control_trains_as_long_as_the_trials_do():
 
 
 def test_the_longest_trials_start_first():
-    epochs = [c.n_epochs for c in small_sweep().expand()[3:9]]
+    epochs = [c.n_epochs for c in small_sweep().expand()[4:10]]
     assert epochs == sorted(epochs, reverse=True)
 
 
@@ -216,7 +217,7 @@ def test_settings_reach_every_trial_that_has_the_field():
     configs = small_sweep().expand({"finetune.epochs": 3, "seed": 7})
     assert {c.finetune.epochs for c in configs if c.finetune} == {3}
     assert {c.seed for c in configs} == {7}
-    assert len(configs) == 15 + DRAWS
+    assert len(configs) == 16 + DRAWS
     configs = small_sweep().expand({"recalibrate_images": 32})
     assert {c.recalibrate_images for c in configs} == {0, 32}
     assert sum(c.recalibrate_images == 32 for c in configs) == 4 + DRAWS
@@ -226,7 +227,7 @@ def test_settings_reach_every_trial_that_has_the_field():
 
 def test_settings_that_make_trials_equal_merge_them():
     configs = small_sweep().expand({"prune.granularity": "weight", "prune.scope": "layer"})
-    assert len(configs) == 3 + 2 + 2 + 2
+    assert len(configs) == 4 + 2 + 2 + 2
 
 
 @pytest.mark.parametrize(
@@ -422,7 +423,7 @@ def test_scarce_on_a_folder_is_of_a_pretrained_network_and_of_draws_of_its_image
 def test_the_released_scores_stand_beside_scores_that_differ_by_their_faults_alone():
     configs = load_study("released").expand()
     faulty = [c for c in configs if c.score.protocol == "von_rad2024_released"]
-    assert {c.method for c in faulty} == {"structured", "dense", "untrained"}
+    assert {c.method for c in faulty} == {"structured", "dense", "untrained", "rotated"}
     assert {c.finetune.optimizer for c in faulty if c.prune} == {"sgd", "adam"}
     others = {c.key for c in configs}
     for config in faulty:

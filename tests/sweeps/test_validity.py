@@ -227,6 +227,14 @@ def test_a_fault_turns_its_own_check_and_no_other(fault):
     assert turned - others.get(fault, set()) == {name}
 
 
+def test_rotated_units_are_a_control_and_no_fault():
+    trials = good().assign(**{"score.rotated": "False"})
+    assert dense(trials).any()
+    rotated = trials[dense(trials)].assign(**{"score.rotated": "True", "method": "rotated"})
+    both = pd.concat([trials, rotated], ignore_index=True)
+    assert statuses(both)["made alike"] == "ok"
+
+
 def test_missing_trials_are_counted_and_stopped_ones_are_no_fault():
     trials = good()
     assert said(trials, "trials complete", missing=3, failed=1).endswith("3 not finished, 1 failed")

@@ -1,5 +1,6 @@
 """The rotated control: the same information, on axes that mean nothing."""
 
+import dataclasses
 import math
 
 import pytest
@@ -103,13 +104,14 @@ def test_what_is_measured_is_the_rotated_means(tmp_path):
     assert not torch.equal(other.maximum, found.maximum)
 
 
-def test_it_is_of_the_dense_network_as_it_is_and_comes_with_other_scores():
+def test_it_is_of_the_dense_network_as_it_is_and_comes_with_controls_and_with_other_scores():
     for part in ({"prune": small_base().prune}, {"finetune": small_base().finetune}):
         with pytest.raises(ValueError, match="must be of the dense network as it is"):
             small_base(**ROTATED | part)
     assert small_base(**ROTATED).label == small_base(**ROTATED).method == "rotated"
-    alone = [c.method for c in small_sweep().expand()]
-    names = ("mis", "locality")
-    with_others = [c.method for c in small_sweep().expand({"scores": names})]
-    assert alone.count("rotated") == 0 and with_others.count("rotated") == 1
-    assert len(with_others) == len(alone) + 1
+    sweep, names = small_sweep(), ("mis", "locality")
+    without = dataclasses.replace(sweep, controls=False)
+    wanted = {(): (sweep, 1), names: (sweep, 1), ("none",): (without, 0), ("own",): (without, 1)}
+    for which, (each, n) in wanted.items():
+        scores = {"scores": names} if which in (names, ("own",)) else {}
+        assert [c.method for c in each.expand(scores)].count("rotated") == n, which

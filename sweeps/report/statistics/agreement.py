@@ -108,11 +108,11 @@ def rotations(trials: pd.DataFrame) -> tuple[Rotation, ...]:
 
 
 def agreement_sentences(trials: pd.DataFrame) -> list[str]:
-    """Whether scores say the same, and which of them see units; none where there is MIS alone."""
-    if len(score_metrics(trials)) < 2:
-        return []
-    asked = relations(trials)
-    said = [_same([each for each in asked if each.x == x], AGAINST[x]) for x in AGAINST]
+    """Whether scores say the same, where there are several, and which of them see units."""
+    said = []
+    if len(score_metrics(trials)) > 1:
+        asked = relations(trials)
+        said = [_same([each for each in asked if each.x == x], AGAINST[x]) for x in AGAINST]
     turned = rotations(trials)
     if turned:
         said.append(_of_rotation(turned))
