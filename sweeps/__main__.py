@@ -31,6 +31,24 @@ def _study(arguments: argparse.Namespace) -> str:
     return "demo" if getattr(arguments, "data", None) is None else "folder"
 
 
+def _studies(arguments: argparse.Namespace) -> list[str]:
+    """Those that a report is asked of; one that is named as an option becomes the study's."""
+    from sweeps.studies import is_file
+
+    named = list(arguments.studies)
+    if named and arguments.study is not None:
+        raise ValueError(
+            "studies must be named by --study or after it, not both: report A B, report --study A"
+        )
+    if not named and arguments.study is not None and not is_file(arguments.study):
+        named = arguments.study.split()  # STUDY="A B" of make
+    if len(named) > 1 and arguments.sweep is not None:
+        raise ValueError("--sweep must go with one study: side by side are the latest of each")
+    if len(named) == 1:
+        arguments.study = named[0]
+    return named
+
+
 def _plan(arguments: argparse.Namespace) -> "Plan":
     from sweeps.plan.planner import make_plan
     from sweeps.studies import load_study
@@ -161,8 +179,11 @@ def _run(arguments: argparse.Namespace, console: Terminal) -> int:
         wanted = Wanted(arguments.caches, arguments.older_than, arguments.larger_than)
         return clean(arguments.results.resolve(), console, wanted, remove=arguments.remove)
     if arguments.verb == "report":
-        from sweeps.report import report_published, report_study
+        from sweeps.report import report_published, report_studies, report_study
 
+        studies = _studies(arguments)
+        if len(studies) > 1:
+            return report_studies(studies, arguments.results, console)
         if arguments.study == "published":
             return report_published(arguments.results, console)
         return report_study(_study(arguments), arguments.results, arguments.sweep, console)

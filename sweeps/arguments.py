@@ -63,6 +63,13 @@ def parser() -> argparse.ArgumentParser:
             help=f"one of {studies}{also}, or a Python file of your own (default: demo, or folder "
             "where --data is given)",
         )
+        if verb == "report":
+            sub.add_argument(
+                "studies",
+                nargs="*",
+                metavar="STUDY",
+                help="two studies or more: one page that asks each the same questions",
+            )
         if verb in ("report", "register"):
             sub.add_argument("--sweep", help="key of a sweep (default: the study's latest)")
             continue

@@ -7,6 +7,7 @@ from sweeps.report.read.frames import SweepFrames, load, load_frames
 from sweeps.report.read.runs import NothingFinished
 
 _DRAWN = ("report_published", "report_study", "write_report")
+_SIDE_BY_SIDE = "report_studies"
 
 __all__ = [
     "NothingFinished",
@@ -14,6 +15,7 @@ __all__ = [
     "load",
     "load_frames",
     "report_published",
+    "report_studies",
     "report_study",
     "up_to_date",
     "write_report",
@@ -26,4 +28,8 @@ def __getattr__(name: str) -> Any:
         from sweeps.report import write
 
         return getattr(write, name)
+    if name == _SIDE_BY_SIDE:
+        from sweeps.report import side_by_side
+
+        return side_by_side.report_studies
     raise AttributeError(name)
