@@ -69,7 +69,8 @@ PARTS = {
         "page": {"read", "statistics", "checks", "findings", "sections"},
         "atlas": {"read", "page"},
         "write": {"read", "files", "checks", "paper", "findings", "sections", "page", "atlas"},
-        "__init__": {"read", "files", "write"},
+        "side_by_side": {"read", "files", "statistics", "sections"},
+        "__init__": {"read", "files", "write", "side_by_side"},
     },
     "trainables": {
         "fields": set(),
