@@ -144,6 +144,17 @@ def _ui(arguments: argparse.Namespace) -> int:
     os.execv(sys.executable, [sys.executable, *command])
 
 
+def _report(arguments: argparse.Namespace, console: Terminal) -> int:
+    from sweeps.report import report_published, report_studies, report_study
+
+    studies = _studies(arguments)
+    if len(studies) > 1:
+        return report_studies(studies, arguments.results, console)
+    if arguments.study == "published":
+        return report_published(arguments.results, console)
+    return report_study(_study(arguments), arguments.results, arguments.sweep, console)
+
+
 def _run(arguments: argparse.Namespace, console: Terminal) -> int:
     if arguments.verb == "new":
         from sweeps.new_study import write_new
@@ -179,14 +190,7 @@ def _run(arguments: argparse.Namespace, console: Terminal) -> int:
         wanted = Wanted(arguments.caches, arguments.older_than, arguments.larger_than)
         return clean(arguments.results.resolve(), console, wanted, remove=arguments.remove)
     if arguments.verb == "report":
-        from sweeps.report import report_published, report_studies, report_study
-
-        studies = _studies(arguments)
-        if len(studies) > 1:
-            return report_studies(studies, arguments.results, console)
-        if arguments.study == "published":
-            return report_published(arguments.results, console)
-        return report_study(_study(arguments), arguments.results, arguments.sweep, console)
+        return _report(arguments, console)
     if arguments.verb == "register":
         from sweeps.registry import register_study
         from sweeps.studies import name_of
