@@ -627,8 +627,8 @@ def test_the_page_asks_for_nothing(logged):
     assert not re.search(r'(?:src|@import|url\()\s*[=(]?\s*["\']?(?:https?:)?//', page)
     assert not re.search(r"<(?:script|link|img|iframe)[^>]+(?:src|href)=.https?:", page)
     # No rounds and no ends of them, no ranking over layers, no curves, one number of images, none
-    # searched, of MIS alone no two figures of several scores, and no answers and no twins.
-    assert page.count("<svg") == len(SECTIONS) - 11
+    # searched, of MIS alone no two figures of several scores, no answers (three), no twins.
+    assert page.count("<svg") == len(SECTIONS) - 12
     ids = re.findall(r'\bid="([^"]+)"', page)
     assert len(ids) == len(set(ids))
 
