@@ -21,7 +21,7 @@ Expected  Without fine-tuning accuracy falls with the rate, and most of the fall
           benchmarks/RESULTS.md has four fresh trainings, and what they confirm. The trained
           network's MIS is above that of a random one, and far more of its units detect a concept.
 Asked     Does the MIS of the same units change with sparsity, in networks that were retrained?
-Cost      Ten minutes on two CPU cores with bf16 (AVX512-BF16 or AMX), about twice that without
+Cost      Eleven minutes on two CPU cores with bf16 (AVX512-BF16 or AMX), about twice that without
           (2026-11-29); 2 GB of disk.
 Command   make sweep
 """
