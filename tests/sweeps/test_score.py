@@ -37,16 +37,17 @@ def files(tmp_path_factory):
     return folder
 
 
-def test_its_plan_is_the_pruned_the_dense_and_the_untrained_network(files):
+def test_its_plan_is_the_pruned_network_and_its_controls(files):
     pruned, dense, data = (str(files / name) for name in ("my pruned.pt", "dense.pt", "data"))
     plan = score_plan(pruned, "resnet18", dense, data, SMALL)
     assert plan.sweep.name == "score-my-pruned"
-    assert sorted(config.method for config in plan.configs) == ["dense", "given", "untrained"]
+    methods = ["dense", "given", "rotated", "untrained"]
+    assert sorted(config.method for config in plan.configs) == methods
     (given,) = [config for config in plan.configs if config.given is not None]
     assert given.given.digest and given.network.checkpoint == dense
     (said,) = [note for note in plan.inputs.notes if pruned in note]
     assert "of the parameters are zero, all shapes are those of resnet18" in said
-    assert plan_table(plan, ()).row_count == 3
+    assert plan_table(plan, ()).row_count == 4
     again = score_plan(pruned, "resnet18", dense, data, SMALL)
     assert again.keys == plan.keys
 
