@@ -22,6 +22,7 @@ results = Path(sys.argv[2] if len(sys.argv) > 2 else "results")
 sweep = load(study, results)
 trials, epochs, units = sweep.trials, sweep.epochs, sweep.units
 pruned = trials[trials["method"].isin(METHODS) & ~trials["most_important_first"]]
+pruned = pruned[pruned["outcome"] != "stopped"]  # whose values are not final
 dense = trials[(trials["method"] == "dense") & (trials["retraining"] == "none")]
 
 print(f"{study}: {len(trials)} networks. {sweep.caption}\n")

@@ -183,12 +183,13 @@ def test_the_three_questions_of_the_docs_are_answered(logged, few, monkeypatch, 
     dense = trials.loc[trials["label"] == "dense", "val/top1"].item()
     assert f"minus the dense network's {dense:.3f}" in said
     pruned = trials[(trials["method"] == "structured") & ~trials["most_important_first"]]
+    pruned = pruned[pruned["outcome"] != "stopped"]
     best = pruned.groupby("rate")["val/top1"].max() - dense
     rows = [line.split() for line in said.splitlines()]
     for rate, lost in best.items():
         assert [f"{rate:g}", f"{lost:.3f}"] in rows
     retrained = pruned[pruned["retraining"] == "finetune"]
-    assert f"{retrained.loc[retrained['rate'] == 0.9, 'mis/mean'].mean():.3f}" in said
+    assert f"{retrained.loc[retrained['rate'] == 0.5, 'mis/mean'].mean():.3f}" in said
     assert f"Units of {found['sparsest']['label']} that became less clear" in said
     assert found["own"]["change"].notna().all() and len(found["extremes"]) == 10
 
