@@ -55,6 +55,17 @@ class Page:
     def __enter__(self):
         return self
 
+    def click(self, element):
+        """A real click in the middle of an element, an expression of JavaScript."""
+        self.run(f"{element}.scrollIntoView({{block: 'center'}})")
+        x, y = self.run(
+            f"(() => {{ const b = {element}.getBoundingClientRect(); "
+            "return [b.x + b.width / 2, b.y + b.height / 2]; })()"
+        )
+        for kind in ("mousePressed", "mouseReleased"):
+            at = {"x": x, "y": y, "button": "left", "clickCount": 1}
+            self.call("Input.dispatchMouseEvent", type=kind, **at)
+
     def __exit__(self, *_):
         with contextlib.suppress(OSError, AssertionError):
             self._session = None

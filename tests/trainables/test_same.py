@@ -14,22 +14,14 @@ from trainables.datasets.loading import load_data
 from trainables.networks import through, unit_layers
 from trainables.scores import same
 from trainables.scores.mis import measure
-from trainables.training.dense import load_dense, train_dense
+from trainables.training.dense import load_dense
 from trainables.training.evaluate import ids_per_epoch
 from trainables.trial import run_trial
-from trainables.workspace import Workspace
 
 CONFIG = small_base(
     **{"prune.granularity": "filter", "prune.scope": "layer", "prune.rate": 0.3, "finetune": None}
 )
 COLUMNS = ("twin_before", "match_before", "twin_after", "match_after")
-
-
-@pytest.fixture(scope="module")
-def workspace(tmp_path_factory):
-    workspace = Workspace(tmp_path_factory.mktemp("results"))
-    train_dense(CONFIG, load_data(CONFIG.data, workspace.cache), workspace.cache)
-    return workspace
 
 
 @pytest.fixture(scope="module")

@@ -10,6 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
+from mis import images_needed
 from sweeps.plan.section import Section
 from sweeps.report.read.answers import of_each
 from sweeps.report.read.frames import SweepFrames
@@ -66,9 +67,10 @@ def _images(trials: pd.DataFrame, n_classes: int) -> list[dict[str, Any]]:
     if not n_classes or not has(trials, *names):
         return []
     probe, tasks, explanations = (number(trials, name).max() for name in names)
-    of_class, taken = probe / n_classes, tasks * (explanations + 1)
-    if not np.isfinite(of_class + taken):
+    if not np.isfinite([probe, tasks, explanations]).all():
         return []
+    of_class = probe / n_classes
+    taken = images_needed(int(tasks), int(explanations)) // 2  # at either end
     few = "" if of_class >= taken else ": images of others are among them"
     text = f"({of_class:.0f} probe images a class, a unit's tasks show {taken:.0f}{few})"
     return [{"kind": "said", "name": text, "metric": "images per class", "value": of_class}]
