@@ -21,9 +21,8 @@ from trainables.scores import passes
 from trainables.scores.beside import beside_metrics, score_beside
 from trainables.scores.embeddings import ProbeVectors
 from trainables.scores.mis import measure, measure_dense
-from trainables.training.dense import load_dense, train_dense
+from trainables.training.dense import load_dense
 from trainables.trial import run_trial
-from trainables.workspace import Workspace
 
 VALUES = ("monosemanticity", "selectivity", "auprc", "locality")
 CONFIG = small_base(
@@ -45,13 +44,6 @@ class Loudest(OfMeans):
     def of(self, activations, probe):
         return {"Loudest": activations.amax(0) * FACTOR}
 """
-
-
-@pytest.fixture(scope="module")
-def workspace(tmp_path_factory):
-    workspace = Workspace(tmp_path_factory.mktemp("results"))
-    train_dense(CONFIG, load_data(CONFIG.data, workspace.cache), workspace.cache)
-    return workspace
 
 
 @pytest.mark.slow

@@ -26,9 +26,8 @@ from trainables.scores.dissection import (
 from trainables.scores.embeddings import probe_vectors
 from trainables.scores.mis import measure
 from trainables.scores.scoring import mis_metrics
-from trainables.training.dense import load_dense, train_dense
+from trainables.training.dense import load_dense
 from trainables.trial import run_trial
-from trainables.workspace import Workspace
 
 FROM_ELSEWHERE = {"mis/slope", "mis/shuffled_mean", "mis/shuffled_error"}  # of the image set
 CONFIG = small_base(
@@ -50,13 +49,6 @@ DENSE = CONFIG.replace(
         "dissection.layers": ("conv3", "inception4a.branch1"),
     }
 )
-
-
-@pytest.fixture(scope="module")
-def workspace(tmp_path_factory):
-    workspace = Workspace(tmp_path_factory.mktemp("results"))
-    train_dense(CONFIG, load_data(CONFIG.data, workspace.cache), workspace.cache)
-    return workspace
 
 
 @pytest.fixture(scope="module")
