@@ -18,7 +18,7 @@ $(foreach name,STUDY RESULTS DATA GRID SET PYTHON $(GIVEN),\
 # Some images switch bytecode off; then every Ray worker compiles torch anew, which takes seconds.
 RUN = env -u PYTHONDONTWRITEBYTECODE .venv/bin/python
 UV = .tools/bin/uv
-SYNC = UV_COMPILE_BYTECODE=1 $(UV) sync --locked --python "$$PYTHON" --inexact
+SYNC = $(UV) sync --locked --python "$$PYTHON" --inexact
 
 .PHONY: sweep plan new ui report register export sync status clean-results test test-slow test-all check format bench dreamsim lpips timm onnx oracles clean help
 .DEFAULT_GOAL := help

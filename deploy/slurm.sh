@@ -21,7 +21,7 @@ python=${PYTHON:-$PWD/.venv/bin/python}
 ray=("$python" -m ray.scripts.scripts)
 secret=$HOME/.secateur-slurm-$SLURM_JOB_ID # which all nodes see, and nobody else
 export RAY_TMPDIR=/tmp/ray-$SLURM_JOB_ID
-ended=no requeue=no driver='' others=()
+ended=no requeue=no over=0 driver='' others=()
 
 start_ray() {
     local head port address workers=$((SLURM_JOB_NUM_NODES - 1))
@@ -76,11 +76,8 @@ end_sweep() {
 
 # shellcheck disable=SC2317 # a trap calls it
 time_is_over() {
-    requeue=yes
+    requeue=yes over=$SECONDS # and starts no process: `$!` would be that one's from here on
     end_sweep
-    # It loses nothing by it; a job that is still there when its time is over is not requeued.
-    (sleep 200 && kill -KILL "$driver") >/dev/null 2>&1 &
-    others+=($!)
 }
 
 trap end_ray EXIT
@@ -98,6 +95,10 @@ if [ "$ended" = no ]; then
     while kill -0 "$driver" 2>/dev/null; do
         sleep 1 & # a trap ends the wait for this, and the driver is waited for once
         wait $! || true
+        # It loses nothing by it; a job that is still there when its time is over is not requeued.
+        if [ "$requeue" = yes ] && [ $((SECONDS - over)) -ge 200 ]; then
+            kill -KILL "$driver" 2>/dev/null || true
+        fi
     done
     wait "$driver" || code=$?
 fi

@@ -3,6 +3,8 @@
 from collections.abc import Callable
 from typing import Any
 
+from torch import nn
+
 from trainables.artifacts import EPOCHS, LAYERS, PREDICTIONS, ROUNDS, SENSITIVITY
 from trainables.config import TrialConfig
 from trainables.contents import with_contents
@@ -96,12 +98,12 @@ class Trial:
         if self.config.rewind != "none":  # then it sees what the dense network saw
             number = self.config.rewind_epoch + epoch_of_round
         metrics = epoch_by_all(self.training, self.config.seed, number, self.crew)
+        self._recalibrate(self.training.network)
         self.pruned.take_back(self.training.network)
         self.pruned.require_held()
         done = self.epochs_done + 1
         ends_trial, ends_round = done == self.config.n_epochs, self.config.ends_round(done)
         is_scored = self.config.score_every_round and ends_round
-        self._recalibrate()
         where = {"epoch": float(done), "round": float(round_ + 1)}
         accuracy = self.evaluate() if ends_trial or is_scored else self._glance()
         self.history.append(where | metrics | accuracy | self.training.spent)
@@ -120,7 +122,9 @@ class Trial:
                 if self.n_begun > 0:
                     self._note_end(self._glance())
                 self.begin_round()
-            self._recalibrate()
+            smaller = self.pruned.without_removed()
+            self._recalibrate(smaller)
+            self.pruned.take_back(smaller)
             metrics = self.evaluate()
             self._note_end(metrics)
         else:
@@ -213,10 +217,11 @@ class Trial:
             self.crew.close()
         self.crew = None
 
-    def _recalibrate(self) -> None:
-        if self.config.recalibrate_images:
+    def _recalibrate(self, network: nn.Module) -> None:
+        """Of a network without what was removed, which is quicker and has the same statistics."""
+        if n_images := self.config.recalibrate_images:
             draw = generator(self.config.seed, "recalibrate")
-            recalibrate(self.network, self.data.train, self.config.recalibrate_images, draw)
+            recalibrate(network, self.data.train, n_images, draw, precision=self.precision)
 
     def state_dict(self) -> dict[str, Any]:
         """All that the rest of the trial depends on; loads with torch.load(weights_only=True)."""

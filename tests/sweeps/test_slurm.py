@@ -131,6 +131,17 @@ def test_the_driver_ends_well_and_the_job_is_requeued_when_time_is_over(
     assert (folder / "tools" / "requeued").exists() == requeued
 
 
+@pytest.mark.parametrize("command", [r"driver=\$! code=0", r"wait \$!"], ids=["start", "wait"])
+def test_time_that_is_over_between_two_commands_still_ends_the_driver(slurm, command):
+    start, folder = slurm
+    (folder / "env").write_text(
+        f"""trap '[ "$BASH_COMMAND" != "{command}" ] || [ -e {folder}/sent ] || """
+        f"""{{ touch {folder}/sent; kill -USR1 $$; }}' DEBUG"""
+    )
+    assert start(1, BASH_ENV=str(folder / "env")).wait(60) in (130, 143)  # 143: before its trap
+    assert (folder / "sent").exists() and (folder / "tools" / "requeued").exists()
+
+
 def test_a_sweep_that_is_done_is_not_requeued_however_late(slurm):
     start, folder = slurm
     (folder / "python").write_text(

@@ -21,11 +21,12 @@ from trainables.artifacts import (
     UNITS,
     UNITS_BY_ROUND,
 )
-from trainables.config import DissectionConfig
+from trainables.config import DissectionConfig, TrainConfig
 from trainables.datasets.loading import load_data
 from trainables.networks import load_compacted
 from trainables.randomness import generator
 from trainables.training.dense import load_dense
+from trainables.training.evaluate import predict
 from trainables.training.finetune import recalibrate
 from trainables.training.spent import MEASURED
 from trainables.trial import Trial, run_trial
@@ -196,7 +197,9 @@ def test_each_epoch_of_training_ends_with_new_statistics(workspace):
     while not trial.trained:
         plain.epoch()
         told = trial.epoch()
-        recalibrate(plain.network, plain.data.train, 64, generator(0, "recalibrate"))
+        smaller = plain.pruned.without_removed()
+        recalibrate(smaller, plain.data.train, 64, generator(0, "recalibrate"))
+        plain.pruned.take_back(smaller)
         assert same(plain.network.state_dict(), trial.network.state_dict())
         assert told["val/loss"] == plain.evaluate()["val/loss"]
     halfway = Trial(trial.config, workspace)
@@ -207,6 +210,21 @@ def test_each_epoch_of_training_ends_with_new_statistics(workspace):
     assert resumed.resume()
     resumed.epoch()
     assert same(resumed.network.state_dict(), trial.network.state_dict())
+
+
+@pytest.mark.parametrize("finetune", [TrainConfig(epochs=1), None])
+def test_statistics_without_the_pruned_filters_are_those_with_them(workspace, finetune):
+    pruned = {"prune.granularity": "filter", "prune.scope": "layer", "finetune": finetune}
+    plain, trial = (Trial(small_base(recalibrate_images=n, **pruned), workspace) for n in (0, 64))
+    for each in (plain, trial):
+        while not each.trained:
+            each.epoch()
+        each.finish()
+    before = predict(plain.network, plain.data.val, plain.device, "fp32", 32)
+    recalibrate(plain.network, plain.data.train, 64, generator(0, "recalibrate"))
+    both = [predict(t.network, t.data.val, t.device, "fp32", 32) for t in (plain, trial)]
+    torch.testing.assert_close(*both, rtol=1e-3, atol=1e-4)
+    assert not torch.allclose(before, both[0], rtol=1e-2, atol=1e-2)
 
 
 def test_a_stopped_trial_still_ends_with_its_score(workspace):

@@ -236,13 +236,19 @@ def distillation_loss(logits: Tensor, taught: Tensor, temperature: float) -> Ten
 
 @torch.no_grad()
 def recalibrate(
-    network: nn.Module, images: ImageSet, n_images: int, generator: Generator, batch_size: int = 64
+    network: nn.Module,
+    images: ImageSet,
+    n_images: int,
+    generator: Generator,
+    batch_size: int = 64,
+    precision: str = "fp32",
 ) -> None:
     """Re-estimate the BatchNorm statistics of a pruned network on n_images training images.
 
     Stale statistics, not lost capacity, are most of what pruning without fine-tuning costs. The
     images are drawn at random (a class-ordered draw ruins the statistics); they are not
     augmented, and a statistic is the plain mean over batches. Weights are left as they are.
+    precision: that the network will compute in, see `autocast`; statistics are float32 in each.
     Raises ValueError when there are fewer images.
     """
     if n_images > len(images):
@@ -258,7 +264,8 @@ def recalibrate(
     network.train()
     order = torch.randperm(len(images), generator=generator)[:n_images]
     for _, pixels, _ in batches_on(device, images, order, batch_size):
-        network(normalise(pixels))
+        with autocast(precision, device):
+            network(normalise(pixels))
     for norm, momentum in zip(norms, momenta, strict=True):
         norm.momentum = momentum
     network.eval()
