@@ -30,7 +30,9 @@ class Page:
             *("bash", "-c", line, "bash", CHROMIUM, "--headless", "--no-sandbox", "--disable-gpu"),
             *("--remote-debugging-pipe", f"--user-data-dir={profile}", "--no-first-run"),
             *("--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1", "--hide-scrollbars"),
-            *("--disable-background-networking", "--disable-component-update", "about:blank"),
+            # What a sandboxed frame says is heard, too.
+            *("--disable-features=IsolateSandboxedIframes", "--disable-background-networking"),
+            *("--disable-component-update", "about:blank"),
         ]
         self._process = subprocess.Popen(
             command,

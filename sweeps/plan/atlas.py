@@ -12,6 +12,8 @@ class Atlas:
     maps: of so many networks the maps of units are laid over their pictures, which takes a pass of
     each over the probe images when the report is made.
     layers: titles of those that are shown; () for all.
+    trial_megabytes: of a page of one network beside the dense one, which is left with its trial in
+    MLflow; where one would be larger there are none. 0: none.
 
     Raises ValueError for numbers below 0.
     """
@@ -20,9 +22,10 @@ class Atlas:
     megabytes: int = 60
     maps: int = 4
     layers: tuple[str, ...] = ()
+    trial_megabytes: int = 12
 
     def __post_init__(self) -> None:
-        for name in ("trials", "megabytes", "maps"):
+        for name in ("trials", "megabytes", "maps", "trial_megabytes"):
             value = getattr(self, name)
             if not isinstance(value, int) or isinstance(value, bool) or value < 0:
                 raise ValueError(f"atlas.{name} must be a whole number from 0 on, got {value!r}")

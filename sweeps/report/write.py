@@ -10,6 +10,7 @@ from rich.markup import escape
 
 from sweeps.plan.atlas import Atlas
 from sweeps.plan.section import TABLES, Section
+from sweeps.report.atlas.of_trials import leave_pages
 from sweeps.report.atlas.write import Made, write_atlas
 from sweeps.report.checks.check import Check
 from sweeps.report.files import PAGE, note_made_of, partial_folder, replaced, report_folder, written
@@ -45,12 +46,16 @@ def write_report(
     own: the sections of its study, after those of every report. atlas: its limits, of the study.
     """
     folder, limits = report_folder(results, tracker.study), atlas or Atlas()
+    made: list[Made] = []
+
+    def with_atlas(into: Path) -> Made:
+        made.append(write_atlas(frames, tracker, into, limits))
+        return made[-1]
+
     with partial_folder(folder) as keep:
         frames = load_frames(tracker, sweep_run, keep)
-        found = write_files(
-            frames, folder, with_own(own), lambda into: write_atlas(frames, tracker, into, limits)
-        )
-    if _log(tracker, sweep_run, frames, found, folder, console):
+        found = write_files(frames, folder, with_own(own), with_atlas)
+    if _log(tracker, sweep_run, frames, found, folder, console, made[-1]):
         runs = dict(zip(frames.trials["key"], frames.trials["run_id"], strict=True))
         note_made_of(folder, frames.sweep_key, runs)
     _print(frames, found, folder, console)
@@ -156,6 +161,7 @@ def _log(
     found: Findings,
     folder: Path,
     console: Console,
+    made: Made,
 ) -> bool:
     """The files and the description of the parent run; a server that refuses stops nothing."""
     run_id, experiment = sweep_run.info.run_id, tracker.experiment_id
@@ -164,6 +170,9 @@ def _log(
         sent = upload(tracker.client, run_id, folder, written(folder), "report")
         if refused := [why_not for _, why_not in sent if why_not]:
             raise OSError("; ".join(refused))
+        if why_not := leave_pages(tracker, made, folder):
+            said_why = f"trials have no atlas of their own in MLflow: {escape(why_not)}"
+            console.print(said_why, soft_wrap=True)
         tags = dict(sweep_run.data.tags)
         if tags.get(NOTE, "") == tags.get("purpose", frames.purpose):
             tags.pop(NOTE, None)  # as the sweep began with it

@@ -63,7 +63,7 @@ def at(method: str, rates: Iterable[float], **more: Axis) -> dict[str, Axis]:
 
 BASE = TrialConfig(
     data=DataConfig(
-        train_images=1_000, val_images=2_000, val_images_per_epoch=500, probe_images=1_000
+        train_images=1_200, val_images=2_000, val_images_per_epoch=500, probe_images=1_000
     ),
     network=NetworkConfig(
         recipe=TrainConfig(epochs=20, lr=2e-3, warmup=0.15, lr_schedule="cosine")
@@ -86,6 +86,7 @@ STUDY = Sweep(
     purpose=__doc__,
     base=BASE.replace(
         {
+            "data.train_images": 1_000,  # for ten minutes in all
             "recalibrate_images": 512,
             "scores": ("mis", "monosemanticity", "selectivity", "locality"),
         }

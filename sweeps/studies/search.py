@@ -5,7 +5,7 @@ Purpose   Beside a grid of twelve, nine trials are proposed by Optuna over what 
           rate, for two objectives: top-1 as high and multiply-adds as few as can be. The change of
           MIS is a constraint and no goal: the maximum of a noisy score is noise.
 Source    Ours. Optuna's multi-objective TPE (Ozaki et al. 2022, doi 10.1613/jair.1.13188); the
-          network and the images are the demo's.
+          network and the recipe are the demo's, the training images 1,200.
 Expected  Of so few trials little: what the front of either covers (its hypervolume) is recorded,
           whichever way it comes out. The search begins with three trials of the grid; the rates of
           the other nine lie between its steps, so that it knows nothing of them: twelve against

@@ -4,6 +4,7 @@ import base64
 import io
 import json
 import re
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -20,6 +21,8 @@ from sweeps.report.atlas.chosen import candidates, same_units, units_of
 from sweeps.report.atlas.examples import N_EXAMPLES, examples_of
 from sweeps.report.atlas.images import used_images
 from sweeps.report.atlas.maps import mapped
+from sweeps.report.atlas.of_trials import leave_pages
+from sweeps.report.atlas.one_file import Part
 from sweeps.report.atlas.scripts import smallest, write_script
 from sweeps.report.atlas.thumbnails import (
     ACROSS,
@@ -27,7 +30,7 @@ from sweeps.report.atlas.thumbnails import (
     write_thumbnails,
 )
 from sweeps.report.atlas.trials import start
-from sweeps.report.atlas.write import FOLDER, PAGE, write_atlas
+from sweeps.report.atlas.write import FOLDER, PAGE, Made, write_atlas
 from sweeps.report.files import report_folder, written
 from sweeps.report.read.frames import latest_sweep, load_frames
 from trainables.datasets.concept_maps import generated_concepts
@@ -123,6 +126,98 @@ def test_a_picture_of_a_sheet_is_the_image_of_its_number(made):
         assert np.abs(picture - image).mean() < 12  # JPEG
         other = probe.images[about["ids"][(place + 1) % 200]].astype(float)
         assert np.abs(picture - image).mean() < np.abs(picture - other).mean()
+
+
+def page_of(tracker, run, folder):
+    """The text of the page that a trial's run has of its own; None where it has none."""
+    there = [file.path for file in tracker.client.list_artifacts(run.info.run_id)]
+    if PAGE not in there:
+        return None
+    return Path(tracker.client.download_artifacts(run.info.run_id, PAGE, folder)).read_text()
+
+
+def test_each_trial_has_a_page_of_its_own_in_mlflow_in_one_file(made, tmp_path):
+    folder, tracker, frames = made
+    _, whole = read_script(folder / FOLDER / "about.js")
+    runs = tracker.finished()
+    assert set(runs) == set(frames.trials["key"])
+    for place, trial in enumerate(whole["trials"]):
+        text = page_of(tracker, runs[trial["key"]], tmp_path)
+        assert not re.search(r"(src|href)=\"(?!data:)", text)
+        taken = r"^(?:<script>)?Atlas\.take\(\"([a-z0-9-]+)\",(.*)\);(?:</script>)?$"
+        scripts = dict(re.findall(taken, text, re.MULTILINE))
+        about = json.loads(scripts.pop("about"))
+        assert [t["key"] for t in about["trials"]] == list(
+            dict.fromkeys([whole["trials"][0]["key"], trial["key"]])
+        )
+        assert about["start"] == [0, len(about["trials"]) - 1]
+        for number, source in enumerate(dict.fromkeys([0, place])):
+            for kind in ("scores", "images"):
+                kept = (folder / FOLDER / f"{kind}-{source:03}.js").read_text()
+                assert scripts.pop(f"{kind}-{number:03}") in kept
+        assert scripts == {}
+        for held, name in zip(about["sheets"]["images"], whole["sheets"]["images"], strict=True):
+            there = (folder / FOLDER / name).read_bytes()
+            assert base64.b64decode(held.partition("base64,")[2]) == there
+
+
+def test_a_page_is_sent_again_when_it_is_another_and_no_other_time(made, monkeypatch, tmp_path):
+    _, tracker, _ = made
+    sent = []
+    really = tracker.client.log_artifact
+
+    def log_artifact(run_id, path, into=None):
+        sent.append(Path(path).name)
+        return really(run_id, path, into)
+
+    monkeypatch.setattr(tracker.client, "log_artifact", log_artifact)
+    keep = tmp_path / "keep"
+    keep.mkdir()
+    frames = load_frames(tracker, latest_sweep(tracker, None), keep)
+
+    def leave(folder, limits):
+        folder.mkdir()
+        made = write_atlas(frames, tracker, folder, limits)
+        assert leave_pages(tracker, made, folder) == ""
+        return made
+
+    leave(tmp_path / "a", Atlas())
+    assert sent == []
+    none = leave(tmp_path / "b", Atlas(trial_megabytes=0))
+    assert none.pages == {} and sent == []
+    leave(tmp_path / "c", Atlas(trials=2, maps=0, layers=("conv1",)))
+    assert sent == [PAGE] * 2
+    leave(tmp_path / "d", Atlas())
+    assert sent == [PAGE] * 4
+
+
+def test_pages_that_would_be_too_large_are_none_and_the_report_says_so(made, tmp_path, monkeypatch):
+    _, tracker, _ = made
+    (tmp_path / "keep").mkdir()
+    frames = load_frames(tracker, latest_sweep(tracker, None), tmp_path / "keep")
+    monkeypatch.setattr("sweeps.report.atlas.write.most_bytes", lambda *_: 12.6e6)
+    (tmp_path / "a").mkdir()
+    made = write_atlas(frames, tracker, tmp_path / "a", Atlas())
+    assert made.pages == {} and made.keys
+    assert "No trial has an atlas of its own in MLflow: its page would take 13 MB" in made.said
+
+
+def test_a_server_that_takes_no_page_is_named_and_the_others_are_not_sent(made, monkeypatch):
+    folder, tracker, _ = made
+    asked = []
+
+    def refused(client, run_id, *_, **__):
+        asked.append(run_id)
+        yield PAGE, f"{PAGE} (2.0 MB): 413 Request Entity Too Large"
+
+    monkeypatch.setattr("sweeps.report.atlas.of_trials.upload", refused)
+    monkeypatch.setattr("sweeps.report.atlas.of_trials.digest_of", lambda _: "another")
+    runs = [run.info.run_id for run in tracker.finished().values()]
+    about = {"trials": [{}] * 2, "sheets": {"images": [], "lit": []}, "concepts": []}
+    pages = {run: [Part(0, (), ())] for run in runs}
+    made = Made(frozenset(), "", pages, about)
+    assert "413" in leave_pages(tracker, made, folder)
+    assert len(asked) == 1
 
 
 def test_what_it_keeps_in_the_cache_is_known_to_housekeeping(made):
@@ -407,7 +502,7 @@ def test_probe_images_alone_are_those_of_all_three_sets(tmp_path):
     assert (probe.images == data.probe.images).all() and (probe.labels == data.probe.labels).all()
 
 
-@pytest.mark.parametrize("field", ["trials", "megabytes", "maps"])
+@pytest.mark.parametrize("field", ["trials", "megabytes", "maps", "trial_megabytes"])
 @pytest.mark.parametrize("value", [-1, 1.5, True])
 def test_limits_are_whole_numbers_from_0_on(field, value):
     with pytest.raises(ValueError, match=f"atlas.{field} must be a whole number"):

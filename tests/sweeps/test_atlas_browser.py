@@ -1,6 +1,7 @@
 """The atlas of units in a real browser: quiet, alone, and it sorts, filters, compares."""
 
 import io
+from pathlib import Path
 from urllib.parse import parse_qs
 
 import numpy as np
@@ -12,6 +13,7 @@ from rich.console import Console
 from sweeps.report import report_study
 from sweeps.report.atlas.write import FOLDER, PAGE
 from sweeps.report.files import report_folder
+from sweeps.report.read.frames import open_tracker
 from sweeps.report.sections.units import AGAINST_DENSE
 
 pytestmark = [pytest.mark.slow, pytest.mark.browser, needs_browser]
@@ -369,6 +371,37 @@ def test_it_is_readable_and_no_wider_than_the_window(atlas, tmp_path, dark, widt
         )
         assert ratio > 4
         assert page.log == []
+
+
+def test_a_trial_s_own_page_needs_no_other_file_also_in_a_frame(atlas, frames, tmp_path):
+    """MLflow shows it in a frame that may run scripts and nothing else."""
+    results = atlas.parents[2]
+    tracker = open_tracker("synthetic", results)
+    pruned = frames.trials.loc[frames.trials["method"] == "structured", "key"].iloc[0]
+    run_id = tracker.finished()[pruned].info.run_id
+    own = Path(tracker.client.download_artifacts(run_id, PAGE, tmp_path))
+    with Page(tmp_path / "profile") as page:
+        page.open(f"{own.as_uri()}#unit=conv2:7")
+        page.run("Page.ready")
+        assert page.run("[Page.state.a, Page.state.b]") == [0, 1]
+        assert page.run("Atlas.about.trials[1].key") == pruned
+        assert page.run("document.getElementById('unit-name').textContent") == "conv2 #7"
+        drawn = page.run(
+            """Promise.all([...document.querySelectorAll("#list .picture")].map(p => {
+                 const image = new Image();
+                 image.src = p.style.backgroundImage.slice(5, -2);
+                 return image.decode().then(() => image.naturalWidth); }))"""
+        )
+        assert drawn and set(drawn) == {8 * 32}
+        assert {r.partition(":")[0] for r in page.requests} <= {"file", "data", "blob"}
+        assert sum(request.startswith("file:") for request in page.requests) == 1
+        frame = tmp_path / "frame.html"
+        frame.write_text(f'<iframe sandbox="allow-scripts" src="{own.as_uri()}"></iframe>')
+        page.requests.clear()
+        page.open(frame.as_uri())
+        settle(page)
+        assert sum(request.startswith("blob:") for request in page.requests) > 0
+        assert [line for line in page.log if "autofocus" not in line] == []  # which may not be
 
 
 def test_a_file_that_is_missing_is_named(atlas, tmp_path):

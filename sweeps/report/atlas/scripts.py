@@ -19,7 +19,14 @@ _KINDS = {
 
 
 def write_script(path: Path, name: str, value: Mapping[str, Any]) -> int:
-    """Write the call `Atlas.take(name, value)`; returns its bytes.
+    """Write the call `Atlas.take(name, value)`; returns its bytes."""
+    written = script(name, value)
+    path.write_text(written, encoding="ascii")
+    return len(written)
+
+
+def script(name: str, value: Mapping[str, Any]) -> str:
+    """The call `Atlas.take(name, value)`, ASCII.
 
     Arrays of numpy become text that the page reads as typed arrays. Nothing in a name can end the
     script, or be read as one.
@@ -27,9 +34,16 @@ def write_script(path: Path, name: str, value: Mapping[str, Any]) -> int:
     text = json.dumps(value, default=_array, allow_nan=False, separators=(",", ":"))
     for sign in "<>&":
         text = text.replace(sign, f"\\u{ord(sign):04x}")
-    script = f"Atlas.take({json.dumps(name)},{text});\n"
-    path.write_text(script, encoding="ascii")
-    return len(script)
+    return f"{_begin(name)}{text});\n"
+
+
+def renamed(written: str, name: str, other: str) -> str:
+    """A script of `script` that gives the same under another name."""
+    return _begin(other) + written.removeprefix(_begin(name))
+
+
+def _begin(name: str) -> str:
+    return f"Atlas.take({json.dumps(name)},"
 
 
 def smallest(numbers: np.ndarray) -> np.ndarray:

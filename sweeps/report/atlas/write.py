@@ -2,7 +2,7 @@
 
 import shutil
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ from sweeps.report.atlas.examples import examples_of
 from sweeps.report.atlas.history import history_of
 from sweeps.report.atlas.images import Probe, find_probe, used_images
 from sweeps.report.atlas.maps import MOST_IMAGES, mapped, maps_of
+from sweeps.report.atlas.one_file import Part, most_bytes
 from sweeps.report.atlas.scripts import smallest, write_script
 from sweeps.report.atlas.thumbnails import (
     ACROSS,
@@ -41,10 +42,13 @@ _FEWER = (N_SHOWN, 6, 4)  # images at each end, as many as have room
 @dataclass(frozen=True)
 class Made:
     """An atlas that was written, or why there is none. keys: of the trials in it; said: a sentence
-    for the report."""
+    for the report; pages: run id -> what a page of its network needs, () where there are none;
+    about: what the atlas says of all."""
 
     keys: frozenset[str] = frozenset()
     said: str = ""
+    pages: Mapping[str, Sequence[Part]] = field(default_factory=dict)
+    about: Mapping[str, Any] = field(default_factory=dict)
 
 
 def write_atlas(frames: SweepFrames, tracker: Tracker, folder: Path, atlas: Atlas) -> Made:
@@ -86,7 +90,28 @@ def _write(frames: SweepFrames, tracker: Tracker, folder: Path, atlas: Atlas) ->
     for path in (p for p in _OWN.iterdir() if p.suffix in _SUFFIXES):
         target = folder if path.name == PAGE else folder / FOLDER
         shutil.copyfile(path, target / path.name)
-    return Made(frozenset(book.keys), " ".join(f"{sentence}." for sentence in said))
+    pages, why_none = _pages(book)
+    said += why_none
+    text = " ".join(f"{sentence}." for sentence in said)
+    return Made(frozenset(book.keys), text, pages, book.about)
+
+
+def _pages(book: "_Book") -> tuple[dict[str, Sequence[Part]], list[str]]:
+    """Run id -> the parts of its page, beside the first network's; or why there are none."""
+    most, first = book.atlas.trial_megabytes, book.parts[0]
+    pages: dict[str, Sequence[Part]] = {
+        book.sources[key].run_id: [first] if place == 0 else [first, book.parts[place]]
+        for place, key in enumerate(book.keys)
+    }
+    if not most:
+        return {}, []
+    megabytes = max(most_bytes(book.folder, parts) for parts in pages.values()) / 1e6
+    if megabytes <= most:
+        return pages, []
+    return {}, [
+        f"No trial has an atlas of its own in MLflow: its page would take {megabytes:.0f} MB, "
+        "Sweep(atlas=Atlas(trial_megabytes=…)) says how many it may"
+    ]
 
 
 class _Book:
@@ -107,6 +132,9 @@ class _Book:
         self.folder, self.cache = folder, tracker.results / "cache"
         self.scores: list[Score] = scores_of(frames)
         self.keys: list[str] = []
+        self.concepts: list[frozenset[int]] = []  # of each network, that its units go with
+        self.parts: list[Part] = []
+        self.about: dict[str, Any] = {}
         self.n_bytes, self.most = 0, atlas.megabytes * 1_000_000
 
     def write(self, shown: Mapping[str, Shown]) -> list[str]:
@@ -127,7 +155,7 @@ class _Book:
         histories = self._write_histories(shown)
         with_maps, why_not = self._write_maps(shown, n_ends)
         said += [*why, *why_not]
-        about = {
+        self.about = {
             "study": self.frames.study,
             "caption": self.frames.caption,
             "states": list(STATES),
@@ -145,7 +173,7 @@ class _Book:
             ],
             "said": said,
         }
-        write_script(self.folder / "about.js", "about", about)
+        write_script(self.folder / "about.js", "about", self.about)
         return said
 
     def _write_scores(
@@ -162,6 +190,8 @@ class _Book:
                 continue
             self._part("scores", columns)
             self.keys.append(key)
+            there = columns.get("concept", np.zeros(0, np.int16))
+            self.concepts.append(frozenset(there[there >= 0].tolist()))
         if not self.keys:
             raise ValueError("no trial has a table of the units that its images are of")
         return said
@@ -205,6 +235,8 @@ class _Book:
             rows = {n: getattr(its, n)[self.units.rows, :n_ends] for n in ("top", "bottom")}
             images = {n: smallest(place_of[each]) for n, each in rows.items()}
             self._part("images", {"n": rows["top"].shape[1], **images}, place)
+            used = np.unique(np.concatenate([each.ravel() for each in images.values()]))
+            self.parts.append(Part(place, frozenset(used.tolist()), self.concepts[place]))
 
     def _write_histories(self, shown: Mapping[str, Shown]) -> set[str]:
         """Keys of the networks whose units have a history."""

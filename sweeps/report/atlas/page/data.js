@@ -31,6 +31,7 @@ const Atlas = (() => {
   // The same, loaded once.
   function part(kind, trial) {
     const name = nameOf(kind, trial);
+    if (parts.has(name)) return Promise.resolve(parts.get(name));
     if (!asked.has(name)) {
       asked.set(name, new Promise((done, failed) => {
         const script = document.createElement("script");

@@ -74,7 +74,8 @@ const Page = (() => {
 
   function told() {
     const said = address();
-    if (location.hash !== said) history.replaceState(null, "", said);
+    if (location.hash === said) return;
+    try { history.replaceState(null, "", said); } catch { /* inside another page, as MLflow's */ }
   }
 
   // What an address asks for; what it does not know stays as it is.

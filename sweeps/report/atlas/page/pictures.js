@@ -3,11 +3,24 @@
 const Pictures = (() => {
   const N_SIDE = () => Atlas.about.sheets.across;
 
+  // The address of a sheet: a file, or of a page in one file what its text holds.
+  const held = new Map();
+  function addressOf(sheets, number) {
+    const sheet = Atlas.about.sheets[sheets][number];
+    if (!sheet.startsWith("data:")) return `atlas/${sheet}`;
+    const name = `${sheets} ${number}`;
+    if (!held.has(name)) {
+      const bytes = Uint8Array.from(atob(sheet.split(",")[1]), (each) => each.charCodeAt(0));
+      held.set(name, URL.createObjectURL(new Blob([bytes], { type: "image/jpeg" })));
+    }
+    return held.get(name);
+  }
+
   // An element that shows picture `place` of the sheets "images" or "lit"; its size is its style's.
   function show(element, sheets, place) {
     const across = N_SIDE();
     const perSheet = across * across;
-    const url = `url("atlas/${Atlas.about.sheets[sheets][Math.floor(place / perSheet)]}")`;
+    const url = `url("${addressOf(sheets, Math.floor(place / perSheet))}")`;
     if (element.dataset.url !== url) {
       element.dataset.url = url;
       element.style.backgroundImage = url;
