@@ -98,8 +98,7 @@ class Trial:
         if self.config.rewind != "none":  # then it sees what the dense network saw
             number = self.config.rewind_epoch + epoch_of_round
         metrics = epoch_by_all(self.training, self.config.seed, number, self.crew)
-        self._recalibrate(self.training.network)
-        self.pruned.take_back(self.training.network)
+        self._take_back(self.training.network)
         self.pruned.require_held()
         done = self.epochs_done + 1
         ends_trial, ends_round = done == self.config.n_epochs, self.config.ends_round(done)
@@ -122,9 +121,7 @@ class Trial:
                 if self.n_begun > 0:
                     self._note_end(self._glance())
                 self.begin_round()
-            smaller = self.pruned.without_removed()
-            self._recalibrate(smaller)
-            self.pruned.take_back(smaller)
+            self._take_back(self.pruned.without_removed())
             metrics = self.evaluate()
             self._note_end(metrics)
         else:
@@ -217,11 +214,12 @@ class Trial:
             self.crew.close()
         self.crew = None
 
-    def _recalibrate(self, network: nn.Module) -> None:
-        """Of a network without what was removed, which is quicker and has the same statistics."""
+    def _take_back(self, network: nn.Module) -> None:
+        """What the network without the removed has become, its statistics estimated anew first."""
         if n_images := self.config.recalibrate_images:
             draw = generator(self.config.seed, "recalibrate")
             recalibrate(network, self.data.train, n_images, draw, precision=self.precision)
+        self.pruned.take_back(network)
 
     def state_dict(self) -> dict[str, Any]:
         """All that the rest of the trial depends on; loads with torch.load(weights_only=True)."""
