@@ -17,6 +17,7 @@ from trainables.config import TrainConfig, TrialConfig
 from trainables.datasets.images import ArrayImages
 from trainables.networks import build_network, n_parameters
 from trainables.rounds.outlined import n_layers
+from trainables.scores.same import MOST
 from trainables.training.compute import place, prepare_process, resolve_device, resolve_precision
 from trainables.training.evaluate import predict
 from trainables.training.finetune import Training
@@ -31,14 +32,22 @@ _TRIAL_BYTES, _TABLES = 8, 5e6  # per parameter; whatever the network
 _STATE_BYTES = 12  # per parameter while it runs: weights, and two moments of each
 _WEIGHT_BYTES, _VECTOR_BYTES = 4, 8_192  # per parameter; per image, in the perceptual space
 _ASPECT = 4 / 3  # of pictures, whose shorter side is as long as a pack says
+# In plain forward passes, on a CPU: one in which every unit is read; at 64 pixels, what each score
+# beside MIS takes, and of larger images less (benchmarks/RESULTS.md).
+_READ, _BESIDE, _BESIDE_PIXELS, _BESIDE_POWER = 2.0, 1.0, 64, 1.5
+_REPORT = 1.0  # seconds a trial, on one core of the machine that the sweep is started on
 
 
 @dataclass(frozen=True)
 class Speed:
-    """Images a second of one trial on its share of the machine."""
+    """Images a second of one trial on its share of the machine.
+
+    alone: of training where nothing else runs, as dense networks are trained; 0: as `train`.
+    """
 
     train: float
     evaluate: float
+    alone: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -78,6 +87,7 @@ def measure_speed(sweep: Sweep, config: TrialConfig) -> Speed:
     device = resolve_device(config.compute)
     prepare_process(config.compute)
     share, most = sweep.gpus_per_trial, _NO_LIMIT
+    n_all = torch.get_num_threads()
     if device.type == "cpu":
         cpus = min(int(sweep.cpus_per_trial), os.cpu_count() or 1)  # a trial has no more of them
         torch.set_num_threads(config.compute.threads or max(1, cpus))
@@ -96,7 +106,14 @@ def measure_speed(sweep: Sweep, config: TrialConfig) -> Speed:
     batch = min(config.compute.eval_batch_size, most)
     images = _noise(config, batch)
     evaluate = _rate(lambda: predict(network, images, device, precision, batch), batch)
-    return Speed(train * share, evaluate * share)
+    alone = train
+    if device.type == "cpu":
+        torch.set_num_threads(config.compute.threads or n_all)
+        own = config.network.recipe or recipe
+        plain = dataclasses.replace(own, head_epochs=0, batch_size=recipe.batch_size)
+        training = Training(network, noise, plain, precision=precision)
+        alone = _rate(lambda: training.epoch(generator), len(noise))
+    return Speed(train * share, evaluate * share, alone)
 
 
 def gpus_here(sweep: Sweep) -> int | None:
@@ -152,8 +169,9 @@ def estimate(
     those that are `trained`, see `dense_of`.
 
     They start in their order, each where a slot is free, as Ray starts them, after the dense
-    networks. A folder of unknown size is counted as ImageNet. A pruned network that is compacted is
-    counted as the dense one, and a stopped trial as a whole one: both take less.
+    networks, and the report after them. A folder of unknown size is counted as ImageNet. A pruned
+    network that is compacted is counted as the dense one, and a stopped trial as a whole one: both
+    take less.
     """
     seconds = [_trial_seconds(config, speed) for config in configs]
     dense = {
@@ -164,7 +182,8 @@ def estimate(
     free = [sum(dense.values())] * max(1, min(slots, len(seconds)))
     for each in seconds:
         heapq.heapreplace(free, free[0] + each)
-    return Estimate(sum(seconds) + sum(dense.values()), max(free))
+    report = _REPORT * len(seconds)
+    return Estimate(sum(seconds) + sum(dense.values()), max(free) + report)
 
 
 def disk(configs: Sequence[TrialConfig], slots: int) -> Disk:
@@ -207,10 +226,8 @@ def _looked_at(config: TrialConfig) -> int:
 
 
 def _trial_seconds(config: TrialConfig, speed: Speed) -> float:
-    val, probe = _images(config, "val_images"), _images(config, "probe_images")
-    passes = float(probe)  # every unit's extremes
-    if config.dissection is not None:
-        passes += 2 * (config.dissection.n_images or probe)
+    val, train = _images(config, "val_images"), _images(config, "train_images")
+    passes = _score_passes(config)
     if config.sensitivity is not None:
         n_points = n_layers(config.network, config.sensitivity.prune)
         n_points *= len(config.sensitivity.rates)
@@ -219,16 +236,29 @@ def _trial_seconds(config: TrialConfig, speed: Speed) -> float:
     # Where nothing is trained each round is looked at instead of each epoch.
     epochs_between = max(config.n_epochs, config.n_scores, config.rounds) - config.n_scores
     seen = epochs_between * _looked_at(config) + config.n_scores * (val + passes)
-    trained = config.n_epochs * _images(config, "train_images")
-    return trained / speed.train + seen / speed.evaluate
+    seen += max(config.n_epochs, 1) * min(config.recalibrate_images, train)
+    return config.n_epochs * train / speed.train + seen / speed.evaluate
+
+
+def _score_passes(config: TrialConfig) -> float:
+    """Forward passes, in images, that a network is scored in."""
+    probe, val = _images(config, "probe_images"), _images(config, "val_images")
+    beside = _BESIDE * min(1.0, (_BESIDE_PIXELS / config.data.pixels) ** _BESIDE_POWER)
+    passes = probe * (_READ + beside * len(config.beside))
+    if config.dissection is not None:
+        passes += 2 * (config.dissection.n_images or probe)
+    if config.leaves_dense:  # whether its units are still the same ones
+        passes += _READ * min(MOST, val)
+    return passes
 
 
 def _dense_seconds(config: TrialConfig, speed: Speed) -> float:
     recipe = config.network.recipe
     if recipe is None or not config.network.is_trained:
         return 0.0
+    faster = speed.alone / speed.train if speed.alone else 1.0
     epoch = _images(config, "train_images") / speed.train
-    return recipe.epochs * (epoch + _looked_at(config) / speed.evaluate)
+    return recipe.epochs * (epoch + _looked_at(config) / speed.evaluate) / faster
 
 
 def duration(seconds: float) -> str:

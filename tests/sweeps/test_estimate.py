@@ -26,6 +26,8 @@ from sweeps.searching.resume import to_come
 from trainables.config import NetworkConfig, SensitivityConfig, TrainConfig
 
 SPEED = Speed(train=10.0, evaluate=20.0)
+SCORED = 2 * 60 + 2 * 60  # passes in which units are read: over the probe images, and the twins'
+REPORT = 1  # second a trial
 
 
 def said(*arguments):
@@ -37,27 +39,27 @@ def said(*arguments):
 
 
 def test_a_trial_costs_its_epochs_its_evaluations_and_its_score():
-    """Images counted by hand: 96 to train on, 60 to validate, 60 that are scored."""
+    """Images counted by hand: 96 to train on, 60 to validate, 60 that are scored, twice as long."""
     rounds = {"prune.schedule": "iterative", "prune.rounds": 3, "finetune.epochs": 2}
     config = small_base(**rounds)
     alone = estimate([config], SPEED, 1)
-    trial = 6 * 96 / 10 + (6 * 60 + 60) / 20
+    trial = 6 * 96 / 10 + (6 * 60 + SCORED) / 20
     dense = 2 * (96 / 10 + 60 / 20)
     assert alone.seconds == pytest.approx(trial + dense)
     each_round = estimate([config.replace({"score_every_round": True})], SPEED, 1)
-    assert each_round.seconds - alone.seconds == pytest.approx(2 * 60 / 20)
+    assert each_round.seconds - alone.seconds == pytest.approx(2 * SCORED / 20)
     as_pruned = estimate([small_base(finetune=None)], SPEED, 1)
-    assert as_pruned.seconds == pytest.approx((60 + 60) / 20 + dense)
+    assert as_pruned.seconds == pytest.approx((60 + SCORED) / 20 + dense)
 
 
 def test_a_dense_network_is_trained_once_a_seed_and_before_its_trials():
     two = [small_base(), small_base(**{"prune.rate": 0.7})]
     other = [*two, small_base(seed=1)]
     dense = 2 * (96 / 10 + 60 / 20)
-    trial = 96 / 10 + (60 + 60) / 20
+    trial = 96 / 10 + (60 + SCORED) / 20
     assert estimate(two, SPEED, 2).seconds == pytest.approx(2 * trial + dense)
-    assert estimate(two, SPEED, 2).finish == pytest.approx(trial + dense)
-    assert estimate(two, SPEED, 8).finish == pytest.approx(trial + dense)
+    assert estimate(two, SPEED, 2).finish == pytest.approx(trial + dense + 2 * REPORT)
+    assert estimate(two, SPEED, 8).finish == pytest.approx(trial + dense + 2 * REPORT)
     assert estimate(other, SPEED, 3).seconds == pytest.approx(3 * trial + 2 * dense)
 
 
@@ -80,7 +82,7 @@ def test_a_folder_of_unknown_size_counts_as_imagenet():
     )
     network = dataclasses.replace(small_base().network, weights="imagenet", recipe=None)
     config = small_base(data=data, network=network)
-    expected = 1_281_167 / 10 + (50_000 + 60) / 20
+    expected = 1_281_167 / 10 + (50_000 + 2 * 60 + 2 * 500) / 20
     assert estimate([config], SPEED, 1).seconds == pytest.approx(expected)
 
 
@@ -117,8 +119,9 @@ def test_longer_trials_begin_first_and_the_estimate_is_of_that_order():
     ]
     ends = [0.0, 0.0]
     for config in configs:
-        ends[ends.index(min(ends))] += config.n_epochs * 96 / 10 + (60 * config.n_epochs + 60) / 20
-    assert estimate(configs, SPEED, 2).finish == pytest.approx(max(ends))
+        seen = 60 * config.n_epochs + 2 * 60  # no dense network to be the twin of
+        ends[ends.index(min(ends))] += config.n_epochs * 96 / 10 + seen / 20
+    assert estimate(configs, SPEED, 2).finish == pytest.approx(max(ends) + 4 * REPORT)
 
 
 def test_the_disk_holds_images_networks_and_what_trials_leave():
@@ -254,6 +257,28 @@ def test_rounds_without_training_are_looked_at_one_by_one():
     rounds = once.replace({"prune.schedule": "linear", "prune.rounds": 5})
     more = estimate([rounds], SPEED, 1).seconds - estimate([once], SPEED, 1).seconds
     assert more == pytest.approx(4 * 60 / SPEED.evaluate)
+
+
+def test_statistics_other_scores_and_small_images_cost_passes_too():
+    def more(changed, base):
+        return 20 * (estimate([changed], SPEED, 1).seconds - estimate([base], SPEED, 1).seconds)
+
+    base = small_base(network=small_base().network.untrained)
+    again = base.replace({"recalibrate_images": 50, "finetune.epochs": 3})
+    thrice = base.replace({"finetune.epochs": 3})
+    untouched = base.replace({"finetune": None, "prune": None})
+    assert more(again, thrice) == pytest.approx(3 * 50)
+    assert more(untouched.replace({"recalibrate_images": 50}), untouched) >= 50
+    two = ("mis", "locality", "monosemanticity")
+    assert more(base.replace({"scores": two}), base) == pytest.approx(2 * 60)
+    large = base.replace({"data.pixels": 256})
+    assert more(large.replace({"scores": two}), large) == pytest.approx(2 * 60 / 8)
+
+
+def test_a_dense_network_that_has_the_machine_alone_trains_as_fast_as_it_does():
+    alone = dataclasses.replace(SPEED, alone=25.0)
+    whole, left = (estimate([small_base()], each, 1).seconds for each in (SPEED, alone))
+    assert whole - left == pytest.approx(2 * (96 / 10 + 60 / 20) * (1 - 1 / 2.5))
 
 
 def test_a_plan_measures_a_network_that_is_taught_with_its_teacher():

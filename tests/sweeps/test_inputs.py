@@ -62,7 +62,8 @@ def test_a_plan_counts_the_folder_that_was_just_listed(folder):
     counted = plan.inputs.counted(trained)
     assert (counted.data.train_images, counted.data.val_images) == (24, 12)
     cost = estimate([counted], Speed(train=10.0, evaluate=20.0), 1)
-    expected = 24 / 10 + (12 + 24) / 20 + 2 * (24 / 10 + 12 / 20)
+    scored = 2 * 24 + 2 * 12  # units are read in the probe images, and their twins
+    expected = 24 / 10 + (12 + scored) / 20 + 2 * (24 / 10 + 12 / 20)
     assert cost.seconds == pytest.approx(expected)
     assert "epochs of 24 images in all" in plan_summary(plan, [])
 
