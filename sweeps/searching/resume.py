@@ -54,7 +54,8 @@ def winners_to_run(
         return []
     metrics = {key: run.data.metrics for key, run in finished.items()}
     of_grid = [c for c in plan.configs if point_of_config(search, base, c) is not None]
-    arms = (of_grid, proposals.configs)
+    begun_with = [c for c in of_grid if proposals.learns_from(c)]  # as its front in the report
+    arms = (of_grid, [*begun_with, *proposals.configs])
     best = [c for arm in arms for c in winners(search, arm, metrics, search.winners)]
     return run_again(search, best)
 
