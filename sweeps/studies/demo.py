@@ -89,7 +89,7 @@ STUDY = Sweep(
             # All of it within ten minutes.
             "data.train_images": 1_000,
             "data.val_images_per_epoch": 250,
-            "data.probe_images": 800,
+            "data.probe_images": 840,
             "dissection.n_images": 250,
             "recalibrate_images": 512,
             "scores": ("mis", "monosemanticity", "selectivity", "locality"),

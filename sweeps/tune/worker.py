@@ -81,7 +81,8 @@ class PruningTrial(tune.Trainable):
 
     def step(self) -> dict[str, Any]:
         """What happened since: "epochs", the metrics of each, and "said", sentences about files
-        that were set aside; at the end an outcome, and "final", the metrics that no epoch has.
+        that were set aside; at the end an outcome, and "final", the metrics that the last epoch has
+        not, or has otherwise: before a trial's end it sees a part of the validation images.
         """
         try:
             with self._listening():
@@ -125,7 +126,7 @@ class PruningTrial(tune.Trainable):
         told = self.trial.history[-1] if self.trial.history else {}
         return self._news() | {
             "metrics": result.metrics,
-            "final": {name: v for name, v in result.metrics.items() if name not in told},
+            "final": {n: v for n, v in result.metrics.items() if n not in told or told[n] != v},
             "outcome": result.outcome,
             "made_on": result.made_on,
             "inputs": inputs_of(self.trial),

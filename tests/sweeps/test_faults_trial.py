@@ -5,11 +5,13 @@ import resource
 from pathlib import Path
 
 import forked
+import pandas as pd
 import pytest
 import torch
 from small_studies import computed, small_base
 
 from sweeps.tune.worker import PruningTrial, is_out_of_memory, smaller_batch
+from trainables.artifacts import PREDICTIONS
 from trainables.config import NetworkConfig
 from trainables.workspace import Workspace
 
@@ -53,6 +55,23 @@ def test_a_new_worker_that_is_told_to_stop_scores_what_the_old_one_had(trained, 
     end = second.step()
     assert end["outcome"] == "stopped" and end["epoch"] == 2
     assert [e["epoch"] for e in end["epochs"]] == [1, 2]
+
+
+def test_a_stopped_trial_ends_with_its_accuracy_on_all_validation_images(tmp_path):
+    """Its last epoch saw a few: that number stood beside those of all images."""
+    few = config(**TWO_ROUNDS, **{"data.val_images_per_epoch": 10})
+    first = worker(few, tmp_path)
+    glance = first.step()["metrics"]
+    first.wind_down(1)
+    end = first.step()
+    assert (
+        end["outcome"] == "stopped" and end["final"]["val/top1_error"] != glance["val/top1_error"]
+    )
+    answers = pd.read_parquet(Workspace(tmp_path).trial(few.key) / PREDICTIONS)
+    right = float((answers["answer_1"] == answers["truth"]).mean())
+    assert len(answers) == few.data.val_images and end["final"].get(
+        "val/top1", glance["val/top1"]
+    ) == pytest.approx(right)
 
 
 def test_a_stopped_trial_whose_state_is_lost_trains_up_to_there_again(trained, tmp_path):
