@@ -124,9 +124,12 @@ class PruningTrial(tune.Trainable):
         with contextlib.suppress(Exception):  # a picture is not worth a trial
             draw_trial(result.folder, self.trial.config.label)
         told = self.trial.history[-1] if self.trial.history else {}
+        other = [n for n, v in result.metrics.items() if n in told and told[n] != v]
+        # Those that are new first: whether the first is there tells whether all were delivered.
+        final = [*(n for n in result.metrics if n not in told), *other]
         return self._news() | {
             "metrics": result.metrics,
-            "final": {n: v for n, v in result.metrics.items() if n not in told or told[n] != v},
+            "final": {name: result.metrics[name] for name in final},
             "outcome": result.outcome,
             "made_on": result.made_on,
             "inputs": inputs_of(self.trial),

@@ -67,6 +67,7 @@ def test_a_stopped_trial_ends_with_its_accuracy_on_all_validation_images(tmp_pat
     assert (
         end["outcome"] == "stopped" and end["final"]["val/top1_error"] != glance["val/top1_error"]
     )
+    assert next(iter(end["final"])) not in glance  # by which a server is asked what it has
     answers = pd.read_parquet(Workspace(tmp_path).trial(few.key) / PREDICTIONS)
     right = float((answers["answer_1"] == answers["truth"]).mean())
     assert len(answers) == few.data.val_images and end["final"].get(
