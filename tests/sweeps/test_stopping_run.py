@@ -19,7 +19,7 @@ from sweeps.run import run_sweep
 from sweeps.tracking.tracker import Tracker
 from trainables.config import TrainConfig
 
-pytestmark = pytest.mark.ray
+pytestmark = [pytest.mark.ray, pytest.mark.slow]
 
 EPOCHS = 3
 # The last one blows the network up; the others leave it as it is, and are its peers.
