@@ -34,7 +34,8 @@ class RunTables(Tables):
         return len(self._sources)
 
     def read(self, keys: Collection[str], columns: Sequence[str] = ()) -> pd.DataFrame:
-        wanted = [key for key in self._sources if key in set(keys)]
+        asked = set(keys)
+        wanted = [key for key in self._sources if key in asked]
         if not columns or not set(columns) <= set(COLUMNS):
             found = self._of_runs(wanted)
         else:
