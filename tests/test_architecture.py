@@ -67,7 +67,7 @@ PARTS = {
         "findings": {"read", "statistics", "checks"},
         "sections": {"read", "statistics", "paper"},
         "page": {"read", "statistics", "checks", "findings", "sections"},
-        "atlas": {"read", "page"},
+        "atlas": {"read", "statistics", "page"},
         "write": {"read", "files", "checks", "paper", "findings", "sections", "page", "atlas"},
         "side_by_side": {"read", "files", "statistics", "sections"},
         "__init__": {"read", "files", "write", "side_by_side"},

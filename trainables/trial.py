@@ -1,5 +1,6 @@
 """One trial: prune, retrain, evaluate, round by round, and end with the score of every unit."""
 
+import copy
 from collections.abc import Callable
 from typing import Any
 
@@ -121,7 +122,8 @@ class Trial:
                 if self.n_begun > 0:
                     self._note_end(self._glance())
                 self.begin_round()
-            self._take_back(self.pruned.without_removed())
+            if self.config.recalibrate_images:
+                self._take_back(self.pruned.without_removed())
             metrics = self.evaluate()
             self._note_end(metrics)
         else:
@@ -129,41 +131,36 @@ class Trial:
             metrics = dict(self.history[-1]) if self.history else {}
             metrics |= {} if self.trained else self.evaluate()
         clock, scored = Clock(), self._score()
-        metrics["spent/score_seconds"] = clock.seconds
+        metrics |= scored.metrics | peaks(self.device) | {"spent/score_seconds": clock.seconds}
         network = network_arguments(self.config.network, self.data.n_classes)
-        metrics |= scored.metrics | cost_metrics(self.pruned, network, self.config.data.pixels)
-        metrics |= peaks(self.device)
-        outcome: Outcome = "stopped" if stopped else "completed"
-        if metrics["prune/n_collapsed"] > 0 and not stopped:
-            outcome = "collapsed"
+        metrics |= cost_metrics(self.pruned, network, self.config.data.pixels)
+        ended: Outcome = "collapsed" if metrics["prune/n_collapsed"] > 0 else "completed"
+        outcome: Outcome = "stopped" if stopped else ended
         folder = self.workspace.trial(self.config.key)
         if self.validation.answers is None:  # of a trial that goes on after its last epoch
             self.evaluate()
         tables: dict[str, Any] = {EPOCHS: self.history, LAYERS: self.layers, ROUNDS: self.ends}
-        tables |= {SENSITIVITY: self._sensitivity(), PREDICTIONS: self.validation.answers}
+        args = (self.network, self.config, self.data, self.workspace.cache, self.precision)
+        tables |= {SENSITIVITY: measure_sensitivity(*args), PREDICTIONS: self.validation.answers}
         save_results(folder, self.config, network, self.pruned, scored, tables)
         made_on = describe(self.device, self.precision) | {"images": self.data.said}
         return Result(outcome, metrics, scored.units, folder, made_on)
 
     def evaluate(self) -> dict[str, float]:
-        """Accuracy on the validation images, how far it is from the dense network's on the same
-        images, and what is zero."""
+        """Accuracy on the validation images, alone and less the dense network's; what is zero."""
         return self.validation.of_all(self.pruned.without_removed()) | self.pruned.amounts()
 
     def _glance(self) -> dict[str, float]:
-        """The same after an epoch: of as many images as `data.val_images_per_epoch` says."""
-        return self.validation.after_epoch(self.pruned.without_removed()) | self.pruned.amounts()
+        """The same after an epoch: of as many images as `data.val_images_per_epoch` says. Between
+        rounds without training of a copy: by the network as it was pruned the next is chosen."""
+        network = self.pruned.without_removed()
+        if self.config.retrain is None:
+            network = self._estimated_anew(copy.deepcopy(network))
+        return self.validation.after_epoch(network) | self.pruned.amounts()
 
     def _note_end(self, metrics: dict[str, float]) -> None:
         if self.config.rounds > 1:
             self.ends.append(end_row(self.pruned, self.n_begun, metrics, self.config.data.pixels))
-
-    def _sensitivity(self) -> list[dict[str, float | str]]:
-        if self.config.sensitivity is None:
-            return []
-        return measure_sensitivity(
-            self.network, self.config, self.data, self.workspace.cache, self.precision
-        )
 
     def _score(self) -> Scored:
         return score_trial(self.config, self.pruned, self.data, self.workspace.cache)
@@ -216,10 +213,13 @@ class Trial:
 
     def _take_back(self, network: nn.Module) -> None:
         """What the network without the removed has become, its statistics estimated anew first."""
+        self.pruned.take_back(self._estimated_anew(network))
+
+    def _estimated_anew(self, network: nn.Module) -> nn.Module:
         if n_images := self.config.recalibrate_images:
             draw = generator(self.config.seed, "recalibrate")
             recalibrate(network, self.data.train, n_images, draw, precision=self.precision)
-        self.pruned.take_back(network)
+        return network
 
     def state_dict(self) -> dict[str, Any]:
         """All that the rest of the trial depends on; loads with torch.load(weights_only=True)."""

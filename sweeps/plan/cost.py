@@ -99,10 +99,10 @@ def measure_speed(sweep: Sweep, config: TrialConfig) -> Speed:
     recipe = dataclasses.replace(recipe, head_epochs=0)  # of most epochs it is the whole network
     batch = min(recipe.batch_size, most)
     teacher = copy.deepcopy(network) if recipe.distill else None  # it answers in every step
-    noise = _noise(config, batch)
+    noise = _noise(config, max(2, batch))  # fewer are refused, since BatchNorm takes its statistics
     training = Training(network, noise, recipe, precision=precision, teacher=teacher)
     generator = torch.Generator().manual_seed(0)
-    train = _rate(lambda: training.epoch(generator), batch)
+    train = _rate(lambda: training.epoch(generator), len(noise))
     batch = min(config.compute.eval_batch_size, most)
     images = _noise(config, batch)
     evaluate = _rate(lambda: predict(network, images, device, precision, batch), batch)
@@ -110,7 +110,8 @@ def measure_speed(sweep: Sweep, config: TrialConfig) -> Speed:
     if device.type == "cpu":
         torch.set_num_threads(config.compute.threads or n_all)
         own = config.network.recipe or recipe
-        plain = dataclasses.replace(own, head_epochs=0, batch_size=recipe.batch_size)
+        # No teacher stands behind a dense network.
+        plain = dataclasses.replace(own, head_epochs=0, batch_size=recipe.batch_size, distill=0.0)
         training = Training(network, noise, plain, precision=precision)
         alone = _rate(lambda: training.epoch(generator), len(noise))
     return Speed(train * share, evaluate * share, alone)
@@ -236,7 +237,7 @@ def _trial_seconds(config: TrialConfig, speed: Speed) -> float:
     # Where nothing is trained each round is looked at instead of each epoch.
     epochs_between = max(config.n_epochs, config.n_scores, config.rounds) - config.n_scores
     seen = epochs_between * _looked_at(config) + config.n_scores * (val + passes)
-    seen += max(config.n_epochs, 1) * min(config.recalibrate_images, train)
+    seen += max(config.n_epochs, config.rounds) * min(config.recalibrate_images, train)
     return config.n_epochs * train / speed.train + seen / speed.evaluate
 
 

@@ -5,6 +5,7 @@ from collections.abc import Iterable, Mapping, Sequence
 import numpy as np
 
 from sweeps.plan.fronts import on_front
+from sweeps.plan.metrics import SAVED
 from sweeps.plan.space import Search
 from trainables.config import TrialConfig
 
@@ -15,8 +16,8 @@ Metrics = Mapping[str, Mapping[str, float]]
 def winners(
     search: Search, configs: Iterable[TrialConfig], metrics: Metrics, n: int
 ) -> list[TrialConfig]:
-    """At most n of the trials on the front of those that meet the constraints, evenly along it, in
-    the order of the first objective: its ends are among them."""
+    """At most n of the trials on the front of those that ran to their end and meet the constraints,
+    evenly along it, in the order of the first objective: its ends are among them."""
     legal = [config for config in configs if _is_legal(search, metrics.get(config.key, {}))]
     if not legal or n < 1:
         return []
@@ -34,6 +35,9 @@ def goodness(search: Search, metrics: Mapping[str, float]) -> list[float]:
 
 
 def _is_legal(search: Search, metrics: Mapping[str, float]) -> bool:
+    """Also not one that was stopped: what it would have become is not known."""
+    if metrics.get(SAVED, 0.0):
+        return False
     ended_with = [metrics.get(name, np.nan) for name in search.objectives]
     return bool(np.isfinite(ended_with).all()) and not search.outside(metrics)
 

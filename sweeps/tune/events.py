@@ -155,7 +155,7 @@ class SweepCallback(Callback):
             config.key,
             "FINISHED",
             outcome,
-            result["made_on"] | stopped | self._searched(config, result["final"]),
+            result["made_on"] | stopped | self._searched(config, result["metrics"]),
             step=result["epoch"],
             values=result["final"] | saved,
             folder=self.workspace.trial(result["key"]),

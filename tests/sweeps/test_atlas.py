@@ -12,12 +12,13 @@ import pytest
 import torch
 from atlas_sweeps import DATA, few, logged
 from PIL import Image
+from report_frames import synthetic
 from rich.console import Console
 
 from sweeps.housekeeping import disk
 from sweeps.plan.atlas import Atlas
 from sweeps.report import report_study
-from sweeps.report.atlas.chosen import candidates, same_units, units_of
+from sweeps.report.atlas.chosen import candidates, made_of, same_units, units_of
 from sweeps.report.atlas.examples import N_EXAMPLES, examples_of
 from sweeps.report.atlas.images import used_images
 from sweeps.report.atlas.maps import mapped
@@ -159,6 +160,18 @@ def test_each_trial_has_a_page_of_its_own_in_mlflow_in_one_file(made, tmp_path):
         for held, name in zip(about["sheets"]["images"], whole["sheets"]["images"], strict=True):
             there = (folder / FOLDER / name).read_bytes()
             assert base64.b64decode(held.partition("base64,")[2]) == there
+
+
+def test_a_page_stands_beside_the_dense_network_that_its_own_was_made_of():
+    trials = synthetic(seeds=(0,), methods=("structured",), rates=(0.5,)).trials
+    of_five = trials.assign(key=trials["key"] + "b", **{"network.recipe.epochs": "5"})
+    both = pd.concat([trials.assign(**{"network.recipe.epochs": "2"}), of_five], ignore_index=True)
+    is_dense = (both["method"] == "dense") & (both["retraining"] == "none")
+    found = made_of(both, both["key"].tolist())
+    assert is_dense.sum() == 2 and set(found.values()) == set(both.loc[is_dense, "key"])
+    assert all(key.endswith("b") == dense.endswith("b") for key, dense in found.items())
+    alone = made_of(both, both.loc[~is_dense, "key"].tolist())
+    assert all(key == own for key, own in alone.items())
 
 
 def test_a_page_is_sent_again_when_it_is_another_and_no_other_time(made, monkeypatch, tmp_path):

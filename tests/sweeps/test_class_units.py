@@ -60,15 +60,17 @@ def test_a_last_layer_that_is_not_of_the_classes_tells_nothing():
     few = units()
     assert class_units(few[few["layer"] == "hidden"].head(2), answers([1, 2, 3, 4])).empty
     assert class_units(few.head(0), answers([1, 2, 3, 4])).empty
-    assert relation([(np.arange(4.0), np.arange(4.0))]) is None
-    assert relation([(np.arange(9.0), np.ones(9))]) is None
+    assert relation([[(np.arange(4.0), np.arange(4.0))]]) is None
+    assert relation([[(np.arange(9.0), np.ones(9))]]) is None
 
 
 def test_a_perfect_order_is_one_and_one_of_several_trainings_is_their_mean():
     x = np.arange(9.0)
-    assert relation([(x, x**3)]).value == pytest.approx(1)
-    assert relation([(x, -x)]).value == pytest.approx(-1)
-    several = relation([(x, x), (x, -x), (x, x), (np.where(x > 0, np.nan, x), x)])
+    assert relation([[(x, x**3)]]).value == pytest.approx(1)
+    assert relation([[(x, -x)]]).value == pytest.approx(-1)
+    several = relation(
+        [[pair] for pair in ((x, x), (x, -x), (x, x), (np.where(x > 0, np.nan, x), x))]
+    )
     assert several.value == pytest.approx(1 / 3) and several.n == 3
     assert several.over == "trainings"
 
@@ -78,7 +80,7 @@ def _pairs(random, rho, n_trainings, n_classes=30):
     r = 2 * np.sin(np.pi * rho / 6)
     x = random.standard_normal((n_trainings, n_classes))
     y = r * x + np.sqrt(1 - r**2) * random.standard_normal((n_trainings, n_classes))
-    return list(zip(x, y, strict=True))
+    return [[pair] for pair in zip(x, y, strict=True)]
 
 
 @pytest.mark.parametrize("n_trainings", [1, 3, 5])
@@ -88,6 +90,19 @@ def test_the_interval_covers_what_is_true(rho, n_trainings):
     found = [relation(_pairs(random, rho, n_trainings)) for _ in range(600)]
     covered = np.mean([each.low <= rho <= each.high for each in found])
     assert 0.92 <= covered <= 0.98
+
+
+def test_trials_that_share_a_dense_network_are_one_training():
+    x, random = np.arange(30.0), np.random.default_rng(3)
+    of_one = [(x, x + 9 * random.standard_normal(30)) for _ in range(6)]
+    mean = np.mean([spearmanr(*pair).statistic for pair in of_one])
+    alone = relation([of_one])
+    assert alone.over == "classes" and alone.n == 30 and alone.value == pytest.approx(mean)
+    assert alone.high - alone.low > 0.2  # six draws of one network do not make it narrow
+    three = relation([of_one, of_one[:1], of_one[:1]])
+    assert three.n == 3 and three.over == "trainings"
+    first = spearmanr(*of_one[0]).statistic
+    assert three.value == pytest.approx((mean + 2 * first) / 3)
 
 
 @pytest.fixture(scope="module")
@@ -120,6 +135,14 @@ def test_the_section_tells_the_relation_that_was_planted(frames):
     assert len(classes) == 3 * len(CLASSES)  # of three dense networks
     assert np.allclose(classes["mis"], 0.5 + 0.4 * classes["value"])
     assert CLASS_UNITS.draw(table).axes
+
+
+def test_seeds_of_one_given_network_are_no_trainings(frames):
+    given = frames.trials.assign(**{"network.weights": "imagenet"})
+    table = CLASS_UNITS.data(dataclasses.replace(frames, trials=given))
+    relations = table[table["kind"] == "relation"]
+    assert len(relations) and (relations["over"] == "classes").all()
+    assert (relations["n"] == len(CLASSES)).all()
 
 
 def test_the_changes_are_correlated_by_themselves(frames):

@@ -23,7 +23,7 @@ from sweeps.plan.preview import (
 )
 from sweeps.plan.space import Search
 from sweeps.searching.resume import to_come
-from trainables.config import NetworkConfig, SensitivityConfig, TrainConfig
+from trainables.config import NetworkConfig, PruneConfig, SensitivityConfig, TrainConfig
 
 SPEED = Speed(train=10.0, evaluate=20.0)
 SCORED = 2 * 60 + 2 * 60  # passes in which units are read: over the probe images, and the twins'
@@ -285,6 +285,27 @@ def test_a_plan_measures_a_network_that_is_taught_with_its_teacher():
     base = small_base(**{"finetune.distill": 0.5, "compute.eval_batch_size": 4})
     base = base.replace({"finetune.batch_size": 4})
     assert measure_speed(small_sweep(), base).train > 0
+    network = NetworkConfig(name="resnet18", weights="imagenet")
+    given = base.replace({"network": network, "data.name": "image_folder", "data.path": "/images"})
+    assert measure_speed(small_sweep(), given).train > 0  # whose dense network nothing trains
+
+
+def test_a_plan_measures_batches_of_one_image():
+    assert (
+        measure_speed(
+            small_sweep(), small_base(**{"finetune.batch_size": 1, "data.pixels": 64})
+        ).train
+        > 0
+    )
+
+
+def test_statistics_that_are_estimated_anew_cost_a_pass_a_round():
+    prune = PruneConfig(granularity="filter", schedule="linear", rounds=3, rate=0.6)
+    rounds = small_base(prune=prune, finetune=None)
+    again = rounds.replace({"recalibrate_images": 40})
+    speed = Speed(100.0, 50.0)
+    more = estimate([again], speed, 1).seconds - estimate([rounds], speed, 1).seconds
+    assert more == pytest.approx(3 * 40 / 50)
 
 
 def test_a_plan_counts_what_layers_cost_that_are_pruned_one_by_one():

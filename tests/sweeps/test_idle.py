@@ -2,6 +2,7 @@
 
 import io
 from types import SimpleNamespace
+from unittest.mock import Mock
 
 import pytest
 from rich.console import Console
@@ -13,7 +14,7 @@ from sweeps.plan.planner import make_plan
 from sweeps.plan.space import Choice, Search
 from sweeps.report.files import PAGE, note_made_of, report_folder
 from sweeps.run import run_sweep
-from sweeps.tracking.tracker import Tracker
+from sweeps.tracking.tracker import OUTSIDE, Tracker
 from sweeps.tune.events import SweepCallback
 from sweeps.tune.progress import SweepProgress
 from trainables.workspace import Workspace
@@ -126,6 +127,25 @@ def test_a_full_disk_is_told_from_a_person_who_breaks_off_and_ray_keeps_nothing(
     callback.on_trial_result(0, [trial], trial, kept)
     assert kept["metrics"] == {"mis/mean": 0.6}  # what the search asks for
     assert not kept.keys() & {"epochs", "final", "made_on", "files"}
+
+
+def test_constraints_of_a_search_are_asked_of_all_that_a_trial_ended_with(tmp_path):
+    """Also of what its last epoch has told: only what that lacks is delivered once more."""
+    outbox, config = Mock(), small_base()
+    constraints = {"val/top1": (0.5, None)}
+    search = Search({"prune.rate": Choice([0.5])}, {"mis/mean": "max"}, 1, constraints)
+    progress = Mock(started_keys={config.key})
+    callback = SweepCallback(outbox, progress, Workspace(tmp_path), search)
+    trial = SimpleNamespace(config={"trial": config}, run_metadata=SimpleNamespace(num_failures=0))
+    for top1, fine in ((0.8, True), (0.3, False)):
+        result = {
+            **{"epoch": 1, "epochs": [], "key": config.key, "outcome": "completed"},
+            **{"metrics": {"val/top1": top1, "mis/mean": 0.6}, "final": {"mis/mean": 0.6}},
+            **{"made_on": {}, "files": [], "done": True},
+        }
+        callback.on_trial_result(0, [trial], trial, result)
+        assert not callback.problems
+        assert (outbox.end.call_args.args[3][OUTSIDE] == "") == fine
 
 
 def test_what_ray_says_of_nodes_that_die_goes_to_a_file_and_through_no_link(tmp_path, capfd):

@@ -15,6 +15,7 @@ from report_frames import synthetic
 from small_studies import small_base
 
 from sweeps.plan.fronts import hypervolume, on_front
+from sweeps.plan.metrics import SAVED
 from sweeps.plan.names import Names
 from sweeps.plan.planner import Plan
 from sweeps.plan.space import Choice, Search
@@ -71,6 +72,10 @@ def test_winners_lie_along_the_front_and_meet_the_constraints():
     for spoilt in ({"mis/change": -0.1}, {"val/top1": float("nan")}, {"mis/change": float("nan")}):
         metrics[configs[0].key] = ended(configs[0], **spoilt)
         assert configs[0] not in winners(SEARCH, configs, metrics, 9)
+    metrics[configs[0].key] = ended(configs[0])
+    assert configs[0] in winners(SEARCH, configs, metrics, 9)
+    metrics[configs[0].key] |= {SAVED: 1.0}  # stopped early
+    assert configs[0] not in winners(SEARCH, configs, metrics, 9)
     assert winners(SEARCH, configs, {}, 2) == [] == winners(SEARCH, configs, metrics, 0)
     again = run_again(SEARCH, [*chosen, chosen[0]])
     assert [(c.rate, c.seed, c.data.seed) for c in again] == [

@@ -1,5 +1,7 @@
 """What is noted at the end of each round, and the epochs that the last of them has more."""
 
+from dataclasses import replace
+
 import pandas as pd
 import pytest
 from networks_for_tests import tiny_inception
@@ -65,6 +67,26 @@ def test_every_round_leaves_its_accuracy_and_its_costs(finetune, workspace):
     whole = pytest.approx(computed(result.metrics), abs=0, rel=0, nan_ok=True)
     assert computed(again.finish().metrics) == whole
     pd.testing.assert_frame_equal(pd.DataFrame(again.ends), rows)
+
+
+@pytest.mark.parametrize("granularity", ["filter", "weight"])
+def test_rounds_without_training_are_seen_with_their_statistics_estimated_anew(
+    granularity, workspace
+):
+    prune = replace(PRUNE, granularity=granularity, rounds=2)
+    config = small_base(prune=prune, finetune=None)
+    stale, again = (
+        run_trial(config.replace(c), workspace) for c in ({}, {"recalibrate_images": 64})
+    )
+    seen = {r: pd.read_parquet(each.folder / ROUNDS) for r, each in enumerate((stale, again))}
+    assert (seen[0]["val/top1"] != seen[1]["val/top1"]).any()
+    assert seen[1]["val/top1"].iloc[-1] == again.metrics["val/top1"]
+    # What the first round ends with is what a trial of that round alone would have.
+    alone = replace(prune, rounds=1, schedule="one_shot", rate=0.3)
+    first = run_trial(config.replace({"prune": alone, "recalibrate_images": 64}), workspace)
+    assert seen[1]["val/top1"].iloc[0] == first.metrics["val/top1"]
+    # And which filters the rounds after it take does not depend on it.
+    assert (seen[0]["n_kept"] == seen[1]["n_kept"]).all()
 
 
 def test_costs_of_a_round_are_of_the_network_that_is_left():

@@ -8,6 +8,7 @@ import pandas as pd
 
 from sweeps.plan.atlas import Atlas
 from sweeps.report.page.table import ordered
+from sweeps.report.statistics.population import prepared
 from trainables.scores.shown import Shown
 
 _SHOWN = 4  # names in a sentence
@@ -62,6 +63,16 @@ def same_units(
         else:
             kept[key] = shown
     return kept, [f"{_named(names)} {why}" for why, names in others.items()]
+
+
+def made_of(trials: pd.DataFrame, keys: Sequence[str]) -> dict[str, str]:
+    """Key -> the key, among these, of the dense network that the trial started from; its own where
+    there is none: units of networks that were trained apart have nothing to do with each other."""
+    rows = prepared(trials).set_index("key", drop=False).loc[list(keys)]
+    dense = rows[(rows["method"] == "dense") & (rows["retraining"] == "none")]
+    of_training = dense.drop_duplicates("training").set_index("training")["key"].to_dict()
+    pairs = zip(rows["key"], rows["training"], strict=True)
+    return {key: of_training.get(training, key) for key, training in pairs}
 
 
 def units_of(shown: Shown, atlas: Atlas) -> Units:

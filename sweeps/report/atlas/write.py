@@ -10,7 +10,14 @@ import numpy as np
 import torch
 
 from sweeps.plan.atlas import Atlas
-from sweeps.report.atlas.chosen import Units, candidates, lacking, same_units, units_of
+from sweeps.report.atlas.chosen import (
+    Units,
+    candidates,
+    lacking,
+    made_of,
+    same_units,
+    units_of,
+)
 from sweeps.report.atlas.columns import STATES, Score, columns_of, concepts_of, scores_of
 from sweeps.report.atlas.examples import examples_of
 from sweeps.report.atlas.history import history_of
@@ -97,14 +104,17 @@ def _write(frames: SweepFrames, tracker: Tracker, folder: Path, atlas: Atlas) ->
 
 
 def _pages(book: "_Book") -> tuple[dict[str, Sequence[Part]], list[str]]:
-    """Run id -> the parts of its page, beside the first network's; or why there are none."""
-    most, first = book.atlas.trial_megabytes, book.parts[0]
-    pages: dict[str, Sequence[Part]] = {
-        book.sources[key].run_id: [first] if place == 0 else [first, book.parts[place]]
-        for place, key in enumerate(book.keys)
-    }
+    """Run id -> the parts of its page, beside the dense network's that it was made of, if that is
+    in the book; or why there are none."""
+    most = book.atlas.trial_megabytes
     if not most:
         return {}, []
+    part_of = dict(zip(book.keys, book.parts, strict=True))
+    dense_of = made_of(book.frames.trials, book.keys)
+    pages: dict[str, Sequence[Part]] = {
+        book.sources[key].run_id: [part_of[each] for each in dict.fromkeys((dense_of[key], key))]
+        for key in book.keys
+    }
     megabytes = max(most_bytes(book.folder, parts) for parts in pages.values()) / 1e6
     if megabytes <= most:
         return pages, []

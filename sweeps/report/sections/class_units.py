@@ -19,8 +19,8 @@ from sweeps.report.sections.alive_units import dense_keys
 from sweeps.report.sections.lines import hue_handles, unit_addresses
 from sweeps.report.sections.series import main_series, series_in, tidy
 from sweeps.report.sections.style import GREY, INK, MARKERS, legend, new_figure, sparsity_axis
-from sweeps.report.statistics.class_units import Relation, class_units, relation
-from sweeps.report.statistics.population import compared
+from sweeps.report.statistics.class_units import Pair, Relation, class_units, relation
+from sweeps.report.statistics.population import compared, prepared
 
 _NONE = (
     "No trial of this sweep left both its answers and scores of the units of its classes, of five "
@@ -49,15 +49,17 @@ def _class_units(frames: SweepFrames) -> pd.DataFrame | str:
         for key, table in dense.items()
         for each in table.to_dict("records")
     ]
-    rows += _relations(dense, _ACROSS, {"kind": "relation", "name": "dense"})
+    trials = prepared(frames.trials)
+    trained = dict(zip(trials["key"], trials["training"], strict=True))
+    rows += _relations(dense, trained, _ACROSS, {"kind": "relation", "name": "dense"})
     rows += _images(frames.trials, max(map(len, dense.values()), default=0))
-    for series in main_series(compared(frames.trials)):
-        for rate, trials in run_to_the_end(series.rows).groupby("rate"):
-            tables = _tables(frames, set(trials["key"]))
-            sparsity = trials["prune/sparsity"].mean() if has(trials, "prune/sparsity") else np.nan
+    for series in main_series(compared(trials)):
+        for rate, alike in run_to_the_end(series.rows).groupby("rate"):
+            tables = _tables(frames, set(alike["key"]))
+            sparsity = alike["prune/sparsity"].mean() if has(alike, "prune/sparsity") else np.nan
             row = series.row("relation", rate=rate, **{"prune/sparsity": sparsity})
             for metric in (_ACROSS, _CHANGES):
-                rows += _relations(tables, metric, row)
+                rows += _relations(tables, trained, metric, row)
     return tidy(rows) if any(row["kind"] == "relation" for row in rows) else _NONE
 
 
@@ -86,17 +88,20 @@ def _tables(frames: SweepFrames, keys: Collection[str]) -> dict[str, pd.DataFram
 
 
 def _relations(
-    tables: dict[str, pd.DataFrame], metric: str, row: dict[str, Any]
+    tables: dict[str, pd.DataFrame], trained: dict[str, str], metric: str, row: dict[str, Any]
 ) -> list[dict[str, Any]]:
-    """The row of one correlation; none where it cannot be told."""
-    of = [_pair(table, metric) for table in tables.values()]
-    found = relation([pair for pair in of if pair is not None])
+    """The row of one correlation; none where it cannot be told. trained: key -> its training."""
+    of: dict[str, list[Pair]] = {}
+    for key, table in tables.items():
+        if (pair := _pair(table, metric)) is not None:
+            of.setdefault(trained[key], []).append(pair)
+    found = relation(list(of.values()))
     if found is None:
         return []
     return [row | _said(found) | {"metric": metric, "keys": ",".join(tables)}]
 
 
-def _pair(table: pd.DataFrame, metric: str) -> tuple[np.ndarray, np.ndarray] | None:
+def _pair(table: pd.DataFrame, metric: str) -> Pair | None:
     if metric == _ACROSS:
         return table["mis"].to_numpy(float), table["accuracy"].to_numpy(float)
     if not {"dense_mis", "dense_accuracy"} <= set(table):
@@ -161,9 +166,9 @@ CLASS_UNITS = Section(
     "of the class; right, that of the two changes against the dense network: do the classes that "
     "pay for pruning lose their clear unit? "
     "Intervals of 95 %, not corrected for their number: over trainings where there are three or "
-    "more (column over), else over classes, within this training. A unit can only be shown by "
-    "images of its class where there are n_tasks × (n_explanations + 1) of these among the probe "
-    "images.",
+    "more (column over; trials that share a dense network are averaged), else over classes, within "
+    "this training. A unit can only be shown by images of its class where there are n_tasks × "
+    "(n_explanations + 1) of these among the probe images.",
     _class_units,
     _draw,
 )

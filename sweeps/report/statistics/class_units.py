@@ -11,6 +11,8 @@ from scipy import stats
 from sweeps.report.statistics.trainings import LEVEL, MIN_TRAININGS, over_trainings
 
 _FEWEST = 5  # classes whose order is compared
+Pair = tuple[np.ndarray, np.ndarray]
+"""float [class] each: two values for each class."""
 
 
 @dataclass(frozen=True)
@@ -59,23 +61,27 @@ def class_units(units: pd.DataFrame, answers: pd.DataFrame) -> pd.DataFrame:
     return table.dropna(subset=["mis"]).reset_index(drop=True)
 
 
-def relation(pairs: Sequence[tuple[np.ndarray, np.ndarray]]) -> Relation | None:
+def relation(trainings: Sequence[Sequence[Pair]]) -> Relation | None:
     """The rank correlation of two values over classes; None where fewer than five classes differ.
 
-    pairs: of each training, two values for each class. Of several trainings the mean of theirs,
-    and where there are `MIN_TRAININGS` its 95 % interval by t over trainings. Of fewer the interval
-    is over classes, by Fisher's z with the variance (1 + r^2 / 2) / (n - 3) of Bonett & Wright 2000
-    (doi 10.1007/BF02294183, eq. 6), of the first training alone.
+    trainings: of each, the pairs of its trials, whose correlations are averaged: trials that share
+    a dense network are one. Of several trainings the mean of theirs, and where there are
+    `MIN_TRAININGS` its 95 % interval by t over trainings. Of fewer the interval is over classes, by
+    Fisher's z with the variance (1 + r^2 / 2) / (n - 3) of Bonett & Wright 2000 (doi
+    10.1007/BF02294183, eq. 6), of the first training alone, and as wide as that of one trial.
     """
-    known = [both for pair in pairs if len(both := _comparable(*pair))]
-    values = np.array([float(stats.spearmanr(*both).statistic) for both in known])
+    comparable = [[both for pair in own if len(both := _comparable(*pair))] for own in trainings]
+    known = [own for own in comparable if own]
+    values = np.array(
+        [np.mean([float(stats.spearmanr(*both).statistic) for both in own]) for own in known]
+    )
     if not len(values):
         return None
     if len(values) >= MIN_TRAININGS:
         low, high = over_trainings(values).interval(LEVEL)
         low, high = max(low, -1.0), min(high, 1.0)
         return Relation(float(values.mean()), low, high, "trainings", len(values))
-    n, value = known[0].shape[1], float(values[0])
+    n, value = min(both.shape[1] for both in known[0]), float(values[0])
     if abs(value) > 1 - 1e-9:
         return Relation(value, math.nan, math.nan, "classes", n)
     half = stats.norm.ppf((1 + LEVEL) / 2) * math.sqrt((1 + value**2 / 2) / (n - 3))
