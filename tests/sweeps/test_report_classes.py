@@ -185,6 +185,9 @@ def test_agreement_is_over_sparsity_beside_that_of_another_training():
     assert chance["value"].iloc[0] == pytest.approx((1 - mean) / 7)
     assert chance["value"].iloc[-1] == pytest.approx(mean)
     assert len(ANSWERS.draw(shown).axes) == 2
+    given = made.trials.assign(**{"network.weights": "imagenet"})  # seeds of one and the same
+    levels = ANSWERS.data(dataclasses.replace(made, trials=given))
+    assert "another training" not in set(levels.loc[levels["kind"] == "level", "name"])
 
 
 def test_the_report_says_the_same_of_what_mlflow_holds(tmp_path, monkeypatch):

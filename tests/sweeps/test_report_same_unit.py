@@ -62,6 +62,21 @@ def test_planted_units_are_found_and_their_change_is_told_apart(frames):
     assert len(figure.axes) == 3
 
 
+def test_errors_are_over_dense_networks_and_not_over_trials(frames):
+    two = SAME_UNIT.data(frames)
+    given = frames.trials.assign(**{"network.weights": "imagenet"})
+    one = SAME_UNIT.data(dataclasses.replace(frames, trials=given))
+    assert (two.loc[two["kind"] == "mean", "n"] == 2).all()
+    assert (one.loc[one["kind"] == "mean", "n"] == 1).all()
+    pd.testing.assert_series_equal(one["value"], two["value"])
+    # One network pruned twice has no more units than pruned once.
+    here = one[(one["metric"] == "mis/change") & (one["name"] == "all units")].iloc[0]
+    both = frames.units[frames.units["key"].isin(here["keys"].split(","))]
+    both = both[(both["state"] == "alive") & both["counted"] & both["twin_before"].notna()]
+    change = (both["mis"] - both["dense_mis"]).groupby([both["layer"], both["channel"]]).mean()
+    assert here["error"] == pytest.approx(change.std() / len(change) ** 0.5, rel=0.02)
+
+
 def test_without_twins_or_a_control_a_sentence_says_so(frames):
     assert SAME_UNIT.data(synthetic(channels=2)).startswith("No trial of this sweep compared")
     again = (frames.trials["method"] == "dense") & (frames.trials["retraining"] == "finetune")

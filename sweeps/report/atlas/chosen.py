@@ -8,7 +8,7 @@ import pandas as pd
 
 from sweeps.plan.atlas import Atlas
 from sweeps.report.page.table import ordered
-from sweeps.report.statistics.population import prepared
+from sweeps.report.statistics.population import training_of
 from trainables.scores.shown import Shown
 
 _SHOWN = 4  # names in a sentence
@@ -68,11 +68,10 @@ def same_units(
 def made_of(trials: pd.DataFrame, keys: Sequence[str]) -> dict[str, str]:
     """Key -> the key, among these, of the dense network that the trial started from; its own where
     there is none: units of networks that were trained apart have nothing to do with each other."""
-    rows = prepared(trials).set_index("key", drop=False).loc[list(keys)]
-    dense = rows[(rows["method"] == "dense") & (rows["retraining"] == "none")]
-    of_training = dense.drop_duplicates("training").set_index("training")["key"].to_dict()
-    pairs = zip(rows["key"], rows["training"], strict=True)
-    return {key: of_training.get(training, key) for key, training in pairs}
+    trained = training_of(trials)
+    dense = set(trials.loc[(trials["method"] == "dense") & (trials["retraining"] == "none"), "key"])
+    of_training = {trained[key]: key for key in reversed(keys) if key in dense}
+    return {key: of_training.get(trained[key], key) for key in keys}
 
 
 def units_of(shown: Shown, atlas: Atlas) -> Units:

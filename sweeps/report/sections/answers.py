@@ -31,8 +31,7 @@ from sweeps.report.sections.series import (
     tidy,
 )
 from sweeps.report.sections.style import INK, MARKERS, legend, new_figure, sparsity_axis
-from sweeps.report.statistics.classes import by_images
-from sweeps.report.statistics.population import compared
+from sweeps.report.statistics.population import compared, training_of
 
 _AGREEMENT, _TOP1 = "val/agreement", "val/top1"
 _STEPS = 21  # of the curve of chance
@@ -63,10 +62,12 @@ def _of_dense(frames: SweepFrames) -> list[dict[str, Any]]:
     if not tables:
         return []
     rows: list[dict[str, Any]] = []
+    trained = training_of(frames.trials)
     shares = [
         float((one["answer_1"] == other["answer_1"]).mean())
-        for alike in by_images(list(tables.values()))
-        for one, other in itertools.combinations(alike, 2)
+        for (key, one), (other_key, other) in itertools.combinations(tables.items(), 2)
+        if trained[key] != trained[other_key]
+        and str(one["images"].iloc[0]) == str(other["images"].iloc[0])
     ]
     if shares:
         among = {"metric": _AGREEMENT, "value": float(np.mean(shares)), "n": len(tables)}

@@ -20,7 +20,7 @@ from sweeps.report.sections.lines import hue_handles, unit_addresses
 from sweeps.report.sections.series import main_series, series_in, tidy
 from sweeps.report.sections.style import GREY, INK, MARKERS, legend, new_figure, sparsity_axis
 from sweeps.report.statistics.class_units import Pair, Relation, class_units, relation
-from sweeps.report.statistics.population import compared, prepared
+from sweeps.report.statistics.population import compared, training_of
 
 _NONE = (
     "No trial of this sweep left both its answers and scores of the units of its classes, of five "
@@ -49,14 +49,13 @@ def _class_units(frames: SweepFrames) -> pd.DataFrame | str:
         for key, table in dense.items()
         for each in table.to_dict("records")
     ]
-    trials = prepared(frames.trials)
-    trained = dict(zip(trials["key"], trials["training"], strict=True))
+    trained = training_of(frames.trials)
     rows += _relations(dense, trained, _ACROSS, {"kind": "relation", "name": "dense"})
     rows += _images(frames.trials, max(map(len, dense.values()), default=0))
-    for series in main_series(compared(trials)):
-        for rate, alike in run_to_the_end(series.rows).groupby("rate"):
-            tables = _tables(frames, set(alike["key"]))
-            sparsity = alike["prune/sparsity"].mean() if has(alike, "prune/sparsity") else np.nan
+    for series in main_series(compared(frames.trials)):
+        for rate, trials in run_to_the_end(series.rows).groupby("rate"):
+            tables = _tables(frames, set(trials["key"]))
+            sparsity = trials["prune/sparsity"].mean() if has(trials, "prune/sparsity") else np.nan
             row = series.row("relation", rate=rate, **{"prune/sparsity": sparsity})
             for metric in (_ACROSS, _CHANGES):
                 rows += _relations(tables, trained, metric, row)

@@ -16,7 +16,7 @@ from sweeps.report.sections.alive_units import alive
 from sweeps.report.sections.lines import hue_handles, scatter_trials
 from sweeps.report.sections.series import Series, main_series, series_in, tidy
 from sweeps.report.sections.style import GREY, INK, MARKERS, legend, new_figure, sparsity_axis
-from sweeps.report.statistics.population import compared
+from sweeps.report.statistics.population import compared, training_of
 
 QUANTILE = 0.05
 """Of the control's units in a layer, so many lie below the correlation from which a unit stayed."""
@@ -74,7 +74,8 @@ def _units(frames: SweepFrames, keys: Collection[str]) -> pd.DataFrame:
     if "twin_before" not in units:
         return units.iloc[:0].reindex(columns=[*units, *_COLUMNS])
     units = units[units["twin_before"].notna()]
-    return units.assign(change=units["mis"] - units["dense_mis"])
+    training = units["key"].astype(str).map(training_of(frames.trials))
+    return units.assign(change=units["mis"] - units["dense_mis"], training=training)
 
 
 def fates(units: pd.DataFrame, thresholds: pd.DataFrame) -> pd.DataFrame:
@@ -99,7 +100,7 @@ def fates(units: pd.DataFrame, thresholds: pd.DataFrame) -> pd.DataFrame:
 
 def _of_rate(units: pd.DataFrame) -> list[dict[str, Any]]:
     """Shares of the units by their fate; mean correlations; changes of MIS, of all units and of
-    those that stayed. error: over trainings, of one over units."""
+    those that stayed. error: over trainings, of one over units, each its mean over the trials."""
     shares = {name: units[name] for name in (*_SHARES, "stayed_after")}
     values = {("share", name): value.astype(float) for name, value in shares.items()}
     values |= {("twin", at): units[column].astype(float) for at, column in _AT.items()}
@@ -112,11 +113,15 @@ def _of_rate(units: pd.DataFrame) -> list[dict[str, Any]]:
         each = each.dropna()
         if each.empty:
             continue
-        of_trials = each.groupby(units.loc[each.index, "key"].astype(str)).mean()
-        spread = of_trials if len(of_trials) > 1 else each
+        own = units.loc[each.index]
+        of_trials = each.groupby(own["key"].astype(str)).mean()
+        spread = each.groupby(own["training"].astype(str)).mean()
+        n = len(spread)
+        if n == 1:
+            spread = each.groupby([own["layer"].astype(str), own["channel"]]).mean()
         error = float(spread.std(ddof=1) / np.sqrt(len(spread))) if len(spread) > 1 else np.nan
         row = {"metric": metric, "name": name, "value": float(of_trials.mean()), "error": error}
-        rows.append({**row, "n": len(of_trials), "units": len(each), "keys": keys})
+        rows.append({**row, "n": n, "units": len(each), "keys": keys})
     return rows
 
 

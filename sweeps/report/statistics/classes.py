@@ -46,7 +46,7 @@ def class_changes(tables: Sequence[pd.DataFrame]) -> list[ClassChange]:
     Trials of several trainings that saw the same images are one sample of these images: what is
     said is of these networks, and of images like these.
     """
-    images = pd.concat([_images(alike) for alike in by_images(tables)], ignore_index=True)
+    images = pd.concat([_images(alike) for alike in _by_images(tables)], ignore_index=True)
     everyone = images["change"].to_numpy()
     found = []
     for _, own in images.groupby("truth", sort=True):
@@ -72,7 +72,7 @@ def class_changes(tables: Sequence[pd.DataFrame]) -> list[ClassChange]:
     return found
 
 
-def by_images(tables: Sequence[pd.DataFrame]) -> list[list[pd.DataFrame]]:
+def _by_images(tables: Sequence[pd.DataFrame]) -> list[list[pd.DataFrame]]:
     """Those together that are of the same images."""
     alike: dict[str, list[pd.DataFrame]] = {}
     for table in tables:

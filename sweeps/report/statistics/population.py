@@ -81,6 +81,12 @@ def prepared(trials: pd.DataFrame) -> pd.DataFrame:
     return trials.assign(arm=arm, training=_names(trainings(params), text(trials, "seed")))
 
 
+def training_of(trials: pd.DataFrame) -> dict[str, str]:
+    """Trial key -> its training: which dense network it starts from."""
+    rows = prepared(trials)
+    return dict(zip(rows["key"].astype(str), rows["training"].astype(str), strict=True))
+
+
 def _names(dense: list[tuple[str, ...]], seeds: pd.Series) -> list[str]:
     """What people call each dense network: its seed, where seeds tell them apart."""
     pairs = set(zip(dense, seeds, strict=True))
