@@ -109,19 +109,58 @@ def test_two_trainings_are_never_pooled_and_each_says_within_this_training():
 
 
 def test_seeds_of_given_weights_are_one_training():
-    """Of imagenet's weights all seeds start from one network: no test over seeds."""
+    """Of imagenet's weights all seeds start from one network: seeds are draws, and told as such."""
     params = {"network.weights": "imagenet", "network.name": "googlenet"}
     shape = layout(n_trainings=5).drop(columns=["arm", "training"]).assign(**params)
     trials = draw(np.random.default_rng(0), shape, Truth()).on(shape)
     (found,) = ask(trials)
     assert len(found.population.trainings) == 1
-    assert found.slope.over == "trials" and "within this training" in sentence(found)
+    assert found.slope.over == "draws" and found.slope.df == 4
+    said = sentence(found)
+    assert "within this training" in said and "googlenet, 5 draws" in said
+    assert "How another training would come out is not known." in said
+    two = ask(trials[trials["seed"].isin([0, 1])])
+    assert [each.slope.over for each in two] == ["trials", "trials"]
+    assert [f"draw {seed}" in sentence(each) for seed, each in enumerate(two)] == [True, True]
     trained = trials.assign(**{"network.weights": "train"})
     (found,) = ask(trained)
     assert found.slope.over == "trainings" and found.slope.df == 4
     recipes = np.where(trials["seed"] % 2, "10", "20")
     both = trials.assign(**{"network.weights": "train", "network.recipe.epochs": recipes}, seed=0)
     assert len(choose(both, RATE, "mis/change").trainings) == 2
+
+
+@pytest.mark.parametrize("n_draws", [3, 5])
+def test_draws_of_one_given_network_that_differ_are_no_more_than_draws(n_draws):
+    """Each draw (of images, of a new head) sets all its trials apart: these depend on one another."""
+    params = {"network.weights": "imagenet", "network.name": "googlenet"}
+    shape = layout(n_trainings=n_draws).drop(columns=["arm", "training"]).assign(**params)
+    called = 0
+    for seed in range(N):
+        truth = Truth(of_trainings=0.05, noise=0.004)
+        trials = draw(np.random.default_rng(seed), shape, truth).on(shape)
+        (found,) = ask(trials)
+        called += found.slope.p < 0.05
+    assert called / N <= TOO_MANY
+
+
+def test_networks_and_training_sets_that_are_compared_are_no_trainings_of_each_other():
+    params = {"network.weights": "imagenet"}
+    shape = layout(n_trainings=4).drop(columns=["arm", "training"]).assign(**params)
+    trials = draw(np.random.default_rng(0), shape, Truth()).on(shape)
+    bodies = np.array(["resnet18", "vgg16", "alexnet", "resnet50"])
+    networks = trials.assign(**{"network.name": bodies[trials["seed"]]}, seed=0)
+    found = ask(networks)
+    assert {each.population.trainings[0] for each in found} == set(bodies) and len(found) == 4
+    assert all(each.slope.over == "trials" for each in found)
+    assert fit_slope(choose(networks, RATE, "mis/change")) is None
+    sets = trials.assign(
+        **{"network.weights": "train", "data.train_images": trials["seed"].astype(str)}, seed=0
+    )
+    assert len(ask(sets)) == 4
+    seeds = trials.assign(**{"network.weights": "train", "data.seed": trials["seed"].astype(str)})
+    (together,) = ask(seeds)
+    assert together.slope.over == "trainings"
 
 
 def test_stopped_and_collapsed_trials_are_asked_both_ways():

@@ -43,14 +43,20 @@ def check_trainings(trials: pd.DataFrame) -> Check:
     """Is anything known of how much a result differs from training to training?
 
     A training is a distinct dense network: of given weights there is one, whatever the seeds.
+    Networks and training sets that a study compares are no trainings of one another.
     """
     name = "several trainings"
     pruned = prepared(trials[is_pruned(trials)])
     if pruned.empty:
         return Check(name, "unknown", "no trial is pruned")
     n, seeds = pruned["training"].nunique(), text(pruned, "seed").nunique()
-    if n >= MIN_TRAININGS:
+    of_each = pruned.groupby("setting")["training"].nunique()
+    if of_each.min() >= MIN_TRAININGS:
         return Check(name, "ok", f"{n} dense networks")
+    if len(of_each) > 1:
+        said = f"{len(of_each)} networks or training sets, {of_each.min()} training"
+        said += f"{'s' * (of_each.min() != 1)} of one"
+        return Check(name, "unknown", f"{said}: how another training would come out is not known")
     said = "one dense network" if n == 1 else f"{n} dense networks"
     said += f" under {seeds} seeds" if seeds > n else ""
     return Check(name, "unknown", f"{said}: how another training would come out is not known")

@@ -42,8 +42,9 @@ def correlations(population: Population) -> tuple[Correlation, ...]:
     """Pearson and Spearman: pooled, within arms, and within the arms of every method.
 
     Within one training by Fisher's transformation with n less (arms - 1) (for Spearman with the
-    factor of Bonett & Wright 2000, Psychometrika 65:23). With three trainings or more, whose
-    trials depend on one another, a t interval over the trainings' transformed coefficients. Where
+    factor of Bonett & Wright 2000, Psychometrika 65:23). With three trainings or more (or draws of
+    one given network), whose trials depend on one another, a t interval over their transformed
+    coefficients. Where
     fewer than 4 trials are left, or a quantity does not vary, there is no coefficient.
     """
     points = population.points
@@ -70,12 +71,12 @@ def centred(values: np.ndarray, arms: Sequence[np.ndarray]) -> np.ndarray:
 
 
 def _parts(population: Population, rows: np.ndarray) -> dict[str, list[np.ndarray]]:
-    """Training -> row numbers of each of its arms that has two trials or more."""
-    groups = population.points[rows].groupby(["training", "arm"], sort=True)
+    """Replicate -> row numbers of each of its arms that has two trials or more."""
+    points, names = population.points[rows], population.replicate[rows]
     parts: dict[str, list[np.ndarray]] = {}
-    for (training, _), own in groups:
+    for (name, _), own in points.groupby([names, points["arm"]], sort=True):
         if len(own) > 1:
-            parts.setdefault(str(training), []).append(own.index.to_numpy())
+            parts.setdefault(str(name), []).append(own.index.to_numpy())
     return parts
 
 

@@ -45,16 +45,17 @@ class Equivalence:
 def gaps(trials: pd.DataFrame) -> dict[str, Gap]:
     """The gap of each training that has a dense and an untrained network with a MIS.
 
-    An untrained network is of the training with its seed; of given weights it serves all seeds.
+    An untrained network is of the training with its name and seed; of given weights it serves all
+    seeds.
     """
     here = prepared(trials)
     mis, error = number(here, "mis/mean"), number(here, "mis/error")
     is_dense = (text(here, "method") == "dense") & ~is_retrained(here) & np.isfinite(mis)
     is_untrained = (text(here, "method") == "untrained") & np.isfinite(mis)
-    seed, found = text(here, "seed"), {}
+    alike, found = text(here, "network.name") + " " + text(here, "seed"), {}
     for name in here.loc[is_dense, "training"].unique():
         dense = is_dense & (here["training"] == name)
-        untrained = is_untrained & seed.isin(set(seed[dense]))
+        untrained = is_untrained & alike.isin(set(alike[dense]))
         if untrained.any():
             parts = [(mis[rows].mean(), error[rows].mean()) for rows in (dense, untrained)]
             (high, high_error), (low, low_error) = parts
@@ -71,14 +72,14 @@ def equivalence(slope: Slope, known: Mapping[str, Gap]) -> Equivalence | None:
     if len(names) < len(slope.changes):
         return None
     values = np.array([known[name].value for name in names])
-    if slope.over == "trials":
+    if slope.over != "trainings":
         gap = Estimate(float(values[0]), known[names[0]].error, math.inf)
     elif len(names) >= MIN_TRAININGS:
         gap = over_trainings(values)
     if not gap.value > CLEAR * gap.error:  # also where its error is not known
         return None
     margin = FRACTION * gap.value
-    if slope.over == "trials":
+    if slope.over != "trainings":
         error = math.hypot(slope.error, FRACTION * gap.error)
         up, down = (Estimate(s * slope.change + margin, error, slope.df) for s in (1, -1))
     else:

@@ -20,7 +20,7 @@ from sweeps.report.read.values import (
     text,
 )
 from sweeps.report.statistics.population import Population, choose, prepared
-from sweeps.report.statistics.slope import Slope, arm_range, robust
+from sweeps.report.statistics.slope import Slope, arm_range, kind_of, robust
 from sweeps.report.statistics.trainings import MIN_TRAININGS, Estimate, over_trainings
 
 CLOSE = 0.05  # of accuracy: what is called to work equally well
@@ -45,7 +45,8 @@ def fit_matched(population: Population) -> Slope | str:
     if points.empty:
         return NO_HALVES
     arm, arms = pd.factorize(points["arm"], sort=True)
-    training, trainings = pd.factorize(points["training"], sort=True)
+    training, trainings = pd.factorize(population.replicate, sort=True)
+    over = kind_of(population)
     columns = points[["x", "y", "a", "b"]].to_numpy(float, copy=True)
     ends = arm_range(columns[:, 0], arm)
     if ends is None:
@@ -63,16 +64,19 @@ def fit_matched(population: Population) -> Slope | str:
         found = over_trainings(np.array([each.value for each in known.values()]))
     else:
         return "accuracy differs too little beyond what goes with it to be told from its own error"
+    changes = {name: each.value for name, each in known.items()}
+    if over != "trainings":
+        changes = {population.trainings[0]: found.value}
     return Slope(
-        over="trials" if len(trainings) == 1 else "trainings",
+        over=over,
         n=len(points),
         n_arms=len(arms),
-        n_trainings=len(known),
+        n_trainings=len(changes),
         x_low=low,
         x_high=high,
         found=found,
         p_arms=math.nan,
-        changes={name: each.value for name, each in known.items()},
+        changes=changes,
     )
 
 

@@ -16,6 +16,7 @@ from sweeps.report.read.values import (
     was_stopped,
     within_layers,
 )
+from sweeps.report.statistics.trainings import MIN_TRAININGS
 from trainables.config.replicates import arms, trainings
 
 STRATA = {"all": "pruned", "retrained": "retrained", "not retrained": "pruned, not retrained"}
@@ -39,8 +40,9 @@ class Population:
     """The trials that a question can be asked of.
 
     points: a row per trial, columns x, y (finite), arm, method, training (the dense network that it
-    starts from, as people call it), outcome, held, key, and a, b (the accuracies on the two halves
-    of the validation images, NaN where they were not measured).
+    starts from, as people call it), setting (equal for trainings that differ by chance alone, in
+    their seed), seed, outcome, held, key, and a, b (the accuracies on the two halves of the
+    validation images, NaN where they were not measured).
     left_out: reason -> number of trials, of the stratum's own.
     """
 
@@ -57,20 +59,38 @@ class Population:
         """The dense networks that these trials start from, in order."""
         return sorted(self.points["training"].unique())
 
+    @property
+    def replicate(self) -> pd.Series:
+        """What each trial shares its luck with: its training or, where all start from one given
+        network, its draw (of images, or of a new head), which the seed says."""
+        return self.points["training" if len(self.trainings) > 1 else "seed"]
+
+    def parts(self) -> list["Population"]:
+        """The trials that can be asked together: of one setting, and of one replicate or three and
+        more. Networks and training sets are chosen, as arms are, and no sample of anything."""
+        settings = sorted(self.points["setting"].unique())
+        if len(settings) > 1:
+            alike = [self.only(self.points["setting"] == setting) for setting in settings]
+            return [part for each in alike for part in each.parts()]
+        names = sorted(self.replicate.unique())
+        if not 1 < len(names) < MIN_TRAININGS:
+            return [self]
+        return [self.only(self.replicate == name) for name in names]
+
     def only(self, rows: pd.Series) -> "Population":
         """The same without some of its trials. rows: bool, of `points`."""
         return replace(self, points=self.points[rows].reset_index(drop=True))
 
 
 def prepared(trials: pd.DataFrame) -> pd.DataFrame:
-    """The trials with all that questions need: `mis/change`, `arm` and `training`.
+    """The trials with all that questions need: `mis/change`, `arm`, `training` and `setting`.
 
     mis/change: MIS minus that of the same units of the dense network, where it was not logged.
     """
     if "mis/change" not in trials and "mis/dense_same_units" in trials:
         change = number(trials, "mis/mean") - number(trials, "mis/dense_same_units")
         trials = trials.assign(**{"mis/change": change})
-    if {"arm", "training"} <= set(trials):
+    if {"arm", "training", "setting"} <= set(trials):
         return trials
     params = [
         {str(name): value for name, value in row.items() if isinstance(value, str)}
@@ -78,7 +98,12 @@ def prepared(trials: pd.DataFrame) -> pd.DataFrame:
     ]
     axes = zip(*(text(trials, name) for name in _AXES), strict=True)
     arm = [" | ".join([*axis, *own]) for axis, own in zip(axes, arms(params), strict=True)]
-    return trials.assign(arm=arm, training=_names(trainings(params), text(trials, "seed")))
+    dense = trainings(params)
+    return trials.assign(
+        arm=arm,
+        training=_names(dense, text(trials, "seed"), text(trials, "network.name")),
+        setting=["; ".join(name for name in each if not _is_chance(name)) for each in dense],
+    )
 
 
 def training_of(trials: pd.DataFrame) -> dict[str, str]:
@@ -87,11 +112,17 @@ def training_of(trials: pd.DataFrame) -> dict[str, str]:
     return dict(zip(rows["key"].astype(str), rows["training"].astype(str), strict=True))
 
 
-def _names(dense: list[tuple[str, ...]], seeds: pd.Series) -> list[str]:
-    """What people call each dense network: its seed, where seeds tell them apart."""
-    pairs = set(zip(dense, seeds, strict=True))
-    if len(pairs) == len(set(dense)) == len({seed for _, seed in pairs}):
-        return [f"seed {seed or 0}" for seed in seeds]
+def _is_chance(said: str) -> bool:
+    return said.startswith(("seed=", "data.seed="))
+
+
+def _names(dense: list[tuple[str, ...]], seeds: pd.Series, networks: pd.Series) -> list[str]:
+    """What people call each dense network: its seed, or else its name, where these tell them
+    apart."""
+    for known, said in ((seeds.mask(seeds == "", "0"), "seed {}"), (networks, "{}")):
+        pairs = set(zip(dense, known, strict=True))
+        if len(pairs) == len(set(dense)) == len({name for _, name in pairs}) and all(known != ""):
+            return [said.format(name) for name in known]
     number_of = {each: place for place, each in enumerate(dict.fromkeys(dense), 1)}
     return [f"dense network {number_of[each]}" for each in dense]
 
@@ -173,6 +204,8 @@ def choose(trials: pd.DataFrame, x: str, y: str, stratum: str = "all") -> Popula
             "arm": text(here, "arm"),
             "method": text(here, "method"),
             "training": text(here, "training"),
+            "setting": text(here, "setting"),
+            "seed": text(here, "seed"),
             "outcome": text(here, "outcome"),
             "held": ~text(here, "prune.held").isin(["False"]),
             "key": text(here, "key"),

@@ -18,7 +18,6 @@ from sweeps.report.statistics.margin import Equivalence, Gap, equivalence, gaps
 from sweeps.report.statistics.matched import fit_matched, with_halves
 from sweeps.report.statistics.population import STRATA, Population, choose, prepared
 from sweeps.report.statistics.slope import Slope, fit_slope
-from sweeps.report.statistics.trainings import MIN_TRAININGS
 
 Verdict = Literal["related", "related, but little", "equivalent to none", "undecided", "unknown"]
 
@@ -43,9 +42,9 @@ class Question:
 class Answer:
     """What the trials of one stratum say to one question.
 
-    The population is of one training where there are fewer than three. p, p_equivalence: of no
-    relation, and of a change of the margin or more; adjusted for all that is asked (`judged`), NaN
-    where there is none. n_tests: how many they were adjusted for. unknown: why there is no slope,
+    The population is of one setting, and of one training where there are fewer than three.
+    p, p_equivalence: of no relation, and of a change of the margin or more; adjusted for all that
+    is asked (`judged`), NaN where there is none. n_tests: how many they were adjusted for. unknown: why there is no slope,
     where there is none. other_way: methods within whose arms y goes the other way than the slope.
     """
 
@@ -127,17 +126,11 @@ def is_primary(question: Question, stratum: str, primary: Primary | None) -> boo
 def asked(
     question: Question, population: Population, known: Mapping[str, Gap]
 ) -> tuple[Answer, ...]:
-    """The answers before anything is judged, without their correlations: one, or one for each of
-    two trainings."""
+    """The answers before anything is judged, without their correlations: one, or one for each part
+    of the trials that is asked by itself."""
     if question.at_accuracy:
         population = with_halves(population)
-    names = population.trainings
-    if len(names) < 2 or len(names) >= MIN_TRAININGS:
-        return (_answer(question, population, known),)
-    return tuple(
-        _answer(question, population.only(population.points["training"] == name), known)
-        for name in names
-    )
+    return tuple(_answer(question, part, known) for part in population.parts())
 
 
 def _answer(question: Question, population: Population, known: Mapping[str, Gap]) -> Answer:

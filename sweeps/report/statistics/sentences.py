@@ -110,7 +110,7 @@ def _a_large(small: Equivalence | None) -> str:
 
 
 def _is_within(answer: Answer) -> bool:
-    return answer.slope is not None and answer.slope.over == "trials"
+    return answer.slope is not None and answer.slope.over != "trainings"
 
 
 def _over(answer: Answer) -> str:
@@ -120,6 +120,11 @@ def _over(answer: Answer) -> str:
         return f"0 {kind} networks"
     arms = population.n_arms
     of = names[0] if len(names) == 1 else f"{len(names)} trainings"
+    seeds = population.points["seed"].unique()
+    if len(names) == 1 and len(seeds) > 1:
+        of += f", {len(seeds)} draws"
+    elif len(names) == 1 and not of.startswith("seed ") and seeds[0]:
+        of += f", draw {seeds[0]}"
     return f"{n} {kind} network{'s' * (n != 1)} ({arms} arm{'s' * (arms != 1)}, {of})"
 
 
@@ -151,7 +156,7 @@ def _limits(answer: Answer) -> list[str]:
 
 def _limits_of(slope: Slope, answer: Answer) -> list[str]:
     limits = []
-    if slope.over == "trials":
+    if slope.over != "trainings":
         limits.append("How another training would come out is not known.")
     if slope.p_arms < ERROR:
         limits.append(f"The arms differ in it ({p_value(slope.p_arms)}): this is their mean.")

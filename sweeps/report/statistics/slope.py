@@ -16,6 +16,7 @@ from scipy import stats
 from sweeps.report.statistics.population import Population
 from sweeps.report.statistics.trainings import LEVEL, MIN_TRAININGS, Estimate, over_trainings
 
+Over = Literal["trainings", "draws", "trials"]
 SHORT = 0.5  # of the range: an arm that has less of it cannot tell what happens over it
 
 
@@ -24,14 +25,15 @@ class Slope:
     """The straight line through the trials of each arm, as the change of y from x_low to x_high.
 
     over: "trainings": a t test over the slopes of at least three trainings, of other trainings
-    too; "trials": within one training, of that training alone.
+    too; "draws": the same over at least three draws (seeds) of one given network, of that network
+    alone; "trials": within one training, of that training alone.
     x_low, x_high: the widest range of x that one arm has, the same for all trainings. n_arms: arms
     that have half of it or more; the others say nothing. found: the change. low, high: its 95 %
     interval. p_arms: of arms that all have one slope; NaN where it cannot be tested. changes: of
     each training.
     """
 
-    over: Literal["trainings", "trials"]
+    over: Over
     n: int
     n_arms: int
     n_trainings: int
@@ -67,25 +69,29 @@ class Slope:
 
 
 def fit_slope(population: Population, *, alike: bool = True) -> Slope | None:
-    """The change of y over the range of x, over trainings where there are three or more.
+    """The change of y over the range of x, over trainings (or draws of one given network) where
+    there are three or more.
 
     alike: whether arms weigh alike, those that have half of the range or more; else all arms, by
     their spread of x.
 
-    None where x or y does not vary within an arm, no degree of freedom is left, or there are two
-    trainings, which are asked one by one.
+    None where x or y does not vary within an arm, no degree of freedom is left, or the trials are
+    several `parts`, which are asked one by one.
     """
     points = population.points
     x, y = points["x"].to_numpy(float), points["y"].to_numpy(float)
     arm, arms = pd.factorize(points["arm"], sort=True)
-    training, trainings = pd.factorize(points["training"], sort=True)
+    replicate, replicates = pd.factorize(population.replicate, sort=True)
     ends = arm_range(x, arm)
-    if ends is None or not varies(y):
+    if ends is None or not varies(y) or len(population.parts()) > 1:
         return None
     low, high = ends
     # To numbers from 0 to 1, so that the change over the range is the coefficient.
-    cell, shortest = training * len(arms) + arm, SHORT if alike else 0.0
-    lines = _lines((x - low) / (high - low), y, cell, len(trainings), shortest)
+    cell, shortest = replicate * len(arms) + arm, SHORT if alike else 0.0
+    lines = _lines((x - low) / (high - low), y, cell, len(replicates), shortest)
+    over = kind_of(population)
+    if over == "draws":  # an arm that some draws lack would set their means apart
+        lines.slopes[:, np.isnan(lines.slopes).any(axis=0)] = np.nan
     told = np.isfinite(lines.slopes).any(axis=1)
     slopes = lines.slopes[told]
     if not told.any():
@@ -94,26 +100,35 @@ def fit_slope(population: Population, *, alike: bool = True) -> Slope | None:
     weights = weights / weights.sum(axis=1, keepdims=True)
     found: Estimate | None
     means = (np.nan_to_num(slopes) * weights).sum(axis=1)
-    changes = dict(zip(map(str, trainings[told]), map(float, means), strict=True))
     if len(slopes) >= MIN_TRAININGS:
         found, p_arms = over_trainings(means), _arms_differ(slopes)
-    elif len(trainings) == 1:
+    elif over == "trials":
         found, p_arms = _within(lines, weights[0]), _lines_differ(lines)
     else:
-        return None  # two are not pooled: each is asked by itself
+        return None  # fewer have a slope
     if found is None:
         return None
+    names = replicates[told] if over == "trainings" else population.trainings
+    values = means if over == "trainings" else [found.value]
+    changes = dict(zip(map(str, names), map(float, values), strict=True))
     return Slope(
-        over="trials" if len(trainings) == 1 else "trainings",
+        over=over,
         n=len(x),
         n_arms=int(np.isfinite(slopes).any(axis=0).sum()),
-        n_trainings=len(slopes),
+        n_trainings=len(changes),
         x_low=low,
         x_high=high,
         found=found,
         p_arms=p_arms,
         changes=changes,
     )
+
+
+def kind_of(population: Population) -> Over:
+    """Over what an answer is."""
+    if len(population.trainings) > 1:
+        return "trainings"
+    return "draws" if population.replicate.nunique() > 1 else "trials"
 
 
 def varies(values: np.ndarray) -> bool:
