@@ -132,7 +132,7 @@ def test_seeds_of_given_weights_are_one_training():
 
 @pytest.mark.parametrize("n_draws", [3, 5])
 def test_draws_of_one_given_network_that_differ_are_no_more_than_draws(n_draws):
-    """Each draw (of images, of a new head) sets all its trials apart: these depend on one another."""
+    """Each draw (of images, of a new head) sets all its trials apart: they are not independent."""
     params = {"network.weights": "imagenet", "network.name": "googlenet"}
     shape = layout(n_trainings=n_draws).drop(columns=["arm", "training"]).assign(**params)
     called = 0
