@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from report_frames import synthetic
+from scipy import stats
 
 from sweeps.report.findings import findings
 from sweeps.report.page.render import render
@@ -17,9 +18,9 @@ from sweeps.report.statistics.population import prepared
 METHODS = ("structured", "unstructured")
 
 
-def frames(changes, *, rotated=None, seed=0) -> SweepFrames:
+def frames(changes, *, rotated=None, seed=0, seeds=(0,)) -> SweepFrames:
     """A sweep with more scores. changes: value -> what it gains from rate 0 to 1."""
-    base = synthetic(methods=METHODS, channels=8, stopped=False)
+    base = synthetic(methods=METHODS, channels=8, stopped=False, seeds=seeds)
     random = np.random.default_rng(seed)
     trials, units = base.trials.copy(), base.units.copy()
     dense = trials[(trials["method"] == "dense") & (trials["retraining"] == "none")]
@@ -47,10 +48,30 @@ def test_of_mis_alone_nothing_is_said():
 def test_of_mis_alone_it_is_said_whether_it_falls_by_rotation():
     made = frames({}, rotated={})
     is_rotated = made.trials["method"] == "rotated"
-    for level, ends in ((0.51, "falls."), (0.8, "does not, and so sees the layer, and no units.")):
-        mis = made.trials["mis/mean"].mask(is_rotated, level)
-        (said,) = agreement_sentences(prepared(made.trials.assign(**{"mis/mean": mis})))
-        assert "MIS (0." in said and said.endswith(ends)
+    dense = made.trials.loc[is_rotated, "mis/mean"].item()
+    ends = {0.2: "falls.", 0.001: "sees the layer more than its units.", -0.2: "rises."}
+    for fall, end in ends.items():
+        mis = made.trials["mis/mean"].mask(is_rotated, dense - fall)
+        told = made.trials.assign(**{"mis/mean": mis, "mis/error": 0.001})
+        (said,) = agreement_sentences(prepared(told))
+        assert "MIS (0." in said and said.endswith(end) and "within this training" in said
+        # With large errors, or none, nothing is said of it, and no fall is not called none.
+        for error in (1.0, np.nan):
+            unsure = prepared(told.assign(**{"mis/error": error}))
+            assert agreement_sentences(unsure)[0].endswith("is undecided.")
+
+
+def test_over_three_trainings_a_fall_is_beside_the_dense_network_of_each():
+    made = frames({}, seeds=(0, 1, 2))
+    dense = made.trials[(made.trials["method"] == "dense") & (made.trials["retraining"] == "none")]
+    assert dense["seed"].nunique() == 3
+    rotated = dense.assign(method="rotated", key=dense["key"] + "r")
+    levels = {"mis/mean": dense["mis/mean"] - np.array([0.009, 0.01, 0.011])}
+    trials = pd.concat([made.trials, rotated.assign(**levels)], ignore_index=True)
+    (found,) = rotations(prepared(trials))
+    half = stats.t.ppf(0.975, 2) * 0.001 / np.sqrt(3)
+    assert (found.low, found.high) == pytest.approx((0.01 - half, 0.01 + half), rel=1e-6)
+    assert "(over 3 trainings)" in agreement_sentences(prepared(trials))[-1]
 
 
 def test_what_one_score_alone_says_is_said_to_be_that():
@@ -64,16 +85,30 @@ def test_what_one_score_alone_says_is_said_to_be_that():
         "Loud": "falls",
     }
     first = agreement_sentences(trials)[0]
-    assert "monosemanticity rises; selectivity is undecided; locality and Loud fall" in first
+    assert "monosemanticity rises; locality and Loud fall; selectivity is undecided" in first
     assert first.endswith("what monosemanticity says is said by that score alone.")
 
 
 def test_all_that_say_the_same_say_so():
-    made = frames({"monosemanticity": -0.2, "locality": -0.1})
+    made = frames({"monosemanticity": -0.2, "locality": -0.1}, seeds=(0, 1, 2))
     trials = prepared(made.trials.assign(**{"mis/change": -0.1 * made.trials["rate"]}))
     assert agreement_sentences(trials)[0] == (
         "Against sparsity all 3 scores of units say the same: each falls."
     )
+    one = prepared(made.trials[made.trials["seed"] == 0].assign(**{"mis/change": np.nan}))
+    first = agreement_sentences(one.assign(**{"mis/mean": np.nan}))[0]
+    assert "within this training" in first
+
+
+def test_undecided_is_no_agreement_and_no_difference():
+    made = frames({"monosemanticity": 0.0, "locality": 0.0, "selectivity": -0.2}, seeds=range(3))
+    trials = made.trials.drop(columns=["mis/change"]).assign(**{"mis/mean": np.nan})
+    first = agreement_sentences(prepared(trials))[0]
+    assert first == (
+        "Against sparsity: selectivity falls; monosemanticity and locality are undecided."
+    )
+    open_ = prepared(trials.drop(columns=["selectivity/mean", "selectivity/change"]))
+    assert "no score of units is decided" in agreement_sentences(open_)[0]
 
 
 def test_noise_is_seldom_taken_for_a_direction():
@@ -88,10 +123,12 @@ def test_noise_is_seldom_taken_for_a_direction():
 
 def test_a_score_that_rotation_leaves_sees_no_units():
     made = frames({"selectivity": 0.0, "locality": 0.0}, rotated={"selectivity": 0.2})
-    found = {each.name: each.falls for each in rotations(prepared(made.trials))}
-    assert found["selectivity"] and not found["locality"]
+    untrained = made.trials["method"] == "untrained"
+    made.trials.loc[untrained, ["selectivity/mean", "locality/mean"]] = 0.1
+    found = {each.name: each.said for each in rotations(prepared(made.trials))}
+    assert found["selectivity"] == "falls" and found["locality"] == "changes by less"
     said = agreement_sentences(prepared(made.trials))[-1]
-    assert "selectivity (0.3" in said and "locality" in said.partition(" do not")[0]
+    assert "selectivity (0.3" in said and "locality" in said.partition(" changes by less")[0]
     page = render(made, findings(made), [])
     assert said.partition(",")[0] in page
 

@@ -218,7 +218,7 @@ SCORES = Section(
     "Left over sparsity, right over accuracy. Above each: what the score says of the same units, "
     "by its change over the range, corrected for all that is asked here. Levels: the dense "
     "network, an untrained one, activations shuffled (chance), and the dense network with the "
-    "units of each layer rotated: a score that stays as high sees the layer, and no units.",
+    "units of each layer rotated: a score that stays as high sees the layer more than units.",
     _scores,
     _draw_scores,
 )

@@ -11,12 +11,15 @@ import pandas as pd
 
 from sweeps.plan.metrics_of_units import VALUES
 from sweeps.report.read.values import is_retrained, number, text
+from sweeps.report.statistics.margin import FRACTION
 from sweeps.report.statistics.population import Population, choose
 from sweeps.report.statistics.questions import ERROR, holm
 from sweeps.report.statistics.slope import Slope, fit_slope
+from sweeps.report.statistics.trainings import LEVEL, MIN_TRAININGS, Estimate, over_trainings
 from trainables.methods import ROTATED
 
 Said = Literal["falls", "rises", "is undecided", "cannot be asked"]
+Turned = Literal["falls", "rises", "changes by less", "is undecided"]
 AGAINST = {"prune/sparsity": "sparsity", "val/top1": "top-1 accuracy"}
 """What scores may go with -> how it is called."""
 
@@ -46,18 +49,26 @@ class Relation:
 
 @dataclass(frozen=True)
 class Rotation:
-    """How far a score falls where units are rotated. error: of the difference."""
+    """How far a score falls where units are rotated. low, high: of the fall, 95 %, over trainings
+    where there are three, else over images; NaN where no error is known. matters: a fifth of what
+    training gives to the score, dense against untrained; NaN where that is not known."""
 
     metric: str
     name: str
     dense: float
     rotated: float
-    error: float
+    low: float
+    high: float
+    matters: float
+    n_trainings: int
 
     @property
-    def falls(self) -> bool:
-        """Whether by more than two standard errors."""
-        return self.dense - self.rotated > 2 * self.error
+    def said(self) -> Turned:
+        if self.low > 0 and not self.high < self.matters:
+            return "falls"
+        if max(-self.low, self.high) < self.matters:
+            return "changes by less"
+        return "rises" if self.high < 0 else "is undecided"
 
 
 def score_metrics(trials: pd.DataFrame) -> dict[str, str]:
@@ -91,19 +102,28 @@ def relations(trials: pd.DataFrame) -> tuple[Relation, ...]:
 
 
 def rotations(trials: pd.DataFrame) -> tuple[Rotation, ...]:
-    """Of every score that the dense networks have both as they are and rotated."""
+    """Of every score that dense networks have both as they are and rotated. trials: `prepared`."""
     method = text(trials, "method")
-    kinds = ((method == "dense") & ~is_retrained(trials), method == ROTATED)
+    is_dense = (method == "dense") & ~is_retrained(trials)
+    kinds = (is_dense, method == ROTATED, method == "untrained")
     found = []
     for metric, name in score_metrics(trials).items():
-        dense, rotated = (number(trials[kind], metric).dropna() for kind in kinds)
-        if dense.empty or rotated.empty:
+        dense, rotated, untrained = (
+            number(trials[kind], metric).dropna().groupby(trials["training"]).mean()
+            for kind in kinds
+        )
+        falls = (dense - rotated).dropna()
+        if falls.empty:
             continue
-        errors = [
-            number(trials[kind], metric.removesuffix("mean") + "error").mean() for kind in kinds
-        ]
-        means = float(dense.mean()), float(rotated.mean())
-        found.append(Rotation(metric, name, *means, math.hypot(*errors)))
+        error = metric.removesuffix("mean") + "error"
+        errors = [number(trials[kind], error).mean() for kind in kinds[:2]]
+        fall = Estimate(float(falls.mean()), math.hypot(*errors), math.inf)
+        if len(falls) >= MIN_TRAININGS:
+            fall = over_trainings(falls.to_numpy())
+        low, high = fall.interval(LEVEL)
+        means = float(dense[falls.index].mean()), float(rotated[falls.index].mean())
+        matters = FRACTION * abs(means[0] - untrained.mean()) if len(untrained) else math.nan
+        found.append(Rotation(metric, name, *means, low, high, matters, len(falls)))
     return tuple(found)
 
 
@@ -126,37 +146,51 @@ def _same(asked: Sequence[Relation], x: str) -> str:
     by: dict[str, list[str]] = {}
     for each in told:
         by.setdefault(each.said, []).append(each.name)
+    within = any(each.slope is not None and each.slope.over != "trainings" for each in told)
+    where = " (within this training)" if within else ""
+    open_ = by.pop("is undecided", [])
+    kinds = [f"{_listed(n)} {said if len(n) == 1 else _PLURAL[said]}" for said, n in by.items()]
+    if not kinds:
+        return f"Against {x}{where} no score of units is decided ({_listed(open_)})."
+    end = f"; {_listed(open_)} {'is' if len(open_) == 1 else 'are'} undecided" if open_ else ""
     if len(by) == 1:
-        (said, _), *_ = by.items()
-        return f"Against {x} all {len(told)} scores of units say the same: each {said}."
-    kinds = "; ".join(
-        f"{_listed(names)} {said if len(names) == 1 else _PLURAL[said]}"
-        for said, names in by.items()
-    )
-    decided = [names for said, names in by.items() if said != "is undecided"]
-    alone = [names[0] for names in decided if len(names) == 1]
-    end = "the scores do not all say the same"
-    if alone:
-        end += f", and what {_listed(alone)} says is said by that score alone"
-    return f"Against {x}: {kinds}: {end}."
+        (said, names), *_ = by.items()
+        if not open_ and len(names) > 1:
+            return f"Against {x}{where} all {len(names)} scores of units say the same: each {said}."
+        return f"Against {x}{where}: {kinds[0]}{end}."
+    alone = [names[0] for names in by.values() if len(names) == 1]
+    apart = "the scores do not all say the same"
+    if alone and len(alone) < len(by):
+        apart += f", and what {_listed(alone)} says is said by that score alone"
+    return f"Against {x}{where}: {'; '.join(kinds)}{end}: {apart}."
 
 
-_PLURAL = {"falls": "fall", "rises": "rise", "is undecided": "are undecided"}
+_PLURAL = {"falls": "fall", "rises": "rise"}
+_TURNED: dict[Turned, tuple[str, str]] = {
+    "falls": ("falls", "fall"),
+    "rises": ("rises", "rise"),
+    "changes by less": (
+        "changes by less than a fifth of what training gives it, and so sees the layer more than "
+        "its units",
+        "change by less than a fifth of what training gives them, and so see the layer more than "
+        "its units",
+    ),
+    "is undecided": ("is undecided", "are undecided"),
+}
 
 
 def _of_rotation(turned: Sequence[Rotation]) -> str:
-    falls = [_numbers(each) for each in turned if each.falls]
-    stays = [_numbers(each) for each in turned if not each.falls]
-    said = "With the units of each layer rotated, which keeps all information and takes away axes, "
-    if falls:
-        said += f"{_listed(falls)} fall{'s' * (len(falls) == 1)}"
-    if falls and stays:
-        said += "; "
-    if stays:
-        one = len(stays) == 1
-        said += f"{_listed(stays)} {'does' if one else 'do'} not, and so "
-        said += f"{'sees' if one else 'see'} the layer, and no units"
-    return f"{said}."
+    n = min(each.n_trainings for each in turned)
+    over = f" (over {n} trainings)" if n >= MIN_TRAININGS else " (within this training)"
+    parts = []
+    for said, words in _TURNED.items():
+        names = [_numbers(each) for each in turned if each.said == said]
+        if names:
+            parts.append(f"{_listed(names)} {words[len(names) > 1]}")
+    return (
+        "With the units of each layer rotated, which keeps all information and takes away "
+        f"axes{over}, {'; '.join(parts)}."
+    )
 
 
 def _numbers(each: Rotation) -> str:
