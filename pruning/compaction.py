@@ -91,7 +91,9 @@ def compact(network: Network, survivors: Survivors) -> Network:
         elif isinstance(module, nn.Linear):
             module.out_features, module.in_features = module.weight.shape
         elif isinstance(module, (nn.BatchNorm1d, nn.BatchNorm2d)):
-            module.num_features = len(module.weight)
+            # Without weights of its own (affine=False) its statistics tell, if it has any.
+            own = module.weight if module.affine else module.running_mean
+            module.num_features = module.num_features if own is None else len(own)
     return smaller
 
 

@@ -37,7 +37,8 @@ def prunable_weights(
 
     Left alone besides: the first layer; depthwise convolutions, whose filters stay or go with the
     channels that they read; where filters go, the layer whose filters are the network's classes;
-    where input channels go, grouped convolutions, of which each group reads others.
+    where input channels go, grouped convolutions, of which each group reads others. A weight that
+    several layers share counts once, under the first of their names.
     Returns parameter name -> parameter, in the order of the network's modules.
     Raises ValueError when an excluded name matches none of these layers, when nothing is left, for
     biases of another granularity than "weight", and for Linear layers or biases of which there are
@@ -57,10 +58,13 @@ def prunable_weights(
                 f"{', '.join(there)}"
             )
     alone = _left_alone(there, structure or structure_of(network), granularity)
+    first_of = {_weight_of(module): name for name, module in reversed(there.items())}
     names = [
         name
-        for name in there
-        if name not in alone and not any(_is_in(name, prefix) for prefix in exclude)
+        for name, module in there.items()
+        if name not in alone
+        and not any(_is_in(name, prefix) for prefix in exclude)
+        and first_of[_weight_of(module)] == name
     ]
     if not names:
         raise ValueError(
@@ -92,6 +96,11 @@ def prunable_weights(
             "(those of BatchNorms follow their filters): leave biases at False"
         )
     return found
+
+
+def _weight_of(module: nn.Module) -> int:
+    """What tells its weight from all others, also one that is made of others at each access."""
+    return id(module._parameters.get("weight", module))
 
 
 def _left_alone(there: Mapping[str, nn.Module], structure: Structure, granularity: str) -> set[str]:

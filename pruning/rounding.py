@@ -30,6 +30,10 @@ def rounded_up(
     within: the decision of the round before; what was pruned there does not come back.
     """
     kept = {name: each.clone() for name, each in groups.items()}
+    for name, each in kept.items():  # also one whose channels other layers keep alive in a sum
+        allowed = torch.ones_like(each) if within is None else within[name]
+        if not each.any() and allowed.any():
+            each[importance[name].double().masked_fill(~allowed, -torch.inf).argmax()] = True
     steps = {f"{name}.weight": i for name, i in structure.layers.items() if i in structure.tied}
     sets = {name: structure.tied[steps[name]] for name in kept if name in steps}
     worth = _worth(sets, importance, within, len(structure.fixed))

@@ -191,11 +191,11 @@ class Trial:
             held=self.pruned.to_hold(network),
             first_epoch=self.config.rewind_epoch,
             compile=self.compile,
-            member=self._member(),
+            member=self.member(),
             teacher=load_teacher(self.config, self.data, self.workspace.cache, self.device),
         )
 
-    def _member(self) -> Member:
+    def member(self) -> Member:
         """This process among those that train; the others are started when they are needed."""
         compute = self.config.compute
         if compute.processes == 1:
@@ -205,7 +205,7 @@ class Trial:
 
     def close(self) -> None:
         """End the other processes of the trial, where there are any."""
-        if self.followed is not None:
+        if self.followed is not None and self.followed.crew is not self.crew:
             self.followed.close()
         if self.crew is not None:
             self.crew.close()

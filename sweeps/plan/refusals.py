@@ -9,11 +9,13 @@ import torch
 from torch import nn
 
 from mis import require_similarity
+from mis.reading import watching
 from sweeps.plan.inputs import Inputs
 from trainables.config import TrialConfig
 from trainables.datasets.concepts import first_labels, require_pixels_drawn
 from trainables.datasets.images import split_batches
 from trainables.networks import (
+    ReadAt,
     build_network,
     forward_of_shapes,
     outline,
@@ -21,6 +23,7 @@ from trainables.networks import (
     require_logits,
     require_pixels,
     require_trainable,
+    unit_layers,
 )
 from trainables.rounds.importance import require_samples
 from trainables.rounds.outlined import require_outline_within_reach, require_prunable_outline
@@ -168,8 +171,24 @@ def require_own(configs: Sequence[TrialConfig], network: nn.Module, n_classes: i
     name, pixels = config.network.name, config.data.pixels
     require_logits(network, name, n_classes, pixels)
     require_again(network, config.network, n_classes)
+    for read_at in {c.score.read_at for c in configs}:
+        _require_read(network, name, pixels, read_at)
     if any(c.retrain is not None or c.network.is_trained for c in configs):
         require_trainable(network, name, n_classes, pixels)
+
+
+def _require_read(network: nn.Module, name: str, pixels: int, read_at: ReadAt) -> None:
+    """Raise ValueError where a layer gives what no unit can be read from, tokens say."""
+    layers, was_training = unit_layers(network, read_at), network.training
+    names = list(dict.fromkeys(layer.name for layer in layers))
+    device = next(network.parameters()).device
+    try:
+        with watching(network.eval(), names, {}, lambda *_: None, dims=(2, 4)) as run:
+            run(torch.zeros(1, 3, pixels, pixels, device=device))
+    except ValueError as error:
+        raise ValueError(f"units of network.name={name!r} cannot be read: {error}") from error
+    finally:
+        network.train(was_training)
 
 
 def _require_network(configs: Sequence[TrialConfig], n_classes: int | None) -> None:

@@ -3,8 +3,17 @@ import copy
 import pytest
 import torch
 from networks_for_tests import choose, tiny_inception
+from torch import nn
 
-from pruning import Held, compact, copy_back, prunable_weights, structure_of, survivors_of
+from pruning import (
+    Held,
+    compact,
+    copy_back,
+    masks_of,
+    prunable_weights,
+    structure_of,
+    survivors_of,
+)
 
 
 def masked(rate=0.5, seed=0, batchnorm_follows=True):
@@ -114,3 +123,26 @@ def test_the_network_itself_is_not_changed():
     before = copy.deepcopy(network.state_dict())
     compact(network, kept)
     assert all(torch.equal(before[n], t) for n, t in network.state_dict().items())
+
+
+def test_a_batchnorm_without_weights_is_as_wide_as_its_statistics():
+    for tracks in (True, False):
+        network = nn.Sequential(
+            nn.Conv2d(3, 8, 3),
+            nn.BatchNorm2d(8, affine=False, track_running_stats=tracks),
+            nn.ReLU(),
+            nn.Conv2d(8, 8, 3),
+            nn.AdaptiveAvgPool2d(1),
+            nn.Flatten(),
+            nn.Linear(8, 4),
+        ).eval()
+        structure = structure_of(network)
+        groups = {"3.weight": torch.arange(8) % 2 == 0, "0.weight": torch.arange(8) > 2}
+        keep = masks_of(network, groups, "filter", structure)
+        with torch.no_grad():
+            for name, mask in keep.items():
+                network.get_parameter(name).mul_(mask)
+        smaller = compact(network, survivors_of(network, keep, structure))
+        assert smaller[3].out_channels == 4 and smaller[1].num_features == 8
+        x = torch.randn(4, 3, 12, 12)
+        torch.testing.assert_close(smaller(x), network(x))

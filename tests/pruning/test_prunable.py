@@ -162,3 +162,11 @@ def test_a_class_without_a_weight_keeps_its_bias():
     keep["fc.weight"][1] = False
     keep = with_followers(network, keep, structure_of(network))
     assert "fc.bias" not in keep or keep["fc.bias"].all()
+
+
+def test_a_weight_that_two_layers_share_counts_once():
+    network = nn.Sequential(
+        nn.Conv2d(3, 4, 1), nn.Conv2d(4, 4, 3), nn.Conv2d(4, 4, 3), nn.Conv2d(4, 4, 3)
+    )
+    network[2].weight = network[1].weight
+    assert list(prunable_weights(network)) == ["1.weight", "3.weight"]

@@ -139,3 +139,18 @@ def test_a_budget_counts_what_is_rounded():
         assert cost(groups) <= 0.5 * whole
         left = case.widths(case.smaller(groups))
         assert all(n % 4 == 0 or n == case.widths(case.network)[x][0] for x, (n, _) in left.items())
+
+
+@pytest.mark.parametrize("multiple", [1, 8])
+def test_no_layer_of_a_residual_network_is_left_without_a_filter(multiple):
+    """Its channels may live on in the sum by another layer's filters; nothing would read what comes
+    before it."""
+    case = Case("resnet18")
+    bare = "layer4.1.conv2.weight"
+    groups = case.chosen(0.5)
+    groups[bare] = torch.zeros_like(groups[bare])
+    found = case.rounded(groups, multiple)
+    best = int(case.importance[bare].argmax())
+    assert found[bare][best] and all(each.any() for each in found.values())
+    widths = case.widths(case.smaller(found))
+    assert all(width % multiple == 0 and width > 1 for width, _ in widths.values())

@@ -103,9 +103,30 @@ def test_a_sweep_of_ones_own_network_goes_all_the_way(stand):
     assert set(make_plan(study()).keys).isdisjoint(plan.keys)
 
 
+TOKENS = """
+from torch import nn
+
+class Tokens(nn.Module):
+    def __init__(self, num_classes):
+        super().__init__()
+        self.body = nn.Sequential(nn.Conv2d(3, 8, 3, 2), nn.ReLU(), nn.Conv2d(8, 8, 3, 2))
+        self.mix, self.fc = nn.Linear(8, 8), nn.Linear(8, num_classes)
+
+    def forward(self, x):
+        return self.fc(self.mix(self.body(x).flatten(2).transpose(1, 2)).mean(1))
+
+def make(num_classes):
+    return Tokens(num_classes)
+"""
+
+
 @pytest.mark.parametrize(
     ("name", "message"),
     [
+        (
+            "own_tokens:make",
+            "own_tokens:make' cannot be read: layer 'mix' must give .*, got .1, 49, ",
+        ),
         ("resnet19", "network.name must be .*'resnet19'; close to it: resnet18"),
         ("own_sweep_net:mak", "must name a function, own_sweep_net has none of that name; .*make"),
         ("own_nowhere:make", "own_nowhere of network.name='own_nowhere:make' must be a module in "),
@@ -113,6 +134,7 @@ def test_a_sweep_of_ones_own_network_goes_all_the_way(stand):
     ],
 )
 def test_what_is_wrong_is_refused_when_it_is_planned(stand, capsys, name, message):
+    (stand / "own_tokens.py").write_text(TOKENS)
     words = ["--study=demo", f"--set=network.name={name}", "--set=data.pixels=32"]
     assert cli.main(["plan", f"--results={stand}", *words, "--speed=9,9"]) == 2
     said = " ".join(capsys.readouterr().err.split())

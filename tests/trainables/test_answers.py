@@ -101,3 +101,10 @@ def test_of_images_there_is_one_pass_and_a_trial_that_goes_on_at_its_end_has_its
     again = Trial(config, workspace)
     assert again.resume() and again.trained
     pd.testing.assert_frame_equal(pd.read_parquet(again.finish().folder / PREDICTIONS), first)
+
+
+def test_a_class_whose_name_is_no_text_is_told_by_its_bytes(tmp_path):
+    name = b"caf\xe9".decode(errors="surrogateescape")
+    table = answers_table(*drawn(9, 3), [name, "tea", "a\nb"], "0a")
+    table.to_parquet(tmp_path / "x.parquet")
+    assert set(pd.read_parquet(tmp_path / "x.parquet")["class"]) <= {"caf\\udce9", "tea", "a\\nb"}

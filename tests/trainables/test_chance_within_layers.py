@@ -82,3 +82,17 @@ def test_a_restored_trial_remembers_its_layers(workspace):
     del old["layers"]  # as states were that knew nothing of layers
     again.load_state_dict(old)
     assert again.layers == [] and again.n_begun == 1
+
+
+@pytest.mark.slow
+def test_where_several_processes_train_the_control_has_one_crew(workspace):
+    """Of its own training and of the criterion's, which it follows."""
+    config = small_base(**IN_ALL_LAYERS, **ROUNDS, **BY_CHANCE, **{"compute.processes": 2})
+    trial = Trial(config, workspace)
+    while not trial.trained:
+        trial.epoch()
+    assert trial.followed.crew is trial.crew and trial.crew is not None
+    of_two = [row["n_kept"] for row in trial.layers]
+    trial.finish()
+    alone = masks(small_base(**IN_ALL_LAYERS, **ROUNDS, **BY_CHANCE), workspace)[0]
+    assert of_two[: len(of_two) // 2] == alone["n_kept"].tolist()[: len(of_two) // 2]

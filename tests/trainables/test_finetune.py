@@ -265,6 +265,16 @@ def statistics_by_hand(network, batches):
     }
 
 
+def test_recalibrate_estimates_the_batchnorms_of_a_head_too():
+    body = nn.Sequential(
+        nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.AdaptiveAvgPool2d(1), nn.Flatten()
+    )
+    network = nn.Sequential(*body, nn.Linear(4, 5), nn.BatchNorm1d(5))
+    network[-1].running_mean.fill_(100.0)
+    recalibrate(network, image_set(20), 12, generator(), batch_size=4)
+    assert network[-1].running_mean.abs().max() < 10
+
+
 def test_recalibrate_takes_the_mean_of_the_batches_statistics():
     network, images = tiny_inception(), image_set(20)
     half_pruned(network, "filter")

@@ -74,6 +74,9 @@ def _follow(trial: "Trial", round_: int) -> dict[str, int]:
     """Go through the criterion's own trial up to the masks of that round; groups kept."""
     if trial.followed is None:
         trial.followed = type(trial)(trial.config.of_masks, trial.workspace)
+        if trial.config.retrain is not None:  # a process can have one crew
+            trial.member()
+            trial.followed.crew = trial.crew
     followed = trial.followed
     while followed.n_begun <= round_:
         if followed.epochs_done == followed.n_begun * followed.config.epochs_per_round:

@@ -8,6 +8,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from trainables.datasets.names import shown
+
 SHOWN = 5  # classes of each image
 _AT_ONCE = 4096  # images: ImageNet's in float64 would take a gigabyte
 
@@ -38,7 +40,7 @@ def answers_table(
     def numbers(values: Tensor) -> object:
         return values.to(number).numpy()
 
-    categories = pd.Index(_apart(class_names))
+    categories = pd.Index(_apart([shown(name) for name in class_names]))  # bytes that are no text
     names = pd.Categorical.from_codes(labels.numpy(), categories=categories)
     same = pd.Categorical.from_codes([0] * len(labels), categories=pd.Index([digest[:16]]))
     columns: dict[str, object] = {"images": same, "class": names.remove_unused_categories()}

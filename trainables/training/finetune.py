@@ -256,7 +256,7 @@ def recalibrate(
             f"recalibrate_images must be at most the {len(images)} training images, got {n_images}"
         )
     device = next(network.parameters()).device
-    norms = [m for m in network.modules() if isinstance(m, nn.BatchNorm2d)]
+    norms = [m for m in network.modules() if isinstance(m, _BatchNorm)]
     momenta = [norm.momentum for norm in norms]
     for norm in norms:
         norm.reset_running_stats()
