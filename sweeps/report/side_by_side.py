@@ -118,7 +118,9 @@ def best_sentence(ranked: pd.DataFrame) -> str:
     rivals = ranked[counts > 1]
     if rivals.empty:
         return ""
-    wins = rivals.groupby(["pair", "method"])["best"].all()
+    wins = rivals.groupby(["pair", "method"])["best"].sum()  # also of rates where it did not run
+    asked = rivals.drop_duplicates(["pair", "study", "rate"])["pair"].value_counts().to_dict()
+    wins = wins.eq(pd.Series([asked[pair] for pair, _ in wins.index], index=wins.index))
     pairs = rivals["pair"].nunique()
     most = wins.groupby("method").sum().sort_values(ascending=False, kind="stable")
     name, n = str(most.index[0]), int(most.iloc[0])

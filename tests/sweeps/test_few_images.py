@@ -42,6 +42,15 @@ def of(frames, **changes):
     return FEW_IMAGES.data(dataclasses.replace(frames, trials=trials(**changes)))
 
 
+def test_what_one_training_says_is_not_set_against_other_trainings(frames):
+    """L1 looks at no image: of one given network it stands for all draws, of trained ones for its
+    own training alone."""
+    for weights, n in (("imagenet", len(SEEDS)), ("train", 1)):
+        table = of(frames, **{"network.weights": weights})
+        less = table[(table["kind"] == "less") & (table["name"] == "l1")]
+        assert less["n"].tolist() == [n], weights
+
+
 def test_lines_and_differences_are_of_the_seeds(frames):
     table, there = of(frames), trials()
     there = there[there["most_important_first"].isna()].astype({"seed": int})

@@ -17,6 +17,7 @@ from statsmodels.stats.proportion import proportion_confint
 from sweeps.report import load, report_study
 from sweeps.report.sections.answers import ANSWERS
 from sweeps.report.sections.classes import CLASSES
+from sweeps.report.sections.series import Series, is_of_recipe
 from sweeps.report.statistics.classes import (
     class_changes,
     corrected,
@@ -236,3 +237,13 @@ def test_the_report_says_the_same_of_what_mlflow_holds(tmp_path, monkeypatch):
         shares = [(t["answer_1"] == t["dense"]).mean() for t in map(left, row["keys"].split(","))]
         assert row["value"] == pytest.approx(np.mean(shares))
     assert not math.isnan(answers["value"].sum())
+
+
+def test_a_control_of_another_learning_rate_is_no_control():
+    series = Series("l1", "m", "one_shot", "l1", "finetune", "", True, pd.DataFrame())
+    fine = dataclasses.replace(series, recipe="3 epochs, sgd 0.0015, held")
+    assert is_of_recipe(fine, "3 epochs, sgd 0.0015") and not is_of_recipe(
+        fine, "3 epochs, sgd 0.001"
+    )
+    assert is_of_recipe(dataclasses.replace(series, recipe="3 epochs, sgd 0.001"),
+                        "3 epochs, sgd 0.001")  # fmt: skip

@@ -448,15 +448,19 @@ def test_interpretability_by_layer_is_that_of_units(csv, trials):
 
 
 def test_the_change_by_branch_is_that_of_units(csv, trials):
-    groups = collections.defaultdict(list)
+    """Its error is over trainings, two where both have such units left: these go together."""
+    groups = collections.defaultdict(lambda: collections.defaultdict(list))
     for trial in main_line(trials):
         for unit in trial.units():
             if "branch" in unit["layer"]:
-                branch = unit["layer"].split(".")[1]
-                groups[trial.method, branch, trial.rate].append(unit["mis"] - unit["dense_mis"])
+                place = trial.method, unit["layer"].split(".")[1], trial.rate
+                groups[place][trial.seed].append(unit["mis"] - unit["dense_mis"])
     table, by = csv("mis_by_branch"), ["method", "branch", "prune/sparsity"]
-    same(table, by, {place: statistics.fmean(v) for place, v in groups.items()})
-    sem = {place: statistics.stdev(v) / math.sqrt(len(v)) for place, v in groups.items()}
+    every = {place: [x for own in of.values() for x in own] for place, of in groups.items()}
+    same(table, by, {place: statistics.fmean(v) for place, v in every.items()})
+    means = {place: [statistics.fmean(v) for v in of.values()] for place, of in groups.items()}
+    means = {place: v if len(v) > 1 else every[place] for place, v in means.items()}
+    sem = {place: statistics.stdev(v) / math.sqrt(len(v)) for place, v in means.items()}
     same(table, by, sem, "error")
 
 

@@ -104,6 +104,15 @@ def test_nothing_is_called_better_on_fewer_than_three_pairs():
     assert best_sentence(one[one["method"] == "a"]) == ""
 
 
+def test_a_method_that_did_not_run_at_every_rate_is_best_at_none():
+    made = ranking("a", "a", "a")
+    more = made[made["rate"] == 0.3].assign(rate=0.9, best=True)
+    rivals = more[more["method"] == "b"]
+    assert len(rivals) == 3
+    third = rivals.assign(method="c", best=False)
+    assert best_sentence(pd.concat([made, rivals, third])).startswith("On none of 3 pairs")
+
+
 def test_studies_of_one_pair_count_once():
     trials = frames("x", 0).trials
     both = pd.concat([methods_of(study, trials) for study in ("x", "y")])

@@ -64,6 +64,17 @@ def test_lines_are_means_over_seeds_against_what_is_left(frames):
     ROUNDS.draw(table)
 
 
+def test_schedules_recipes_and_rates_are_lines_of_their_own(frames):
+    first = frames.trials.iloc[0]["key"]
+    other = frames.trials.assign(
+        rate=frames.trials["rate"].mask(frames.trials["key"] == first, 0.9)
+    )
+    table = ROUNDS.data(dataclasses.replace(frames, trials=other))
+    mine = table[table["keys"].fillna("").str.split(",").map(lambda keys: first in keys)]
+    assert len(mine) and (mine["n"] == 1).all() and set(mine["rate"]) == {0.9}
+    ROUNDS.draw(table)
+
+
 def test_a_sweep_without_rounds_says_so(frames):
     said = ROUNDS.data(dataclasses.replace(frames, rounds=pd.DataFrame({"key": [], "label": []})))
     assert said == "No trial of this sweep prunes in several rounds."

@@ -8,6 +8,7 @@ import pandas as pd
 
 from sweeps.report.read.frames import SweepFrames
 from sweeps.report.sections.series import Series
+from sweeps.report.statistics.population import training_of
 
 _OF_ALIVE = ("state", "counted", "mis")
 _FINE = 2_000  # steps of MIS by which the ends of its distribution are known
@@ -83,18 +84,27 @@ def ends_of_mis(frames: SweepFrames) -> tuple[float, float] | None:
 
 
 def of_branches(frames: SweepFrames, series: Series) -> pd.DataFrame:
-    """A row per sparsity and kind of branch: mean and sem of its units' change, and their count."""
+    """A row per sparsity and kind of branch: the mean of its units' change, its standard error
+    (sem) over trainings, of one over units, each its mean over the trials; how many units."""
+    trained = training_of(frames.trials)
     rounded = series.rows["prune/sparsity"].round(3)
     parts = [pd.DataFrame(columns=["branch", "mean", "sem", "count", "sparsity"])]
     for sparsity, keys in series.rows["key"].groupby(rounded):
-        units = alive(frames, set(keys), "layer", "dense_mis")
+        units = alive(frames, set(keys), "layer", "channel", "dense_mis")
         if units.empty or "dense_mis" not in units:
             continue
         of_layer = {name: _branch(str(name)) for name in units["layer"].unique()}
         change = (units["mis"] - units["dense_mis"]).dropna()
         branch = units["layer"].map(of_layer).astype("category")[change.index]
-        line = change.groupby(branch, observed=True).agg(["mean", "sem", "count"])
-        parts.append(line.rename_axis("branch").reset_index().assign(sparsity=sparsity))
+        own = units.loc[change.index, ["layer", "channel"]].astype({"layer": str})
+        own = own.assign(training=units["key"].astype(str).map(trained), change=change)
+        for name, here in own.groupby(branch, observed=True):
+            mean, apart = here["change"].mean(), here.groupby("training")["change"].mean()
+            n_units = len(here[["training", "layer", "channel"]].drop_duplicates())
+            if len(apart) == 1:
+                apart = here.groupby(["layer", "channel"])["change"].mean()
+            row = {"branch": name, "mean": mean, "sem": apart.sem(), "count": n_units}
+            parts.append(pd.DataFrame([row | {"sparsity": sparsity}]))
     return pd.concat([part for part in parts if len(part)] or parts)
 
 
@@ -104,7 +114,14 @@ def _branch(layer: str) -> str | None:
 
 
 def at_highest_rate(frames: SweepFrames, series: Series) -> pd.DataFrame:
-    """The units of the highest rate that are known in the dense network, too."""
+    """The units of the highest rate that are known in the dense network, too; of several trials of
+    one dense network each unit once, with its mean MIS."""
     at_most = series.rows["rate"] == series.rows["rate"].max()
     units = alive(frames, set(series.rows.loc[at_most, "key"]), "dense_mis", "layer", "channel")
-    return units.dropna(subset=["dense_mis"]) if "dense_mis" in units else units.iloc[:0]
+    if "dense_mis" not in units:
+        return units.iloc[:0]
+    units = units.dropna(subset=["dense_mis"])
+    training = units["key"].astype(str).map(training_of(frames.trials))
+    unit = [training, units["layer"].astype(str), units["channel"]]
+    units = units.assign(mis=units.groupby(unit)["mis"].transform("mean"))
+    return units[~pd.concat(unit, axis=1).duplicated()]

@@ -13,7 +13,7 @@ from sweeps.report.read.answers import of_each
 from sweeps.report.read.frames import SweepFrames
 from sweeps.report.read.values import has, number, run_to_the_end, text
 from sweeps.report.sections.lines import hue_handles
-from sweeps.report.sections.series import Series, main_series, series_in, tidy
+from sweeps.report.sections.series import Series, is_of_recipe, main_series, series_in, tidy
 from sweeps.report.sections.style import COLOURS, GREY, INK, MARKERS, legend, named, new_figure
 from sweeps.report.statistics.classes import (
     ClassChange,
@@ -65,7 +65,7 @@ def _beside_unpruned(
         return tables, "dense"
     trials = frames.trials
     control = trials[(trials["method"] == "dense") & (trials["retraining"] == series.retraining)]
-    alike = [series.recipe.startswith(recipe) for recipe in text(control, "recipe")]
+    alike = [is_of_recipe(series, recipe) for recipe in text(control, "recipe")]
     control = run_to_the_end(control[alike] if any(alike) else control).drop_duplicates("seed")
     answered = of_each(frames.of_predictions, control["key"].astype(str).tolist())
     of_seed = dict(zip(control["seed"], control["key"].astype(str), strict=True))

@@ -76,7 +76,8 @@ def _rows(alike: pd.DataFrame) -> Iterator[dict[str, Any]]:
             yield {"kind": kind, **said, "arm": arm, **interval_over_seeds(values), "keys": keys}
         if {"own", "within"} <= by_arm.keys():
             own, within = by_arm["own"], by_arm["within"]
-            if not images and len(own) == 1:  # the same for every seed
+            # Of one given network it is the same for every seed.
+            if not images and len(own) == 1 and over == "draws":
                 own = pd.Series(own.iloc[0], index=within.index)
             less = (own - within).dropna()
             if len(less):

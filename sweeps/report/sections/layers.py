@@ -248,7 +248,8 @@ BY_BRANCH = Section(
     "By kind of branch",
     "Do units of some kinds of branch change more than others?",
     "Change of the same units in the four branches of GoogLeNet's blocks, by the kernel that a "
-    "branch ends with (torchvision has 3×3 where the paper has 5×5).",
+    "branch ends with (torchvision has 3×3 where the paper has 5×5). Bars are one standard error: "
+    "over trainings where there are several, else over units.",
     _by_branch,
     _draw_by_branch,
 )

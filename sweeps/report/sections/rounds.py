@@ -29,6 +29,7 @@ from sweeps.report.statistics.trainings import interval_over_seeds
 
 _TOP1 = "val/top1"
 _ARM = ["retraining", "method", "scored", "arm"]
+_HOW = ["schedule", "rate", "rounds", "recipe"]  # of networks that are one line
 _COSTS = {
     "kept": "groups left",
     "params": "parameters left",
@@ -48,8 +49,10 @@ def _rounds(frames: SweepFrames) -> pd.DataFrame | str:
     trials = arms(frames.trials)
     trials = trials[trials["arm"] != "reversed"]
     whole = {f"cost/{cost}_dense": f"{cost}_dense" for cost in ("params", "macs")}
-    about = trials[["key", "network.name", "seed", *_ARM, *whole]].rename(columns=whole)
-    here = ends.astype({"key": str}).drop(columns="label").merge(about, on="key")
+    about = trials.reindex(columns=["key", "network.name", "seed", *_ARM, *_HOW, *whole])
+    about = about.rename(columns=whole)
+    ends = ends.drop(columns=["label", *_HOW], errors="ignore")
+    here = ends.astype({"key": str}).merge(about, on="key")
     if here.empty:
         return "No trial of this sweep that is compared prunes in several rounds."
     here = here.assign(
@@ -67,11 +70,12 @@ def _rounds(frames: SweepFrames) -> pd.DataFrame | str:
 
 
 def _means(here: pd.DataFrame) -> Iterator[dict[str, Any]]:
-    by = ["network.name", *_ARM, "round"]
-    for key, seeds in here.groupby(by, sort=False, observed=True):
-        network, retraining, method, scored, arm, round_ = key
+    by = ["network.name", *_ARM, "round", *_HOW]
+    for key, seeds in here.groupby(by, sort=False, observed=True, dropna=False):
+        network, retraining, method, scored, arm, round_, *how = key
         said = {"kind": "mean", "network": network, "retraining": retraining, "method": method}
         said |= {"name": scored, "arm": arm, "round": round_, "metric": _TOP1}
+        said |= dict(zip(_HOW, how, strict=True))
         said |= interval_over_seeds(seeds.groupby("seed")[_TOP1].mean())
         for of in _COSTS:
             yield {**said, "of": of, "left": seeds[of].mean(), "keys": ",".join(seeds["key"])}
@@ -80,6 +84,7 @@ def _means(here: pd.DataFrame) -> Iterator[dict[str, Any]]:
 def _draw(table: pd.DataFrame) -> Figure:
     means = table[table["kind"] == "mean"]
     where = ["network", "retraining", "method"]
+    by = ["name", "arm", *(name for name in _HOW if name in means)]
     panels = list(dict.fromkeys(means[where].itertuples(index=False, name=None)))[:_PANELS]
     figure, axes = new_figure(3, 0.9 + 2.3 * len(panels), rows=len(panels), sharey=True)
     for row, (network, retraining, method) in enumerate(panels):
@@ -89,7 +94,8 @@ def _draw(table: pd.DataFrame) -> Figure:
         for each, of in zip(axes[3 * row : 3 * row + 3], _COSTS, strict=True):
             for level in levels["value"]:
                 each.axhline(level, color=INK, lw=0.9, zorder=1)
-            for (name, arm), line in here[here["of"] == of].groupby(["name", "arm"], sort=False):
+            lines = here[here["of"] == of].groupby(by, sort=False, dropna=False)
+            for (name, arm, *_), line in lines:
                 _draw_line(each, line.sort_values("round"), str(name), str(arm))
             each.set_xlim(1.02, 0)
             each.set_xlabel(_COSTS[of])

@@ -28,8 +28,9 @@ def _searched(frames: SweepFrames) -> pd.DataFrame | str:
     kind `hypervolume`: of an arm's front, as a share of the box between the worst and the best
     value of each objective, with its trials and epochs (`n`, `epochs`)."""
     trials = frames.trials[text(frames.trials, "source") != ""]
-    trials = trials[is_pruned(trials) & ~was_stopped(trials) & (trials["criterion"] != "random")]
+    trials = trials[is_pruned(trials) & (trials["criterion"] != "random")]
     trials = trials[text(trials, "most_important_first") != "True"]
+    spent, trials = trials, trials[~was_stopped(trials)]
     if not (text(trials, "source") == "search").any():
         return "Nothing of this sweep was searched."
     aims = [tuple(aim.split(" ", 1)) for aim in text(trials, "objectives").iloc[0].split(", ")]
@@ -49,7 +50,8 @@ def _searched(frames: SweepFrames) -> pd.DataFrame | str:
         winners = [row for row in again if row["key"] in set(best["key"])]
         rows += [{**_point(row, x, y, "again"), "arm": arm, **_other(row)} for row in winners]
         said: dict[str, Any] = {"kind": "hypervolume", "arm": arm, "x_metric": x, "y_metric": y}
-        said |= {"n": len(of_arm), "epochs": number(of_arm, "epoch").sum()}
+        cost = spent[text(spent, "source").isin(sources)]  # also of what was stopped
+        said |= {"n": len(cost), "epochs": number(cost, "epoch").sum()}
         rows.append({**said, "name": "as chosen", "value": scale.volume(best)})
         if winners:
             told = pd.DataFrame(winners)

@@ -147,12 +147,18 @@ def line_rows(series: Series, trials: pd.DataFrame, value: str) -> list[dict[str
     return [series.row("start", **start), *means] if means and level == level else means
 
 
+def is_of_recipe(series: Series, recipe: str) -> bool:
+    """Whether a control of this recipe was trained as the series was; what else sets the trials of
+    the series apart stands behind it."""
+    return series.recipe == recipe or series.recipe.startswith(f"{recipe}, ")
+
+
 def _start(series: Series, trials: pd.DataFrame, value: str) -> float:
     """At sparsity 0 lies the dense network, or it retrained, by this recipe; where that has no
     control, as of several rounds, by the recipe of most."""
     kind = series.retraining if series.retrained else "none"
     dense = trials[(trials["method"] == "dense") & (trials["retraining"] == kind)]
-    alike = [series.recipe.startswith(recipe) for recipe in dense["recipe"]]
+    alike = [is_of_recipe(series, recipe) for recipe in dense["recipe"]]
     if not any(alike):
         return baseline(trials, "dense", kind, value)
     return float(dense.loc[alike, value].mean()) if value in dense else np.nan

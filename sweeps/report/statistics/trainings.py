@@ -45,8 +45,9 @@ def over_trainings(values: np.ndarray) -> Estimate:
 
 
 def interval_over_seeds(values: pd.Series) -> dict[str, float]:
-    """value, the mean of one value per seed, n of them, and low and high, its 95 % interval by t;
-    without an interval where there are fewer than two."""
+    """value, the mean of one value per seed, n of them that have one, and low and high, its 95 %
+    interval by t; without an interval where there are fewer than two."""
+    values = values.dropna()
     found = {"value": float(values.mean()), "n": float(len(values))}
     if len(values) < 2:
         return found
