@@ -57,14 +57,11 @@ def prunable_weights(
                 f"an excluded layer must hold a {_called(layers)}, {prefix!r} does not; there are "
                 f"{', '.join(there)}"
             )
-    alone = _left_alone(there, structure or structure_of(network), granularity)
-    first_of = {_weight_of(module): name for name, module in reversed(there.items())}
+    alone = _left_alone(there, structure or structure_of(network), granularity) | _repeated(there)
     names = [
         name
-        for name, module in there.items()
-        if name not in alone
-        and not any(_is_in(name, prefix) for prefix in exclude)
-        and first_of[_weight_of(module)] == name
+        for name in there
+        if name not in alone and not any(_is_in(name, prefix) for prefix in exclude)
     ]
     if not names:
         raise ValueError(
@@ -98,9 +95,12 @@ def prunable_weights(
     return found
 
 
-def _weight_of(module: nn.Module) -> int:
-    """What tells its weight from all others, also one that is made of others at each access."""
-    return id(module._parameters.get("weight", module))
+def _repeated(layers: Mapping[str, nn.Module]) -> set[str]:
+    """Names of layers whose weight is that of a layer before them."""
+    # A weight that is made of others is another tensor at each access: then the module stands.
+    weights = {name: id(m._parameters.get("weight", m)) for name, m in layers.items()}
+    first = {weight: name for name, weight in reversed(weights.items())}
+    return {name for name, weight in weights.items() if first[weight] != name}
 
 
 def _left_alone(there: Mapping[str, nn.Module], structure: Structure, granularity: str) -> set[str]:
