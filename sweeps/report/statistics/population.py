@@ -99,9 +99,10 @@ def prepared(trials: pd.DataFrame) -> pd.DataFrame:
     axes = zip(*(text(trials, name) for name in _AXES), strict=True)
     arm = [" | ".join([*axis, *own]) for axis, own in zip(axes, arms(params), strict=True)]
     dense = trainings(params)
+    trained = text(trials, "method") != "untrained"  # the control of all, under every seed
     return trials.assign(
         arm=arm,
-        training=_names(dense, text(trials, "seed"), text(trials, "network.name")),
+        training=_names(dense, text(trials, "seed"), text(trials, "network.name"), trained),
         setting=["; ".join(name for name in each if not _is_chance(name)) for each in dense],
     )
 
@@ -116,12 +117,16 @@ def _is_chance(said: str) -> bool:
     return said.startswith(("seed=", "data.seed="))
 
 
-def _names(dense: list[tuple[str, ...]], seeds: pd.Series, networks: pd.Series) -> list[str]:
-    """What people call each dense network: its seed, or else its name, where these tell them
-    apart."""
+def _names(
+    dense: list[tuple[str, ...]], seeds: pd.Series, networks: pd.Series, trained: pd.Series
+) -> list[str]:
+    """What people call each dense network: its seed, or else its name, where these tell those that
+    are trained apart; an untrained one is called as that beside it."""
     for known, said in ((seeds.mask(seeds == "", "0"), "seed {}"), (networks, "{}")):
-        pairs = set(zip(dense, known, strict=True))
-        if len(pairs) == len(set(dense)) == len({name for _, name in pairs}) and all(known != ""):
+        apart = pd.DataFrame({"dense": dense, "known": known.to_numpy()})[trained.to_numpy()]
+        apart = apart.drop_duplicates()
+        is_told = len(apart) == apart["dense"].nunique() == apart["known"].nunique()
+        if is_told and all(known != ""):
             return [said.format(name) for name in known]
     number_of = {each: place for place, each in enumerate(dict.fromkeys(dense), 1)}
     return [f"dense network {number_of[each]}" for each in dense]
