@@ -133,7 +133,7 @@ def _draw(table: pd.DataFrame) -> Figure:
         axes.set_ylim(-1.05, 1.05)
         axes.set_title(_TITLES[metric], loc="left")
         sparsity_axis(axes, small=True)
-    across.set_ylabel("rank correlation over classes")
+    across.set_ylabel("rank correlation")
     every = series_in(relations)
     handles = [*hue_handles(every), Line2D([], [], color=GREY, lw=1.2, label="dense")]
     legend(figure, handles)
