@@ -35,11 +35,12 @@ from sweeps.report.page.words import purpose_fields, summary_sentences
 from sweeps.report.read.frames import _caption
 from sweeps.report.read.recipe import recipes
 from sweeps.report.read.same_units import against_dense, shares, with_dense
+from sweeps.report.read.values import baseline
 from sweeps.report.sections.all import SECTIONS, with_own
 from sweeps.report.sections.cost import pareto_front
 from sweeps.report.sections.layers import name_blocks
 from sweeps.report.sections.lines import ring_units
-from sweeps.report.sections.series import all_series, mean_rows
+from sweeps.report.sections.series import all_series, line_rows, mean_rows
 from sweeps.report.sections.style import WIDTH, _apart, _columns, legend, new_figure
 from sweeps.report.statistics.population import compared
 from sweeps.report.write import PAGE, _print, write_files
@@ -876,6 +877,24 @@ def test_the_released_points_alone_say_what_they_hold(tmp_path):
         *("dead units left out", "scores measured", "sparsity measured"),
     }
     assert page.count("<svg") >= 4 and "masks held:" in text.getvalue()
+
+
+def test_of_several_networks_the_summary_says_no_mean():
+    one, two = (synthetic(seeds=(0,), channels=2, dissected=False).trials for _ in range(2))
+    two = two.assign(key=two["key"] + "b", **{"val/top1": two["val/top1"] / 2})
+    named = [t.assign(**{"network.name": name}) for t, name in ((one, "resnet18"), (two, "vgg16"))]
+    trials = pd.concat(named, ignore_index=True)
+    made = dataclasses.replace(synthetic(seeds=(0,), channels=2), trials=trials)
+    text = " ".join(summary_sentences(made))
+    levels = [baseline(t, "dense", "none", "val/top1") for t in named]
+    assert f"resnet18 {levels[0]:.3f}, vgg16 {levels[1]:.3f}." in text
+    assert "The sparsest network" not in text
+    for series in all_series(compared(trials).assign(recipe=trials["network.name"])):
+        (name,) = set(series.rows["network.name"])
+        start = next(iter(line_rows(series, trials, "val/top1")))
+        level = "finetune" if series.retrained else "none"
+        own = trials[trials["network.name"] == name]
+        assert start["value"] == pytest.approx(baseline(own, "dense", level, "val/top1"))
 
 
 def test_text_from_outside_is_text():

@@ -52,6 +52,8 @@ def summary_sentences(frames: SweepFrames) -> list[str]:
     """The paragraph at the head of a report; what the numbers do not tell is not said."""
     trials = frames.trials
     said = [_what_there_is(frames)]
+    if text(trials, "network.name").nunique() > 1:  # a mean over them is nobody's
+        return [*said, _each_network(trials), *filter(None, [stopped_sentence(trials)])]
     top1 = baseline(trials, "dense", "none", "val/top1")
     retrained = text(trials, "retraining") == "finetune"
     controls = top1_by_recipe(trials[(text(trials, "method") == "dense") & retrained])
@@ -70,6 +72,16 @@ def summary_sentences(frames: SweepFrames) -> list[str]:
         said += _changes(final)
     said.append(stopped_sentence(trials))
     return [sentence for sentence in said if sentence]
+
+
+def _each_network(trials: pd.DataFrame) -> str:
+    """What each of several networks is, not pruned; numbers of different ones are not pooled."""
+    each = [
+        f"{name} {top1:.3f}"
+        for name, own in trials.groupby(text(trials, "network.name"), sort=False)
+        if (top1 := baseline(own, "dense", "none", "val/top1")) == top1
+    ]
+    return f"Top-1 accuracy of the dense networks: {', '.join(each)}." if each else ""
 
 
 def stopped_sentence(trials: pd.DataFrame) -> str:

@@ -22,7 +22,7 @@ from sweeps.report.statistics.classes import (
     corrected,
     wilson,
 )
-from sweeps.report.statistics.population import compared
+from sweeps.report.statistics.population import compared, training_of
 from sweeps.report.statistics.questions import ERROR
 from trainables.rates_file import KEEPS
 
@@ -66,13 +66,14 @@ def _beside_unpruned(
     trials = frames.trials
     control = trials[(trials["method"] == "dense") & (trials["retraining"] == series.retraining)]
     alike = [is_of_recipe(series, recipe) for recipe in text(control, "recipe")]
-    control = run_to_the_end(control[alike] if any(alike) else control).drop_duplicates("seed")
+    control = run_to_the_end(control[alike] if any(alike) else control)
+    trained = training_of(trials)
+    control = control.assign(of=control["key"].astype(str).map(trained)).drop_duplicates("of")
     answered = of_each(frames.of_predictions, control["key"].astype(str).tolist())
-    of_seed = dict(zip(control["seed"], control["key"].astype(str), strict=True))
-    seed_of = dict(zip(series.rows["key"].astype(str), series.rows["seed"], strict=True))
+    of_training = dict(zip(control["of"], control["key"].astype(str), strict=True))
     found = {}
     for key, table in tables.items():
-        other = answered.get(of_seed.get(seed_of[key], ""))
+        other = answered.get(of_training.get(trained[key], ""))
         if other is None or str(other["images"].iloc[0]) != str(table["images"].iloc[0]):
             return tables, "dense"
         found[key] = table.assign(dense=other["answer_1"])

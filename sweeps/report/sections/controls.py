@@ -33,6 +33,7 @@ _ARMS = {
     "within": ("by chance, as many per layer", "-.", "+"),
     "reversed": ("most important first", "", "v"),
 }
+_HOW = ["method", "schedule", "retraining"]
 _CONTROLS = ["random", "within", "reversed"]
 _VALUES = ("val/top1", "mis/mean")
 _SCORES = {
@@ -63,14 +64,17 @@ def _arms(frames: SweepFrames) -> pd.DataFrame:
     the column `arm`: "own" is the study's criterion, any other is called by its name. Of the
     controls that are of one criterion, those of the study's."""
     trials = arms(frames.trials[frames.trials["method"].isin(COLOURS)])
+    # Of a criterion that saw several numbers of images the trials that saw most.
+    how = [*_HOW, "rate", "scored", "arm"]
+    most = trials.groupby(how, dropna=False)["images"].transform("max")
+    trials = trials[trials["images"].fillna(0) == most.fillna(0)]
     meant = trials[trials["arm"] == "own"]
     leads = leading_criterion(meant) if len(meant) else ""
     others_own = trials["arm"].isin(["within", "reversed"]) & (trials["scored"] != leads)
     is_other = (trials["arm"] == "own") & (trials["criterion"] != leads)
     trials = trials.assign(arm=trials["arm"].mask(is_other, trials["criterion"]))[~others_own]
-    how = ["method", "schedule", "retraining"]
     is_control = trials["arm"].isin(_CONTROLS)
-    beside = trials[~is_control].merge(trials.loc[is_control, how].drop_duplicates(), on=how)
+    beside = trials[~is_control].merge(trials.loc[is_control, _HOW].drop_duplicates(), on=_HOW)
     return pd.concat([beside, trials[is_control]])
 
 

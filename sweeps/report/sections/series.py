@@ -157,6 +157,9 @@ def _start(series: Series, trials: pd.DataFrame, value: str) -> float:
     """At sparsity 0 lies the dense network, or it retrained, by this recipe; where that has no
     control, as of several rounds, by the recipe of most."""
     kind = series.retraining if series.retrained else "none"
+    name = "network.name"
+    if name in trials and name in series.rows:
+        trials = trials[trials[name].isin(set(series.rows[name]))]
     dense = trials[(trials["method"] == "dense") & (trials["retraining"] == kind)]
     alike = [is_of_recipe(series, recipe) for recipe in dense["recipe"]]
     if not any(alike):
