@@ -91,7 +91,7 @@ def look_at_inputs(
         if folder is not None or config.data.name == "concepts":  # else no class is known yet
             classes = classes_of(folder)
             config = config.replace({"network": for_classes(config.network, classes)})
-            heads[head_said(config.network, len(classes))] = None
+            heads[head_said(config.network, classes)] = None
             if config.given is not None:
                 which = (config.network, config.given, len(classes), config.data.pixels)
                 heads[given_said(*which)] = None

@@ -93,12 +93,21 @@ def test_a_kept_head_answers_among_the_datas_classes(hub):
     images = torch.randn(2, 3, 64, 64)
     whole, kept = build_network(imagenet(), 1000).eval(), build_network(config, 3).eval()
     torch.testing.assert_close(kept(images), whole(images)[:, [6, 0, 999]])
-    assert "(1,000 classes) those of the data's 3 classes are kept:" in head_said(config, 3)
+    assert "(1,000 classes) those of the data's 3 classes are kept:" in head_said(config, WNIDS)
+
+
+def test_a_thousand_classes_of_other_names_are_told_before_they_are_taken_for_imagenets(hub):
+    other = tuple(f"class {place}" for place in range(1000))
+    config = for_classes(imagenet(), other)
+    assert config.head is None and "n01440764 first" in head_said(config, other)
+    assert "class 0 first, and are taken to be the same" in head_said(config, other)
+    assert head_said(for_classes(imagenet(), imagenet_wnids()), imagenet_wnids()) == ""
+    assert head_said(NetworkConfig(recipe=RECIPE), other) == ""
 
 
 def test_auxiliary_heads_are_new_too():
     config = NetworkConfig(weights="imagenet", aux_heads=True, recipe=RECIPE, head="new")
-    said = head_said(config, 5)
+    said = head_said(config, tuple("abcde"))
     assert "a new one of 5 classes (fc, aux1.fc2, aux2.fc2) is trained by network.recipe" in said
 
 

@@ -9,6 +9,7 @@ from typing import Literal
 import torch
 
 from trainables.config import NetworkConfig, TrainConfig
+from trainables.datasets.names import shown
 from trainables.networks.checkpoints import checkpoint_state, require_fit
 from trainables.networks.heads import fitted, output_layers
 from trainables.networks.imagenet import imagenet_classes
@@ -45,10 +46,12 @@ def for_classes(config: NetworkConfig, classes: tuple[str, ...]) -> NetworkConfi
 
 
 @lru_cache(64)
-def head_said(config: NetworkConfig, n_classes: int) -> str:
-    """What is done with the head of given weights, for people; "" where it stays as it is."""
+def head_said(config: NetworkConfig, classes: tuple[str, ...]) -> str:
+    """What is done with the head of given weights, for people; "" where it stays as it is, and the
+    classes have ImageNet's names."""
+    n_classes = len(classes)
     if config.head is None:
-        return ""
+        return _order_said(config, classes)
     there = _classes_of(config, n_classes)
     own, auxiliary = output_layers(outline_with(config.untrained, n_classes))
     weights = "ImageNet weights" if config.weights == "imagenet" else f"{config.checkpoint}"
@@ -65,6 +68,16 @@ def head_said(config: NetworkConfig, n_classes: int) -> str:
     return (
         f"{of} nothing is taken: a new one of {_number(n_classes)} ({', '.join(own + auxiliary)}) "
         f"is trained by network.recipe{alone}"
+    )
+
+
+def _order_said(config: NetworkConfig, classes: tuple[str, ...]) -> str:
+    if config.weights != "imagenet" or len(classes) != _THOUSAND or classes == imagenet_wnids():
+        return ""
+    return (
+        f"network.name={config.name!r}: its head has ImageNet's classes by WordNet id, "
+        f"{imagenet_wnids()[0]} first; the data's {_THOUSAND:,} have other names, "
+        f"{shown(classes[0])} first, and are taken to be the same in the same order"
     )
 
 
