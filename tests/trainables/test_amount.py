@@ -100,6 +100,10 @@ REFUSED = [
         },
         "rates_factor must leave every rate below 1, got 2: the highest, 0.6, would be 1.2",
     ),
+    (
+        {**FILTERS, "prune.scope": "layer", "prune.rates": ("a=0", "b=0.0")},
+        "prune.rates must have a rate above 0, all of them are 0",
+    ),
     ({"prune.round_to": 8}, "prune.round_to must be left alone .*has a layer fewer channels"),
     ({**FILTERS, "prune.rate": 0.5, "prune.round_to": 0}, "round_to must be positive, got 0"),
     ({"prune.rates_factor": 0.5}, "prune.rates_factor must be left alone .*it is of prune.rates"),

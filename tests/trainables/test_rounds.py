@@ -1,11 +1,14 @@
 """What is noted at the end of each round, and the epochs that the last of them has more."""
 
+import copy
 from dataclasses import replace
 
 import pandas as pd
 import pytest
+import torch
 from networks_for_tests import tiny_inception
 from small_studies import computed, small_base
+from torch import nn
 
 from pruning import prunable_weights
 from trainables.artifacts import ROUNDS
@@ -87,6 +90,20 @@ def test_rounds_without_training_are_seen_with_their_statistics_estimated_anew(
     assert seen[1]["val/top1"].iloc[0] == first.metrics["val/top1"]
     # And which filters the rounds after it take does not depend on it.
     assert (seen[0]["n_kept"] == seen[1]["n_kept"]).all()
+
+
+def test_a_bias_that_follows_its_filter_counts_whether_a_trial_was_interrupted_or_not():
+    prune = PruneConfig(granularity="weight", scope="layer", rate=0.5, biases=True)
+    network = nn.Sequential(nn.Conv2d(3, 8, 3), nn.ReLU(), nn.Conv2d(8, 8, 3), nn.ReLU(),
+                            nn.Conv2d(8, 4, 3), nn.AdaptiveAvgPool2d(1), nn.Flatten())  # fmt: skip
+    pruned, again = (PrunedNetwork(copy.deepcopy(network), prune) for _ in range(2))
+    groups = {name: torch.ones_like(w, dtype=torch.bool) for name, w in pruned.weights.items()}
+    groups["2.weight"][3] = False  # a filter without a weight, its bias kept
+    pruned.hold(groups)
+    again.restore(pruned.keep)
+    assert not pruned.groups["2.bias"][3]
+    assert all(torch.equal(kept, again.groups[name]) for name, kept in pruned.groups.items())
+    assert pruned.numbers() == again.numbers()
 
 
 def test_costs_of_a_round_are_of_the_network_that_is_left():

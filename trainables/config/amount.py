@@ -84,7 +84,7 @@ def require_amount(
     rate: float | None, target: str | None, rates: tuple[str, ...] | str, factor: float
 ) -> None:
     """Raise ValueError unless exactly one of rate, target and rates says how much is pruned, and
-    every rate of a layer, times the factor, is below 1."""
+    every rate of a layer, times the factor, is below 1, not all of them 0."""
     said = [name for name, value in (("target", target), ("rates", rates)) if value]
     if len(said) == 2:
         raise ValueError("prune.target and prune.rates both say how much is pruned, give one")
@@ -98,6 +98,10 @@ def require_amount(
             "is pruned, got None"
         )
     most = max(table_of(rates).values()) if rates and not isinstance(rates, str) else 0.0
+    if rates and not isinstance(rates, str) and most == 0:
+        raise ValueError(
+            "prune.rates must have a rate above 0, all of them are 0: nothing would go"
+        )
     if most * factor >= 1:
         raise ValueError(
             f"prune.rates_factor must leave every rate below 1, got {factor:g}: the highest, "

@@ -138,7 +138,10 @@ class PrunedNetwork:
         """Set to zero what was decided to go, and what follows it."""
         prune = self._prunes()
         follows = self.structure if prune.batchnorm_follows else None
-        self._hold(groups, masks_of(self.network, groups, prune.granularity, follows))
+        keep = masks_of(self.network, groups, prune.granularity, follows)
+        if prune.biases:  # that of a filter without a weight goes with it: so a state is read, too
+            groups = groups_of(keep, self.weights, prune.granularity)
+        self._hold(groups, keep)
 
     def restore(self, keep: object) -> None:
         """Hold the masks of a state.
