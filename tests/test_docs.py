@@ -76,3 +76,14 @@ if __name__ == "__main__":
     before = TREE.read_text()
     at, end = before.index(BEGIN) + len(BEGIN), before.index(END)
     TREE.write_text(before[:at] + drawn() + before[end:])
+
+
+def test_the_gallery_reads_each_figure_as_the_report_does():
+    from sweeps.report.sections.all import SECTIONS
+
+    text = (ROOT / "docs" / "gallery.md").read_text()
+    shown = [section for section in SECTIONS if f"gallery/{section.name}.png" in text]
+    assert len(shown) > 20
+    for section in shown:
+        said = f"**{section.question}** {' '.join(section.reading.split())}\n"
+        assert said in text, section.name
