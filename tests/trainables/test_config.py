@@ -390,6 +390,10 @@ def test_replace_refuses(overrides, message):
             lambda: TrainConfig(lr_schedule="step", lr_milestones=(5, 3)),
             r"lr_milestones must rise, got \(5, 3\)",
         ),
+        (
+            lambda: TrainConfig(lr_schedule="step", lr_milestones=(0, 3)),
+            r"lr_milestones must lie above 0, got \(0, 3\)",
+        ),
         (lambda: NetworkConfig(name="alexnt"), "got 'alexnt'; close to it: alexnet"),
         (
             lambda: TrialConfig(

@@ -55,8 +55,8 @@ class TrainConfig(Checked):
         self._require(
             (self.lr_schedule == "step") == bool(falls), "lr_milestones", "go with 'step' alone"
         )
-        rises = list(falls) == sorted(set(falls)) and min(falls, default=1) > 0
-        self._require(rises, "lr_milestones", "rise from at least 1")
+        self._require(list(falls) == sorted(set(falls)), "lr_milestones", "rise")
+        self._require(min(falls, default=1) > 0, "lr_milestones", "lie above 0")
 
 
 @dataclass(frozen=True, kw_only=True)
