@@ -22,7 +22,8 @@ Source    The second scenario of Yeom et al. 2021 (arXiv 1912.08881): filters of
           pretrained network with its head kept and these rates are ours.
 Expected  Their claim: LRP is clearly better than other criteria. That it needs two to five images a
           class for its final accuracy, gradients many more, and that most important first ends
-          at chance is what we expect. benchmarks/RESULTS.md has SqueezeNet 1.1 on photographs.
+          at chance is what we expect. benchmarks/RESULTS.md has SqueezeNet 1.1 and GoogLeNet on
+          photographs.
 Asked     Does the MIS of the same units change with sparsity, where nothing is trained again? Which
           criterion is better is exploratory: the best of many, on the trainings that chose it.
           Intervals over draws are given the one pretrained network.
