@@ -234,9 +234,13 @@ def main(argv: list[str] | None = None) -> int:
     """The exit code; docs/exit_codes.md has them all."""
     environment = dict(os.environ)  # as the user has it
     arguments = parser().parse_args(argv)
-    code = _code_of(arguments)
-    if then := getattr(arguments, "then", None):
-        from sweeps.afterwards import run_then
+    if not hasattr(arguments, "then"):
+        return _code_of(arguments)
+    from sweeps.afterwards import run_then, sigterm_like_ctrl_c
+
+    with sigterm_like_ctrl_c():  # also while it is planned, which of many images takes minutes
+        code = _code_of(arguments)
+    if then := arguments.then:
         from sweeps.studies import name_of
 
         run_then(then, code, name_of(_study(arguments)), arguments.results, environment)
@@ -244,6 +248,9 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _code_of(arguments: argparse.Namespace) -> int:
+    # Before torch is there. Threads that wait for each other with a loop take the time that others
+    # need, as soon as the machine does anything else: a step took many times as long.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     try:
         console = terminal()
         with settled(), plain_warnings():

@@ -1,7 +1,10 @@
-"""`--then`: a command of the user's, run when a sweep has ended, however it ended."""
+"""`--then`: a command of the user's, run when a sweep has ended, however: by SIGTERM, too."""
 
+import os
+import signal
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 
 from sweeps.terminal import refuse
@@ -42,3 +45,19 @@ def _page(results: Path, study: str) -> str:
     except ValueError:
         return ""
     return str(page) if page.is_file() else ""
+
+
+@contextmanager
+def sigterm_like_ctrl_c() -> Iterator[None]:
+    """Schedulers of machines send it before they kill; Ray winds down on Ctrl-C only."""
+
+    def interrupt(*_: object) -> None:
+        if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # as a script's background job has it
+            signal.signal(signal.SIGINT, signal.default_int_handler)
+        os.kill(os.getpid(), signal.SIGINT)
+
+    before = signal.signal(signal.SIGTERM, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)

@@ -88,7 +88,7 @@ def _is_whole(pair: str) -> bool:
         return True
     try:
         ast.literal_eval(value)
-    except (ValueError, SyntaxError, MemoryError, RecursionError):
+    except (ValueError, TypeError, SyntaxError, MemoryError, RecursionError):
         return False
     return True
 

@@ -70,7 +70,7 @@ def write_new(name: str, console: Console) -> int:
             f"a study is called as its file is, and {path.stem} is one that comes with Secateur"
         )
     try:
-        with path.open("x") as file:
+        with path.open("x", encoding="utf-8") as file:
             file.write(TEMPLATE.replace("called as this file is", path.stem))
     except FileExistsError as error:
         raise ValueError(f"FILE must not be there yet, {path} is") from error

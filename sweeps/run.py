@@ -1,7 +1,6 @@
 """One `make sweep`: skip what is done, prepare, launch, deliver, report."""
 
 import os
-import signal
 import time
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
@@ -12,6 +11,7 @@ from mlflow.entities import Run
 from rich.console import Console
 from rich.markup import escape
 
+from sweeps.afterwards import sigterm_like_ctrl_c
 from sweeps.plan.check import check
 from sweeps.plan.names import Names
 from sweeps.plan.planner import Plan
@@ -47,7 +47,7 @@ def run_sweep(plan: Plan, results: Path, console: Console) -> int:
     anything runs.
     """
     require_study_folder(results, plan.sweep.name, written=True)
-    with settled(), only_driver(results, plan.sweep.name), _sigterm_like_ctrl_c():
+    with settled(), only_driver(results, plan.sweep.name), sigterm_like_ctrl_c():
         return _run(plan, results, console)
 
 
@@ -269,19 +269,3 @@ def _answering(tracker: Tracker) -> Iterator[None]:
         yield
     except Unavailable as error:
         raise ValueError(no_answer(tracker.uri, error)) from error
-
-
-@contextmanager
-def _sigterm_like_ctrl_c() -> Iterator[None]:
-    """Schedulers of machines send it before they kill; Ray winds down on Ctrl-C only."""
-
-    def interrupt(*_: object) -> None:
-        if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # as a script's background job has it
-            signal.signal(signal.SIGINT, signal.default_int_handler)
-        os.kill(os.getpid(), signal.SIGINT)
-
-    before = signal.signal(signal.SIGTERM, interrupt)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)

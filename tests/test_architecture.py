@@ -32,7 +32,7 @@ PARTS = {
         "export": {"addresses", "terminal", "plan", "tracking"},
         "score": {"plan"},
         "results_folder": set(),
-        "run": {"plan", "tracking", "searching", "tune", "report", "results_folder"},
+        "run": {"afterwards", "plan", "tracking", "searching", "tune", "report", "results_folder"},
         "values": set(),
         "afterwards": {"terminal"},
         "arguments": {"studies", "terminal", "values"},

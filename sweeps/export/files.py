@@ -68,7 +68,6 @@ def write_files(
         name: str, save: Callable[[Path], None], run: Callable[[Path, Tensor], Tensor]
     ) -> Written:
         path = folder / name
-        path.unlink(missing_ok=True)  # of an export before: it may be of another version
         try:
             with whole_file(path) as partial:
                 save(partial)
@@ -78,6 +77,8 @@ def write_files(
             return Written(why_not=str(error))
         return Written(len(content), hashlib.sha256(content).hexdigest(), difference)
 
+    for name in (SAFETENSORS, GRAPH, ONNX):
+        (folder / name).unlink(missing_ok=True)  # of an export before, maybe of another trial
     files = {
         SAFETENSORS: write(
             SAFETENSORS,

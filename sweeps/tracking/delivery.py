@@ -70,6 +70,9 @@ class Delivery:
         )
         return []
 
+    def _is_finished(self, run: str) -> bool:
+        return bool(self.tracker.client.get_run(run).info.status == "FINISHED")
+
     def _metrics(self, event: Mapping[str, Any]) -> list[str]:
         run = self._run(event)
         self.tracker.log_metrics(run, event["values"], event["step"], event["time_ms"])
@@ -77,6 +80,8 @@ class Delivery:
 
     def _end(self, event: Mapping[str, Any]) -> list[str]:
         run = self._run(event)
+        if event["status"] == "KILLED" and self._is_finished(run):
+            return []  # another driver went on with it, and its end is what holds
         folder = self._own(event["folder"]) if event.get("folder") else None
         forget = [self._own(path) for path in event.get("forget", ())]
         if folder is not None:

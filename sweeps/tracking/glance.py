@@ -111,8 +111,8 @@ def _of_database(path: Path) -> dict[str, StudySeen]:
             folder = path.parent / "artifacts" / study / run_id / "artifacts"
             seen.planned = frozenset(read_own(folder / PLANNED_KEYS).decode().split())
         for study, value in database.execute(_CODES):
-            if study in found and _CODE.fullmatch(value):
-                found[study].code.add(value)
+            if study in found:
+                found[study].code |= _codes_in(value)
     return found
 
 
@@ -142,8 +142,13 @@ ORDER BY CAST(coalesce(turns.value, '0') AS INTEGER), runs.start_time, runs.run_
 _CODES = """
 SELECT DISTINCT experiments.name, params.value
 FROM params JOIN runs USING (run_uuid) JOIN experiments USING (experiment_id)
-WHERE length(params.value) = 16
+WHERE length(params.value) = 16 OR params.key LIKE '%code'
 """
+
+
+def _codes_in(value: str) -> set[str]:
+    """The digests of code in a param: of several scores of one's own there are several."""
+    return {part for part in value.split(", ") if _CODE.fullmatch(part)}
 
 
 def _of_server(results: Path, names: Collection[str]) -> dict[str, StudySeen]:
@@ -168,7 +173,7 @@ def _of_server(results: Path, names: Collection[str]) -> dict[str, StudySeen]:
 def _study_of(client: MlflowClient, runs: Sequence[Run]) -> StudySeen:
     seen = StudySeen()
     values = {value for run in runs for value in run.data.params.values()}
-    seen.code = {value for value in values if _CODE.fullmatch(value)}
+    seen.code = {digest for value in values for digest in _codes_in(value)}
     active = [run for run in runs if run.info.lifecycle_stage == "active"]
     for run in active:
         kind, key = (run.data.tags.get(name, "") for name in (KIND, TRIAL_KEY))

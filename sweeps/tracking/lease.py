@@ -64,10 +64,12 @@ def only_sweep(tracker: Tracker, path: Path, say: Callable[[str], None]) -> Iter
 
 
 def _forget(tracker: Tracker, path: Path) -> None:
-    """End the lease of this folder's last sweep, which was killed."""
+    """End the lease of this folder's last sweep, which was killed. In a copy of a folder, or on
+    another machine, it may be of one that lives: there its beat tells."""
     noted = path.read_text().strip() if path.is_file() else ""
+    here = {HOST: platform.node(), FOLDER: str(tracker.results)}
     for run in tracker.runs(LEASE) if noted else ():
-        if run.info.run_id == noted:
+        if run.info.run_id == noted and here.items() <= run.data.tags.items():
             tracker.client.delete_run(noted)
 
 

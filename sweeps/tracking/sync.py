@@ -32,7 +32,8 @@ def deliver(
     aside = refused_path(path)
     if aside.is_file() and not aside.is_symlink():
         os.close(open_own(path))  # a link or a pipe is refused before it is read
-        lines = aside.read_bytes() + path.read_bytes()
+        # The end of the first may have been cut off by a full disk: that event alone is lost.
+        lines = aside.read_bytes().rstrip(b"\n") + b"\n" + path.read_bytes()
         path.with_suffix(".delivered").unlink(missing_ok=True)  # it is of the old file
         with whole_file(path) as partial:
             partial.write_bytes(lines)
@@ -85,6 +86,8 @@ def _that_wait(folder: Path) -> list[str]:
 
 def sync(results: Path, console: Console) -> int:
     """Deliver all that waits in a results folder; exit code 1 if something still does."""
+    if not results.is_dir():
+        raise ValueError(f"RESULTS must be a folder that sweeps wrote to, {results} is none")
     studies, waiting = _that_wait(results / "outbox"), 0
     for study in studies:
         path = outbox_path(results, study)

@@ -1,6 +1,8 @@
 """`--then`: run at the end of a sweep, however it ends."""
 
 import os
+import subprocess
+import sys
 
 import pytest
 
@@ -84,3 +86,14 @@ def test_make_passes_it_on_as_it_was_typed():
     words = options("sweep", {"RESULTS": "results", "THEN": typed})
     assert words[-1] == f"--then={typed}"
     assert parser().parse_args(words).then == typed
+
+
+def test_it_is_run_where_a_scheduler_ends_a_sweep_that_is_still_planned(tmp_path):
+    (tmp_path / "mine.py").write_text(
+        "import time\nprint('planning', flush=True)\ntime.sleep(60)\n"
+    )
+    words = [sys.executable, "-m", "sweeps", "sweep", "--study=mine.py", "--then", "touch then"]
+    process = subprocess.Popen(words, cwd=tmp_path, stdout=subprocess.PIPE, text=True)
+    assert "planning" in process.stdout.readline()
+    process.terminate()
+    assert process.wait(60) == 130 and (tmp_path / "then").exists()

@@ -260,3 +260,17 @@ def test_a_tuple_reaches_the_field_that_takes_it():
     exclude = value_of("('conv2', 'conv3')")
     plan = make_plan(load_study("demo"), settings={"prune.exclude": exclude})
     assert {c.prune.exclude for c in plan.configs if c.prune} == {("conv2", "conv3")}
+
+
+def test_threads_that_wait_leave_the_machine_to_others_unless_the_user_says(monkeypatch, tmp_path):
+    monkeypatch.setenv("OMP_WAIT_POLICY", "ACTIVE")
+    main(["status", "--results", str(tmp_path)])
+    assert os.environ["OMP_WAIT_POLICY"] == "ACTIVE"
+    monkeypatch.delenv("OMP_WAIT_POLICY")
+    main(["status", "--results", str(tmp_path)])
+    assert os.environ["OMP_WAIT_POLICY"] == "PASSIVE"
+
+
+def test_a_folder_that_is_not_there_has_nothing_to_deliver(capsys, tmp_path):
+    code, error = said(capsys, "sync", "--results", str(tmp_path / "typo"))
+    assert code == 2 and "RESULTS must be a folder that sweeps wrote to" in error

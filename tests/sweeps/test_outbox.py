@@ -245,6 +245,26 @@ def test_an_end_that_is_delivered_twice_is_one(holds, results, study):
     assert not folder.exists()
 
 
+def test_a_late_end_of_a_driver_that_was_killed_leaves_what_another_finished(results, study):
+    folder, _ = trial_folder(results, study, "abc")
+    tracker = Tracker(study, results)
+    path = plant(results, study, folder=f"trials/{study}/abc")
+    assert deliver(path, tracker) == (0, [])
+    late = {"event": "end", "key": "abc", "status": "KILLED", "tags": {}, "parent": None}
+    path.write_text(json.dumps({**late, "time_ms": 1_700_000_000_001}) + "\n")
+    assert deliver(path, tracker) == (0, [])
+    assert run_of(tracker).info.status == "FINISHED" and set(tracker.finished()) == {"abc"}
+
+
+def test_what_was_cut_off_by_a_full_disk_takes_no_event_behind_it_along(results, study):
+    folder, _ = trial_folder(results, study, "abc")
+    path = plant(results, study, folder=f"trials/{study}/abc")
+    path.with_suffix(".refused").write_text('{"event": "metrics", "key": "a')
+    tracker = Tracker(study, results)
+    n_waiting, refused = deliver(path, tracker)
+    assert n_waiting == 0 and len(refused) == 1 and set(tracker.finished()) == {"abc"}
+
+
 def http_error(status):
     response = requests.Response()
     response.status_code, response.reason = status, "as it is"

@@ -14,10 +14,11 @@ from rich.console import Console
 from servers import free_port, log_much, start_mlflow, stop
 from small_studies import small_base, small_sweep
 
+from sweeps.afterwards import sigterm_like_ctrl_c
 from sweeps.plan.inputs import Inputs
 from sweeps.plan.names import Names
 from sweeps.plan.planner import make_plan
-from sweeps.run import _sigterm_like_ctrl_c, news
+from sweeps.run import news
 from sweeps.tracking.drivers import only_driver
 from sweeps.tracking.outbox import Outbox, parsed
 from sweeps.tracking.parents import order_of
@@ -276,7 +277,7 @@ def test_sigterm_breaks_a_sweep_off_in_a_background_job_too(handler):
     """Of a script: there Ctrl-C is ignored."""
     before = signal.signal(signal.SIGINT, handler)
     try:
-        with pytest.raises(KeyboardInterrupt), _sigterm_like_ctrl_c():
+        with pytest.raises(KeyboardInterrupt), sigterm_like_ctrl_c():
             os.kill(os.getpid(), signal.SIGTERM)
             time.sleep(10)
     finally:

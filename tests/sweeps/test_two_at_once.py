@@ -42,6 +42,19 @@ def hold(results, study, told, release, order, delay=0.0):
         order.append(str(error))
 
 
+def test_the_lease_of_a_living_sweep_is_safe_from_a_copy_of_its_folder(server, tmp_path, study):
+    """The copy has the file that names the lease, too; only its beat tells whether it lives."""
+    (tmp_path / "anna").mkdir()
+    told = []
+    with only_sweep(Tracker(study, tmp_path / "anna"), tmp_path / "anna" / "x.lease", told.append):
+        shutil.copytree(tmp_path / "anna", tmp_path / "copy")
+        copy = Tracker(study, tmp_path / "copy")
+        with pytest.raises(ValueError, match="one sweep of a study at a time"):  # noqa: SIM117
+            with only_sweep(copy, tmp_path / "copy" / "x.lease", told.append):
+                pass
+        assert len(copy.runs(LEASE)) == 1
+
+
 @pytest.mark.parametrize("delay", [0.0, 0.05, 0.5])
 def test_of_two_that_start_at_once_one_runs_and_the_other_is_refused(
     server, tmp_path, study, delay

@@ -18,7 +18,7 @@ import sweeps.tracking.database
 import sweeps.tracking.lease
 import sweeps.tracking.outbox
 import sweeps.tune.ready
-from sweeps.run import _sigterm_like_ctrl_c
+from sweeps.afterwards import sigterm_like_ctrl_c
 from sweeps.tracking.answering import require_answer
 from sweeps.tracking.database import opening
 from sweeps.tracking.lease import only_sweep
@@ -180,7 +180,7 @@ def test_the_first_signal_ends_a_wait_that_has_said_what_it_is_for(
     thread = threading.Thread(target=send_when_it_has_said_it)
     thread.start()
     problem = None
-    with ctrl_c_is_heard(), _sigterm_like_ctrl_c():
+    with ctrl_c_is_heard(), sigterm_like_ctrl_c():
         try:
             with wait(tmp_path):
                 problem = "it did not wait"

@@ -139,6 +139,10 @@ REFUSED = {
         lambda network, path: torch.save(dense("resnet34").state_dict(), path),
         "is a checkpoint of another network: 0 entries are missing, 96 entries",
     ),
+    "two state_dicts": (
+        lambda n, path: torch.save({"model": n.state_dict(), "model_ema": n.state_dict()}, path),
+        "given.entry must name one, given.entry=model or another",
+    ),
     "text": (lambda _, path: path.write_text("x"), "it is another kind of file, or was cut off"),
 }
 

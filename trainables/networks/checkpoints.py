@@ -55,14 +55,17 @@ def load_fitting(network: nn.Module, state: Mapping[str, Tensor], path: Path) ->
     network.load_state_dict(whole)
 
 
-def checkpoint_state(network: nn.Module, path: Path, entry: str = "") -> dict[str, Tensor]:
+def checkpoint_state(
+    network: nn.Module, path: Path, entry: str = "", *, field: str = "network.entry"
+) -> dict[str, Tensor]:
     """The state_dict in a file, under the network's own names where it has them; on the CPU.
 
     Read as well: a safetensors file, one within a dictionary ("state_dict", "model", …), names
     after "module." or "_orig_mod.", other precisions, no `num_batches_tracked`. A pickle that would
-    run code is refused, and so are several state_dicts in one file unless `entry` names one.
+    run code is refused, and so are several state_dicts in one file unless `entry` names one. field:
+    which says the entry, in sentences.
     """
-    state = _adapted(network, _tensors(read_checkpoint(path), path, entry))
+    state = _adapted(network, _tensors(read_checkpoint(path), path, entry, field))
     for name, tensor in state.items():
         _require_plain(name, tensor, path)
     _require_finite(state, path)
@@ -153,16 +156,16 @@ def first_line(error: BaseException) -> str:
     return (str(error).splitlines() or [type(error).__name__])[0]
 
 
-def _tensors(saved: object, path: Path, entry: str) -> dict[str, Tensor]:
+def _tensors(saved: object, path: Path, entry: str, field: str) -> dict[str, Tensor]:
     """The tensors by name, out of whatever dictionaries are around them."""
     if entry:
-        saved = _entry(saved, path, entry)
+        saved = _entry(saved, path, entry, field)
     for _ in range(3):
         there = _states(saved) if isinstance(saved, dict) else []
         if len(there) > 1:
             raise ValueError(
-                f"{path} holds {len(there)} state_dicts, {', '.join(there)}: network.entry must "
-                f"name one, network.entry={there[0]} or another"
+                f"{path} holds {len(there)} state_dicts, {', '.join(there)}: {field} must "
+                f"name one, {field}={there[0]} or another"
             )
         if not there or not isinstance(saved, dict):
             break
@@ -179,12 +182,12 @@ def _tensors(saved: object, path: Path, entry: str) -> dict[str, Tensor]:
     return tensors
 
 
-def _entry(saved: object, path: Path, entry: str) -> object:
+def _entry(saved: object, path: Path, entry: str, field: str) -> object:
     inner = saved.get(entry) if isinstance(saved, dict) else None
     if not isinstance(inner, dict):
         there = _states(saved) if isinstance(saved, dict) else []
         raise ValueError(
-            f"network.entry must name a state_dict in {path}, got {entry!r}; there are: "
+            f"{field} must name a state_dict in {path}, got {entry!r}; there are: "
             f"{', '.join(there) or 'none by name'}"
         )
     return inner

@@ -29,7 +29,9 @@ def given_network(
             f"the network must stay as it was when it was planned, {path} has changed; plan it anew"
         )
     # A head is kept in part where the data has fewer classes: as of the dense network.
-    state = fitted(network, config, checkpoint_state(network, path, given.entry))
+    state = fitted(
+        network, config, checkpoint_state(network, path, given.entry, field="given.entry")
+    )
     left = left_by_shapes(network, state, path)
     smaller = with_shapes(network, left)
     load_fitting(smaller, state, path)
