@@ -19,7 +19,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from sweeps.tracking.answering import no_answer, require_answer
 from sweeps.tracking.parents import KIND, PLANNED_KEYS, SWEEP_KEY, order_of
-from sweeps.tracking.tracker import TRIAL_KEY, Unavailable, is_shared, tracking_uri
+from sweeps.tracking.tracker import TRIAL_KEY, Unavailable, has_store, is_shared, tracking_uri
 from trainables.workspace import read_own
 
 _PATIENCE = 20  # seconds, while a sweep writes to the database
@@ -152,6 +152,8 @@ def _codes_in(value: str) -> set[str]:
 
 
 def _of_server(results: Path, names: Collection[str]) -> dict[str, StudySeen]:
+    if not has_store(results):  # MLflow would make the database
+        return {}
     address = tracking_uri(results)
     require_answer(address)
     client, found = MlflowClient(address), {}

@@ -153,6 +153,12 @@ def test_status_says_where_mlflow_does_not_tell(results, monkeypatch):
     assert not {thing.kind for thing in goes} & {disk.STATES, disk.CODE}
 
 
+def test_status_makes_no_database_where_there_is_none(results, monkeypatch, tmp_path):
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/typo.db")
+    told(status, results)
+    assert not (tmp_path / "typo.db").exists()
+
+
 def test_what_is_seen_is_what_mlflow_says(results, monkeypatch):
     seen = studies_seen(results, [])
     for study in ("finished", "searched", "interrupted"):
