@@ -248,9 +248,10 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _code_of(arguments: argparse.Namespace) -> int:
-    # Before torch is there. Threads that wait for each other with a loop take the time that others
-    # need, as soon as the machine does anything else: a step took many times as long.
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    # Before torch is there. Threads that long wait for each other in a loop take the time that they
+    # need, as soon as the machine does anything else (when_something_goes_wrong.md has numbers).
+    if "OMP_WAIT_POLICY" not in os.environ:
+        os.environ.setdefault("GOMP_SPINCOUNT", "30000")
     try:
         console = terminal()
         with settled(), plain_warnings():

@@ -262,13 +262,17 @@ def test_a_tuple_reaches_the_field_that_takes_it():
     assert {c.prune.exclude for c in plan.configs if c.prune} == {("conv2", "conv3")}
 
 
-def test_threads_that_wait_leave_the_machine_to_others_unless_the_user_says(monkeypatch, tmp_path):
-    monkeypatch.setenv("OMP_WAIT_POLICY", "ACTIVE")
-    main(["status", "--results", str(tmp_path)])
-    assert os.environ["OMP_WAIT_POLICY"] == "ACTIVE"
-    monkeypatch.delenv("OMP_WAIT_POLICY")
-    main(["status", "--results", str(tmp_path)])
-    assert os.environ["OMP_WAIT_POLICY"] == "PASSIVE"
+def test_threads_do_not_wait_long_in_a_loop_unless_the_user_says_how(monkeypatch, tmp_path):
+    spins, policy = "GOMP_SPINCOUNT", "OMP_WAIT_POLICY"
+    for given in ({policy: "ACTIVE"}, {spins: "7"}, {}):
+        for name in (spins, policy):
+            monkeypatch.setenv(name, "")  # so that it is put back
+            monkeypatch.delenv(name)
+        for name, value in given.items():
+            monkeypatch.setenv(name, value)
+        main(["status", "--results", str(tmp_path)])
+        expected = None if policy in given else given.get(spins, "30000")
+        assert os.environ.get(spins) == expected
 
 
 def test_a_folder_that_is_not_there_has_nothing_to_deliver(capsys, tmp_path):
