@@ -879,6 +879,15 @@ def test_the_released_points_alone_say_what_they_hold(tmp_path):
     assert page.count("<svg") >= 4 and "masks held:" in text.getvalue()
 
 
+def test_a_dense_network_with_a_zero_is_not_called_pruned():
+    made = synthetic(seeds=(0,), channels=2)
+    trials = made.trials.copy()
+    trials.loc[trials["method"] == "dense", "prune/sparsity"] = 1e-7
+    n_pruned = trials["method"].isin(["structured", "unstructured", "connection"]).sum()
+    said = summary_sentences(dataclasses.replace(made, trials=trials))[0]
+    assert f", {n_pruned} of them pruned (" in said
+
+
 def test_of_several_networks_the_summary_says_no_mean():
     one, two = (synthetic(seeds=(0,), channels=2, dissected=False).trials for _ in range(2))
     two = two.assign(key=two["key"] + "b", **{"val/top1": two["val/top1"] / 2})

@@ -12,6 +12,7 @@ from sweeps.report.read.frames import SweepFrames
 from sweeps.report.read.values import (
     baseline,
     has,
+    is_pruned,
     is_retrained,
     number,
     run_to_the_end,
@@ -103,7 +104,7 @@ def stopped_sentence(trials: pd.DataFrame) -> str:
 
 def _what_there_is(frames: SweepFrames) -> str:
     trials = frames.trials
-    n_pruned = int(trials["prune/sparsity"].gt(0).sum()) if "prune/sparsity" in trials else 0
+    n_pruned = int(is_pruned(trials).sum())  # a weight of the dense network may be 0 by chance
     methods = ", ".join(dict.fromkeys(compared(trials)["method"].str.replace("_", " ")))
     seeds = trials["seed"].nunique()
     many = f"{seeds} seeds" if seeds > 1 else "one seed"
