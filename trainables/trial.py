@@ -154,7 +154,7 @@ class Trial:
         """The same after an epoch: of as many images as `data.val_images_per_epoch` says. Between
         rounds without training of a copy: by the network as it was pruned the next is chosen."""
         network = self.pruned.without_removed()
-        if self.config.retrain is None:
+        if self.config.retrain is None and self.config.recalibrate_images:
             network = self._estimated_anew(copy.deepcopy(network))
         return self.validation.after_epoch(network) | self.pruned.amounts()
 

@@ -31,9 +31,9 @@ DEAD_AFTER_BEATS = 6  # a run whose heartbeat stands still for so long is a dead
 def only_sweep(tracker: Tracker, path: Path, say: Callable[[str], None]) -> Iterator[None]:
     """Hold the study's lease on the tracker's server, where others may log to it, too.
 
-    path: where the lease is noted, under the lock of the results folder: whose lease is found
-    there is dead. say: told what is waited for. Raises ValueError, in one sentence, where another
-    driver has the lease.
+    path: where the lease is noted, under the lock of the results folder: one of this very folder
+    that is found there is dead. say: told what is waited for. Raises ValueError, in one sentence,
+    where another driver has the lease.
     """
     if not tracker.is_shared:
         yield
@@ -67,15 +67,14 @@ def _forget(tracker: Tracker, path: Path) -> None:
     """End the lease of this folder's last sweep, which was killed. In a copy of a folder, or on
     another machine, it may be of one that lives: there its beat tells."""
     noted = path.read_text().strip() if path.is_file() else ""
-    here = {HOST: platform.node(), FOLDER: str(tracker.results)}
     for run in tracker.runs(LEASE) if noted else ():
-        if run.info.run_id == noted and here.items() <= run.data.tags.items():
+        if run.info.run_id == noted and tracker.mine.items() <= run.data.tags.items():
             tracker.client.delete_run(noted)
 
 
 def _begin(tracker: Tracker, path: Path) -> str:
     tags = {KIND: LEASE, _PID: str(os.getpid()), _BEAT: "0"}
-    tags |= {HOST: platform.node(), FOLDER: str(tracker.results)}
+    tags |= tracker.mine
     name = f"lease of {platform.node()}"
     run = tracker.client.create_run(tracker.experiment_id, None, tags, name)
     with whole_file(path) as partial:

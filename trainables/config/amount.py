@@ -97,8 +97,10 @@ def require_amount(
             "prune.rate must be a rate in (0, 1) unless prune.target or prune.rates says how much "
             "is pruned, got None"
         )
-    most = max(table_of(rates).values()) if rates and not isinstance(rates, str) else 0.0
-    if rates and not isinstance(rates, str) and most == 0:
+    if not rates or isinstance(rates, str):
+        return
+    most = max(table_of(rates).values())
+    if most == 0:
         raise ValueError(
             "prune.rates must have a rate above 0, all of them are 0: nothing would go"
         )

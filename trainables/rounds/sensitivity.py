@@ -34,8 +34,8 @@ def measure_sensitivity(
     dense (of the network whole, on the same images), n_images, granularity, criterion.
 
     None of a trial that asks for none. network: in evaluation mode afterwards, its weights as they
-    were. What comes before a layer is
-    computed once per batch for all layers. progress: called with images done and in all.
+    were. What comes before a layer is computed once per batch for all layers. progress: called with
+    images done and in all.
     """
     asked = config.sensitivity
     if asked is None:

@@ -8,6 +8,7 @@ import pandas as pd
 
 from sweeps.plan.atlas import Atlas
 from sweeps.report.page.table import ordered
+from sweeps.report.read.values import is_dense
 from sweeps.report.statistics.population import training_of
 from trainables.scores.shown import Shown
 
@@ -69,7 +70,7 @@ def made_of(trials: pd.DataFrame, keys: Sequence[str]) -> dict[str, str]:
     """Key -> the key, among these, of the dense network that the trial started from; its own where
     there is none: units of networks that were trained apart have nothing to do with each other."""
     trained = training_of(trials)
-    dense = set(trials.loc[(trials["method"] == "dense") & (trials["retraining"] == "none"), "key"])
+    dense = set(trials.loc[is_dense(trials), "key"])
     of_training = {trained[key]: key for key in reversed(keys) if key in dense}
     return {key: of_training.get(trained[key], key) for key in keys}
 

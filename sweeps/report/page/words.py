@@ -54,7 +54,8 @@ def summary_sentences(frames: SweepFrames) -> list[str]:
     trials = frames.trials
     said = [_what_there_is(frames)]
     if text(trials, "network.name").nunique() > 1:  # a mean over them is nobody's
-        return [*said, _each_network(trials), *filter(None, [stopped_sentence(trials)])]
+        said += [_each_network(trials), stopped_sentence(trials)]
+        return [sentence for sentence in said if sentence]
     top1 = baseline(trials, "dense", "none", "val/top1")
     retrained = text(trials, "retraining") == "finetune"
     controls = top1_by_recipe(trials[(text(trials, "method") == "dense") & retrained])

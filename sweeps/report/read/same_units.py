@@ -5,6 +5,7 @@ from collections.abc import Iterable
 import pandas as pd
 
 from sweeps.report.read.unit_tables import FileTables
+from sweeps.report.read.values import is_dense
 
 _UNIT = ["layer", "channel"]
 
@@ -23,9 +24,8 @@ def with_dense(units: pd.DataFrame, trials: pd.DataFrame) -> pd.DataFrame:
     if not len(without):
         return units
     lacking = units["key"].isin(without)
-    is_dense = (trials["method"] == "dense") & (trials["retraining"] == "none")
     seed_of = dict(zip(trials["key"], trials["seed"], strict=True))
-    dense = units[units["key"].isin(trials.loc[is_dense, "key"])]
+    dense = units[units["key"].isin(trials.loc[is_dense(trials), "key"])]
     dense = dense.assign(seed=dense["key"].map(seed_of))[["seed", *_UNIT, "mis"]]
     dense = dense.drop_duplicates(["seed", *_UNIT]).rename(columns={"mis": "found"})
     here = units.assign(seed=units["key"].map(seed_of))[["seed", *_UNIT]]
@@ -42,9 +42,8 @@ def _unpaired(trials: pd.DataFrame) -> set[str]:
 
 def complete(tables: FileTables, trials: pd.DataFrame) -> None:
     """`with_dense` of tables that are kept on the disk, one by one."""
-    is_dense = (trials["method"] == "dense") & (trials["retraining"] == "none")
     seed_of = dict(zip(trials["key"], trials["seed"], strict=True))
-    there = trials[is_dense & trials["key"].isin(list(tables))].drop_duplicates("seed")
+    there = trials[is_dense(trials) & trials["key"].isin(list(tables))].drop_duplicates("seed")
     dense_of = dict(zip(there["seed"], there["key"], strict=True))
     unpaired = _unpaired(trials)
     for key in list(tables):

@@ -45,6 +45,11 @@ def is_pruned_here(trials: pd.DataFrame) -> pd.Series:
     return text(trials, "method").isin(METHODS)
 
 
+def is_dense(trials: pd.DataFrame) -> pd.Series:
+    """Whether a trial is a dense network as it is, not trained again."""
+    return (trials["method"] == "dense") & (trials["retraining"] == "none")
+
+
 def is_retrained(trials: pd.DataFrame) -> pd.Series:
     """Whether a trial trains its network after pruning, or a dense one again."""
     return ~text(trials, "retraining").isin(_AS_THEY_ARE)

@@ -1,14 +1,14 @@
 """The units of a sweep that have a score and count, read for one question at a time."""
 
 import re
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 
 import numpy as np
 import pandas as pd
 
 from sweeps.report.read.frames import SweepFrames
+from sweeps.report.read.values import is_dense
 from sweeps.report.sections.series import Series
-from sweeps.report.statistics.population import training_of
 
 _OF_ALIVE = ("state", "counted", "mis")
 _FINE = 2_000  # steps of MIS by which the ends of its distribution are known
@@ -40,9 +40,7 @@ def all_alive(frames: SweepFrames, *columns: str) -> Iterator[pd.DataFrame]:
 
 def dense_keys(frames: SweepFrames) -> set[str]:
     """Keys of the dense networks."""
-    trials = frames.trials
-    is_dense = (trials["method"] == "dense") & (trials["retraining"] == "none")
-    return set(trials.loc[is_dense, "key"])
+    return set(frames.trials.loc[is_dense(frames.trials), "key"])
 
 
 def untrained_keys(frames: SweepFrames) -> set[str]:
@@ -83,10 +81,20 @@ def ends_of_mis(frames: SweepFrames) -> tuple[float, float] | None:
     return float(edges[first]), float(edges[last + 1])
 
 
-def of_branches(frames: SweepFrames, series: Series) -> pd.DataFrame:
+def sample_of(values: pd.Series, units: pd.DataFrame) -> pd.Series:
+    """What the error of their mean is over: a value per training; of one training a value per unit,
+    its mean over the trials, since trials of one dense network are not independent.
+
+    units: the layer, channel and training of each value."""
+    of_trainings = values.groupby(units["training"].astype(str)).mean()
+    if len(of_trainings) > 1:
+        return of_trainings
+    return values.groupby([units["layer"].astype(str), units["channel"]]).mean()
+
+
+def of_branches(frames: SweepFrames, series: Series, trained: Mapping[str, str]) -> pd.DataFrame:
     """A row per sparsity and kind of branch: the mean of its units' change, its standard error
-    (sem) over trainings, of one over units, each its mean over the trials; how many units."""
-    trained = training_of(frames.trials)
+    (sem), see `sample_of`, and how many units. trained: trial key -> its training."""
     rounded = series.rows["prune/sparsity"].round(3)
     parts = [pd.DataFrame(columns=["branch", "mean", "sem", "count", "sparsity"])]
     for sparsity, keys in series.rows["key"].groupby(rounded):
@@ -99,12 +107,10 @@ def of_branches(frames: SweepFrames, series: Series) -> pd.DataFrame:
         own = units.loc[change.index, ["layer", "channel"]].astype({"layer": str})
         own = own.assign(training=units["key"].astype(str).map(trained), change=change)
         for name, here in own.groupby(branch, observed=True):
-            mean, apart = here["change"].mean(), here.groupby("training")["change"].mean()
-            n_units = len(here[["training", "layer", "channel"]].drop_duplicates())
-            if len(apart) == 1:
-                apart = here.groupby(["layer", "channel"])["change"].mean()
-            row = {"branch": name, "mean": mean, "sem": apart.sem(), "count": n_units}
-            parts.append(pd.DataFrame([row | {"sparsity": sparsity}]))
+            row = {"branch": name, "mean": here["change"].mean(), "sparsity": sparsity}
+            row["sem"] = sample_of(here["change"], here).sem()
+            row["count"] = len(here[["training", "layer", "channel"]].drop_duplicates())
+            parts.append(pd.DataFrame([row]))
     return pd.concat([part for part in parts if len(part)] or parts)
 
 
@@ -113,15 +119,17 @@ def _branch(layer: str) -> str | None:
     return found[1] if found else None
 
 
-def at_highest_rate(frames: SweepFrames, series: Series) -> pd.DataFrame:
+def at_highest_rate(
+    frames: SweepFrames, series: Series, trained: Mapping[str, str]
+) -> pd.DataFrame:
     """The units of the highest rate that are known in the dense network, too; of several trials of
-    one dense network each unit once, with its mean MIS."""
+    one dense network each unit once, with its mean MIS. trained: trial key -> its training."""
     at_most = series.rows["rate"] == series.rows["rate"].max()
     units = alive(frames, set(series.rows.loc[at_most, "key"]), "dense_mis", "layer", "channel")
     if "dense_mis" not in units:
         return units.iloc[:0]
     units = units.dropna(subset=["dense_mis"])
-    training = units["key"].astype(str).map(training_of(frames.trials))
+    training = units["key"].astype(str).map(trained)
     unit = [training, units["layer"].astype(str), units["channel"]]
     units = units.assign(mis=units.groupby(unit)["mis"].transform("mean"))
     return units[~pd.concat(unit, axis=1).duplicated()]

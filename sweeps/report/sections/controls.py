@@ -67,7 +67,7 @@ def _arms(frames: SweepFrames) -> pd.DataFrame:
     # Of a criterion that saw several numbers of images the trials that saw most.
     how = [*_HOW, "rate", "scored", "arm"]
     most = trials.groupby(how, dropna=False)["images"].transform("max")
-    trials = trials[trials["images"].fillna(0) == most.fillna(0)]
+    trials = trials[trials["images"] == most]
     meant = trials[trials["arm"] == "own"]
     leads = leading_criterion(meant) if len(meant) else ""
     others_own = trials["arm"].isin(["within", "reversed"]) & (trials["scored"] != leads)

@@ -12,7 +12,7 @@ from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 from sweeps.plan.metrics import label
 from sweeps.plan.section import Section
 from sweeps.report.read.frames import SweepFrames
-from sweeps.report.read.values import baseline, has, run_to_the_end, within_layers
+from sweeps.report.read.values import baseline, has, is_dense, run_to_the_end, within_layers
 from sweeps.report.sections.lines import scatter_trials
 from sweeps.report.sections.series import tidy
 from sweeps.report.sections.style import (
@@ -93,13 +93,13 @@ def _levels(frames: SweepFrames) -> pd.DataFrame:
         return pd.DataFrame()
     scored = epochs.dropna(subset=["mis/mean"])
     hues = compared(trials).set_index("key")["hue"]
-    is_dense = (trials["method"] == "dense") & (trials["retraining"] == "none")
+    dense_ones = trials[is_dense(trials)]
     parts = []
     for key, rounds in scored.groupby(scored["key"].astype(str)):
         trial = run_to_the_end(trials[trials["key"] == key])
         if trial.empty:
             continue
-        dense = trials[is_dense & (trials["seed"] == trial["seed"].iloc[0])]
+        dense = dense_ones[dense_ones["seed"] == trial["seed"].iloc[0]]
         # What the last round left is among the trial's final metrics.
         part = pd.concat([dense.head(1), rounds, trial], ignore_index=True)
         kind = _CHANCE if trial["criterion"].iloc[0] == "random" else _REVERSED

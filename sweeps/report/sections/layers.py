@@ -40,7 +40,7 @@ from sweeps.report.sections.units import (
     rates_of,
     shade,
 )
-from sweeps.report.statistics.population import compared
+from sweeps.report.statistics.population import compared, training_of
 from trainables.methods import METHODS
 
 # GoogLeNet's branches by what they end with; branch3 is the paper's "5x5", of 3x3 in torchvision.
@@ -131,6 +131,7 @@ def _by_branch(frames: SweepFrames) -> pd.DataFrame | str:
     chosen = main_series(compared(frames.trials))
     if not has_units(frames) or not chosen:
         return NO_UNITS
+    trained = training_of(frames.trials)
     rows = [
         series.row(
             "mean",
@@ -138,7 +139,7 @@ def _by_branch(frames: SweepFrames) -> pd.DataFrame | str:
             **{"metric": "mis/change", "value": row["mean"], "error": row["sem"]},
         )
         for series in chosen
-        for row in of_branches(frames, series)
+        for row in of_branches(frames, series, trained)
         .sort_values("branch", kind="stable")
         .to_dict("records")
     ]

@@ -1,9 +1,8 @@
 """Is it still the same unit? Units beside their dense twins, and what becomes of MIS in those."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from typing import Any
 
-import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -12,7 +11,7 @@ from matplotlib.lines import Line2D
 from sweeps.plan.section import Section
 from sweeps.report.read.frames import SweepFrames
 from sweeps.report.read.values import is_retrained
-from sweeps.report.sections.alive_units import alive
+from sweeps.report.sections.alive_units import alive, sample_of
 from sweeps.report.sections.lines import hue_handles, scatter_trials
 from sweeps.report.sections.series import Series, main_series, series_in, tidy
 from sweeps.report.sections.style import GREY, INK, MARKERS, legend, new_figure, sparsity_axis
@@ -38,7 +37,8 @@ _CHANGES = ("all units", "stayed")
 def _same_unit(frames: SweepFrames) -> pd.DataFrame | str:
     if "twin_before" not in frames.of_units.columns:
         return _NONE
-    control = _control(frames)
+    trained = training_of(frames.trials)
+    control = _control(frames, trained)
     if control.empty:
         return _NO_CONTROL
     thresholds = control.groupby("layer", observed=True)[list(_AT.values())].quantile(QUANTILE)
@@ -46,7 +46,7 @@ def _same_unit(frames: SweepFrames) -> pd.DataFrame | str:
     for series in main_series(compared(frames.trials)):
         for rate, trials in series.rows.groupby("rate"):
             keys = trials["key"].astype(str).tolist()
-            units = fates(_units(frames, keys), thresholds)
+            units = fates(_units(frames, keys, trained), thresholds)
             if units.empty:
                 continue
             at = {"rate": float(rate), "prune/sparsity": trials["prune/sparsity"].mean()}  # type: ignore[arg-type]
@@ -61,20 +61,20 @@ def _same_unit(frames: SweepFrames) -> pd.DataFrame | str:
     return tidy(rows)
 
 
-def _control(frames: SweepFrames) -> pd.DataFrame:
+def _control(frames: SweepFrames, trained: Mapping[str, str]) -> pd.DataFrame:
     """Units of the dense networks that were trained again and nothing else."""
     trials = frames.trials
     again = trials[(trials["method"] == "dense") & is_retrained(trials)]
-    return _units(frames, again["key"].astype(str).tolist())
+    return _units(frames, again["key"].astype(str).tolist(), trained)
 
 
-def _units(frames: SweepFrames, keys: Collection[str]) -> pd.DataFrame:
+def _units(frames: SweepFrames, keys: Collection[str], trained: Mapping[str, str]) -> pd.DataFrame:
     """The alive units of some trials that have a twin, with their change of MIS."""
     units = alive(frames, keys, *_COLUMNS)
     if "twin_before" not in units:
         return units.iloc[:0].reindex(columns=[*units, *_COLUMNS])
     units = units[units["twin_before"].notna()]
-    training = units["key"].astype(str).map(training_of(frames.trials))
+    training = units["key"].astype(str).map(trained)
     return units.assign(change=units["mis"] - units["dense_mis"], training=training)
 
 
@@ -100,7 +100,7 @@ def fates(units: pd.DataFrame, thresholds: pd.DataFrame) -> pd.DataFrame:
 
 def _of_rate(units: pd.DataFrame) -> list[dict[str, Any]]:
     """Shares of the units by their fate; mean correlations; changes of MIS, of all units and of
-    those that stayed. error: over trainings, of one over units, each its mean over the trials."""
+    those that stayed. error: see `sample_of`; n: trainings."""
     shares = {name: units[name] for name in (*_SHARES, "stayed_after")}
     values = {("share", name): value.astype(float) for name, value in shares.items()}
     values |= {("twin", at): units[column].astype(float) for at, column in _AT.items()}
@@ -114,14 +114,10 @@ def _of_rate(units: pd.DataFrame) -> list[dict[str, Any]]:
         if each.empty:
             continue
         own = units.loc[each.index]
-        of_trials = each.groupby(own["key"].astype(str)).mean()
-        spread = each.groupby(own["training"].astype(str)).mean()
-        n = len(spread)
-        if n == 1:
-            spread = each.groupby([own["layer"].astype(str), own["channel"]]).mean()
-        error = float(spread.std(ddof=1) / np.sqrt(len(spread))) if len(spread) > 1 else np.nan
-        row = {"metric": metric, "name": name, "value": float(of_trials.mean()), "error": error}
-        rows.append({**row, "n": n, "units": len(each), "keys": keys})
+        value = float(each.groupby(own["key"].astype(str)).mean().mean())
+        row = {"metric": metric, "name": name, "value": value}
+        row |= {"error": sample_of(each, own).sem(), "n": own["training"].nunique()}
+        rows.append({**row, "units": len(each), "keys": keys})
     return rows
 
 

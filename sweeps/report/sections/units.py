@@ -38,7 +38,7 @@ from sweeps.report.sections.style import (
     new_figure,
     sparsity_axis,
 )
-from sweeps.report.statistics.population import compared
+from sweeps.report.statistics.population import compared, training_of
 
 NO_UNITS = "The trials of this sweep left no table of their units (units.parquet)."
 NONE_ALIVE = "No pruned network of this sweep has a unit with a score."
@@ -118,7 +118,8 @@ def _draw_distribution(table: pd.DataFrame) -> Figure:
 
 def _against_dense(frames: SweepFrames) -> pd.DataFrame | str:
     chosen = main_series(compared(frames.trials)) if has_units(frames) else []
-    found = [at_highest_rate(frames, series) for series in chosen]
+    trained = training_of(frames.trials)
+    found = [at_highest_rate(frames, series, trained) for series in chosen]
     both = [mine[["mis", "dense_mis"]].to_numpy() for mine in found if len(mine)]
     if not both:
         return "There are no units, or no dense network, to compare with."
