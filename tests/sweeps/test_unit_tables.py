@@ -22,7 +22,7 @@ from sweeps.report.read.same_units import with_dense
 from sweeps.report.read.unit_tables import FileTables, FrameTables
 from sweeps.report.sections.alive_units import at_highest_rate, ends_of_mis, layer_means, layers_of
 from sweeps.report.sections.series import main_series
-from sweeps.report.statistics.population import compared
+from sweeps.report.statistics.population import compared, training_of
 
 pytestmark = pytest.mark.slow
 
@@ -66,6 +66,7 @@ def test_figures_of_units_are_of_the_same_numbers_wherever_they_lie(logged):
     layers = layers_of(held)
     assert layers == layers_of(kept) and len(layers) > 20
     assert ends_of_mis(held) == ends_of_mis(kept)
+    trained = training_of(held.trials)
     low, high = held.units.loc[held.units["state"] == "alive", "mis"].quantile([0.001, 0.999])
     assert ends_of_mis(held) == pytest.approx((low, high), abs=0.001)
     for series in main_series(compared(held.trials)):
@@ -78,7 +79,8 @@ def test_figures_of_units_are_of_the_same_numbers_wherever_they_lie(logged):
             assert [layer for layer, _, _ in found] == [n for n in layers if n in expected.index]
             for layer, mean, n in found:
                 assert (mean, n) == pytest.approx(tuple(expected.loc[layer]))
-        assert len(at_highest_rate(held, series)) == len(at_highest_rate(kept, series)) > 0
+        ends = [at_highest_rate(frames, series, trained) for frames in (held, kept)]
+        assert len(ends[0]) == len(ends[1]) > 0
 
 
 def test_a_report_reads_the_units_of_a_few_trials_at_a_time(logged, monkeypatch):

@@ -68,6 +68,7 @@ def a_lease(tmp_path):
     client.delete_run = lambda *_: None
     tracker = SimpleNamespace(client=client, runs=lambda *_: [other], is_shared=True, study="s")
     tracker.results, tracker.experiment_id, tracker.uri = tmp_path, "1", "http://there"
+    tracker.mine = {"folder": str(tmp_path), "host": "here"}
     with only_sweep(tracker, tmp_path / "s.lease", print):
         yield
 
