@@ -10,7 +10,7 @@ import argparse
 import copy
 import math
 from collections.abc import Callable
-from statistics import fmean
+from statistics import fmean, stdev
 
 import torch
 import torch.nn.functional as F
@@ -175,8 +175,9 @@ def run(
     width: int = 1000,
     steps: int = 500,
     per_class: tuple[int, ...] = PER_CLASS,
-) -> dict[str, list[float]]:
-    """Criterion -> mean accuracy after pruning for every entry of `per_class`; and "unpruned"."""
+) -> dict[str, list[list[float]]]:
+    """Criterion -> of every entry of `per_class` the accuracy after pruning, %, of every seed; and
+    "unpruned"."""
     found: dict[str, list[list[float]]] = {
         c: [[] for _ in per_class] for c in (*CRITERIA, "unpruned")
     }
@@ -190,9 +191,7 @@ def run(
                 left = prune(network, score(network, points, labels))
                 found[criterion][k].append(accuracy(left, data))
             found["unpruned"][k].append(unpruned)
-    return {
-        criterion: [fmean(column) for column in columns] for criterion, columns in found.items()
-    }
+    return found
 
 
 def chosen(data: Samples, per_class: int, generator: Generator) -> Samples:
@@ -212,15 +211,21 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--sets", nargs="+", choices=list(SETS), default=list(SETS))
     arguments = parser.parse_args(argv)
     table = Table(
-        title=f"Accuracy in % after a third of the hidden units went; {arguments.seeds} seeds"
+        title="Accuracy in % after a third of the hidden units went; mean and standard error of "
+        f"{arguments.seeds} seeds"
     )
     for heading in ("set", "criterion", *(f"n={n}" for n in PER_CLASS), "paper: 1 / 5 / 200"):
         table.add_column(heading)
     for name in arguments.sets:
-        for criterion, means in run(name, arguments.seeds).items():
+        for criterion, columns in run(name, arguments.seeds).items():
             paper = " / ".join(f"{value:g}" for value in RELEASED[name].get(criterion, ()))
-            table.add_row(name, criterion, *(f"{mean:.1f}" for mean in means), paper)
-    Console(width=120).print(table)
+            table.add_row(name, criterion, *map(_said, columns), paper)
+    Console(width=150).print(table)
+
+
+def _said(values: list[float]) -> str:
+    error = f" ± {stdev(values) / math.sqrt(len(values)):.1f}" if len(values) > 1 else ""
+    return f"{fmean(values):.1f}{error}"
 
 
 if __name__ == "__main__":

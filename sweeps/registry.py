@@ -22,6 +22,7 @@ from torch import Tensor, nn
 from sweeps.report.page.words import trial_sentence
 from sweeps.report.read.best import best_trials
 from sweeps.report.read.frames import latest_sweep, open_tracker, read_trials
+from sweeps.report.read.pairs import pairs, slug
 from sweeps.tracking.left import trial_network
 from sweeps.tracking.tracker import TRIAL_KEY, Tracker, Unavailable
 from trainables.datasets.images import normalise
@@ -52,10 +53,14 @@ def register_study(study: str, results: Path, sweep: str | None, console: Consol
     """
     tracker = open_tracker(study, results.resolve())
     _require_registry(tracker)
-    trials = best_trials(read_trials(tracker, latest_sweep(tracker, sweep)))
+    trials = read_trials(tracker, latest_sweep(tracker, sweep))
+    best = [
+        (model_name(study, row, pair), row)
+        for pair, rows in pairs(trials).items()
+        for row in best_trials(trials[rows]).to_dict("records")
+    ]
     n_failed = 0
-    for row in trials.to_dict("records"):
-        name = model_name(study, row)
+    for name, row in best:
         try:
             version, is_new = register(tracker, name, row)
             news = "" if is_new else ", as before"
@@ -65,17 +70,18 @@ def register_study(study: str, results: Path, sweep: str | None, console: Consol
             first = (str(error).splitlines() or [type(error).__name__])[0][:300]
             console.print(f"[red]problem:[/] {escape(name)}: {escape(first)}", soft_wrap=True)
     console.print(
-        f"{len(trials) - n_failed} of {len(trials)} networks are in the registry; load one with "
+        f"{len(best) - n_failed} of {len(best)} networks are in the registry; load one with "
         f"mlflow.pyfunc.load_model('models:/NAME@{ALIAS}'), MLflow at {escape(tracker.uri)}",
         soft_wrap=True,
     )
     return int(n_failed > 0)
 
 
-def model_name(study: str, row: Mapping[Hashable, Any]) -> str:
-    """ "demo-structured-0.5"; "demo-dense"."""
-    rate = f"-{row['rate']:g}" if row["rate"] else ""
-    return f"{study}-{row['method']}{rate}"
+def model_name(study: str, row: Mapping[Hashable, Any], pair: str = "") -> str:
+    """ "demo-structured-0.5", "demo-dense"; of a sweep of several pairs of network and data
+    "transfer-vgg16-structured-0.5"."""
+    parts = [study, slug(pair), row["method"], f"{row['rate']:g}" if row["rate"] else ""]
+    return "-".join(filter(None, parts))
 
 
 def register(tracker: Tracker, name: str, row: Mapping[Hashable, Any]) -> tuple[str, bool]:

@@ -48,6 +48,11 @@ def read_rates(said: str, granularity: str, criterion: str) -> tuple[str, ...]:
         if share:
             raise ValueError(f"prune.rates={said} must be a path alone, {path} has no curves")
         return tuple(f"{row['layer']}={_number(row, 'rate', path):g}" for row in rows)
+    if len(pairs := dict.fromkeys(row.get("pair", "") for row in rows)) > 1:
+        raise ValueError(
+            f"prune.rates={said} must hold curves of one network, it has those of "
+            f"{', '.join(map(repr, pairs))}: keep the rows of one `pair`"
+        )
     own = _of_kind(rows, granularity, criterion, said)
     curves: dict[str, list[tuple[float, float]]] = {}
     for row in own:

@@ -28,6 +28,9 @@ class Section:
     which the page can hide.
     draw: that table, and nothing else -> the picture. It must also draw the rows that are not
     `released` alone.
+    over_pairs: whether it compares networks, or data: its frames are then of the whole sweep. All
+    others are made for each pair of network and data by itself, where a sweep has several; NAME.csv
+    says in its column `pair` which is meant, and pictures are called NAME-PAIR.png.
     number: of the figure in von Rad & Seuffert 2024 that it redraws, "" for all others.
 
     Raises ValueError for a name that cannot be a file's, or is that of a table of the report.
@@ -40,6 +43,7 @@ class Section:
     data: Callable[["SweepFrames"], "pd.DataFrame | str"]
     draw: Callable[["pd.DataFrame"], "Figure"]
     number: str = ""
+    over_pairs: bool = False
 
     def __post_init__(self) -> None:
         if not _NAME.fullmatch(self.name) or self.name in (*TABLES, "report"):

@@ -1,7 +1,7 @@
 """What is said of a sweep beside its figures: checks, answers, and what they are over."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import pandas as pd
@@ -10,6 +10,7 @@ from sweeps.plan.primary import Primary
 from sweeps.report.checks.all import checks
 from sweeps.report.checks.check import Check
 from sweeps.report.read.frames import SweepFrames
+from sweeps.report.read.pairs import pairs
 from sweeps.report.statistics.agreement import agreement_sentences
 from sweeps.report.statistics.matched import matched_subset
 from sweeps.report.statistics.population import STRATA, choose, prepared
@@ -53,15 +54,29 @@ def findings(frames: SweepFrames) -> Findings:
     question, stratum = asked[0] if asked else (questions(rate)[0], "all")
     everyone = choose(trials, rate, "mis/mean")
     over = f"Figures and answers are over the same {len(everyone.points)} pruned networks."
-    known = ((matched_subset(trials, stratum), stratum) for stratum in STRATA)
+    apart = {name: trials[rows] for name, rows in pairs(trials).items()}
     return Findings(
         checks=made,
         answers=answers(trials, rate=rate, primary=primary),
         over=f"{over} {left_out_sentence(everyone)}".strip(),
         survival=survivorship_sentence(survivorship(trials, question, stratum)),
-        matched=[matched_sentence(found, stratum) for found, stratum in known if found],
-        scores=agreement_sentences(trials),
+        matched=_of_each(apart, _matched),
+        scores=_of_each(apart, agreement_sentences),
     )
+
+
+def _of_each(
+    apart: Mapping[str, pd.DataFrame], said: Callable[[pd.DataFrame], list[str]]
+) -> list[str]:
+    """What is said of each pair of network and data, with its name where there are several."""
+    return [
+        f"{name}: {each}" if name else each for name, own in apart.items() for each in said(own)
+    ]
+
+
+def _matched(trials: pd.DataFrame) -> list[str]:
+    known = ((matched_subset(trials, stratum), stratum) for stratum in STRATA)
+    return [matched_sentence(found, stratum) for found, stratum in known if found]
 
 
 def n_exploratory(found: Sequence[Answer]) -> int:
@@ -76,6 +91,7 @@ def statistics_table(found: Sequence[Answer]) -> pd.DataFrame:
         slope, question, names = answer.slope, answer.question, answer.population.trainings
         row: dict[str, object] = {"x": question.x, "y": question.y, "n": answer.n}
         row |= {"at_equal_accuracy": question.at_accuracy, "primary": answer.primary}
+        row |= {"pair": answer.population.pair} if answer.population.pair else {}
         row |= {"trials": answer.population.stratum, "trainings": ", ".join(names)}
         row |= {"verdict": answer.verdict, "said": sentence(answer)}
         if slope is not None:

@@ -18,6 +18,7 @@ from rich.markup import escape
 from sweeps.plan.primary import Primary
 from sweeps.report.files import PAGE, replaced, report_folder
 from sweeps.report.read.frames import latest_sweep, open_tracker, read_trials
+from sweeps.report.read.pairs import pairs
 from sweeps.report.read.values import number, run_to_the_end, text
 from sweeps.report.sections.series import main_series
 from sweeps.report.sections.style import GREY, INK, new_figure, save_titled
@@ -73,7 +74,9 @@ def answers_of(study: str, trials: pd.DataFrame, primary: str) -> pd.DataFrame:
     found = answers(trials, rate=rate_column(trials), primary=Primary.read(primary))
     for each in found:
         question, slope = each.question, each.slope
-        row: dict[str, Any] = {"study": study, "pair": pair_of(trials), "x": question.x}
+        own = trials[text(trials, "key").isin(each.population.points["key"])]
+        pair = pair_of(own if len(own) else trials)
+        row: dict[str, Any] = {"study": study, "pair": pair, "x": question.x}
         row |= {"y": question.y, "at_equal_accuracy": question.at_accuracy, "n": each.n}
         row |= {"trials": each.population.stratum, "primary": each.primary}
         row |= {"trainings": ", ".join(each.population.trainings), "verdict": each.verdict}
@@ -98,35 +101,41 @@ def pair_of(trials: pd.DataFrame) -> str:
 def methods_of(study: str, trials: pd.DataFrame) -> pd.DataFrame:
     """A row per method and rate: mean top-1 over seeds of the networks of its main line that ran to
     their end, and whether it is the highest of that rate."""
+    found = [
+        (pair_of(trials[rows]), series)
+        for rows in pairs(trials).values()
+        for series in main_series(compared(trials[rows]))
+    ]
     rows = []
-    for series in main_series(compared(trials)):
+    for pair, series in found:
         own = run_to_the_end(series.rows)
         for rate, top1 in number(own, "val/top1").groupby(own["rate"]):
             if top1.notna().any():
-                row = {"study": study, "pair": pair_of(trials), "rate": rate, "method": series.hue}
+                row = {"study": study, "pair": pair, "rate": rate, "method": series.hue}
                 rows.append(row | {"top1": top1.mean(), "n": int(top1.notna().sum())})
     columns = ["study", "pair", "rate", "method", "top1", "n"]
     table = pd.DataFrame(rows, columns=columns)
-    highest = table.groupby("rate")["top1"].transform("max")
+    highest = table.groupby(["pair", "rate"])["top1"].transform("max")
     return table.assign(best=table["top1"].eq(highest) & highest.notna())
 
 
 def best_sentence(ranked: pd.DataFrame) -> str:
     """Which method has the highest top-1 at every rate that a pair of network and data compares, on
     how many pairs; "" where none compares methods."""
-    counts = ranked.groupby(["study", "rate"])["method"].transform("nunique")
+    counts = ranked.groupby(["study", "pair", "rate"])["method"].transform("nunique")
     rivals = ranked[counts > 1]
     if rivals.empty:
         return ""
-    wins = rivals.groupby(["pair", "method"])["best"].sum()  # also of rates where it did not run
+    each = rivals.groupby(["pair", "study", "rate", "method"])["best"].any()  # of all its recipes
+    n_best = each.groupby(["pair", "method"]).sum()  # also of rates where it did not run
     asked = rivals.drop_duplicates(["pair", "study", "rate"])["pair"].value_counts().to_dict()
-    wins = wins.eq(pd.Series([asked[pair] for pair, _ in wins.index], index=wins.index))
-    pairs = rivals["pair"].nunique()
-    most = wins.groupby("method").sum().sort_values(ascending=False, kind="stable")
+    at_all = n_best == pd.Series([asked[pair] for pair, _ in n_best.index], index=n_best.index)
+    n_pairs = rivals["pair"].nunique()
+    most = at_all.groupby("method").sum().sort_values(ascending=False, kind="stable")
     name, n = str(most.index[0]), int(most.iloc[0])
     if n == 0:
-        return f"On none of {pairs} pairs of network and data is one method best at every rate."
-    said = f"{name} is best at every rate on {n} of {pairs} pairs of network and data"
+        return f"On none of {n_pairs} pairs of network and data is one method best at every rate."
+    said = f"{name} is best at every rate on {n} of {n_pairs} pairs of network and data"
     if n < FEWEST_PAIRS:
         return f"{said}: from {FEWEST_PAIRS} on a method may be called better, so none is here."
     return f"{said}."

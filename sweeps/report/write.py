@@ -1,6 +1,6 @@
 """Write a report: to the terminal, to files, to the sweep's parent run."""
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pandas as pd
@@ -16,14 +16,13 @@ from sweeps.report.checks.check import Check
 from sweeps.report.files import PAGE, note_made_of, partial_folder, replaced, report_folder, written
 from sweeps.report.findings import Findings, findings, statistics_table
 from sweeps.report.page.description import description
-from sweeps.report.page.render import Shown, render
-from sweeps.report.page.svg import inline_svg
+from sweeps.report.page.render import render
+from sweeps.report.page.sections import write_sections
 from sweeps.report.page.table import summary, terminal_table
-from sweeps.report.page.words import beside_released, trial_sentence
+from sweeps.report.page.words import trial_sentence
 from sweeps.report.paper.published import published_frames, published_trials
 from sweeps.report.read.frames import SweepFrames, latest_sweep, load_frames, open_tracker
 from sweeps.report.sections.all import SECTIONS, with_own
-from sweeps.report.sections.style import save_titled
 from sweeps.studies import is_file, load_study, name_of, study_names
 from sweeps.tracking.charts import publish_views
 from sweeps.tracking.notes import NOTE, note_tags
@@ -91,51 +90,19 @@ def write_files(
     with replaced(folder, {PAGE[:-5], *TABLES, *(s.name for s in SECTIONS)}) as partial:
         _write_tables(frames, found, partial)
         made = atlas(partial)
-        shown = _write_sections(frames, sections, partial, made.keys)
+        shown = write_sections(frames, sections, partial, _told(frames), made.keys)
         page = render(frames, found, shown, made)
         (partial / PAGE).write_text(page, encoding="utf-8")
     return found
 
 
-def _write_sections(
-    frames: SweepFrames, sections: Sequence[Section], folder: Path, atlas: Collection[str]
-) -> list[Shown]:
+def _told(frames: SweepFrames) -> dict[str, str]:
+    """Key of a trial, or of a released point -> what a pointer over its marker is told."""
     told = {str(row["key"]): trial_sentence(row) for row in frames.trials.to_dict("records")}
     for row in published_trials().to_dict("records"):
         faults = f" — {row['faults']}" if row["faults"] else ""
         told[str(row["key"])] = trial_sentence(row) + faults
-    return [_write_section(frames, section, told, folder, atlas) for section in sections]
-
-
-def _write_section(
-    frames: SweepFrames,
-    section: Section,
-    told: Mapping[str, str],
-    folder: Path,
-    atlas: Collection[str],
-) -> Shown:
-    """Its table, and the pictures of it; what it cannot draw is said, and the others are drawn."""
-    try:
-        table = section.data(frames)
-        if isinstance(table, str):
-            return Shown(section, absent=table)
-        if table.empty:
-            return Shown(section, absent="There is nothing to draw.")
-        figure = section.draw(table)
-        svg = inline_svg(figure, section.name, section.title, told, atlas)
-        released = table["released"] if "released" in table else pd.Series(False, table.index)
-        if released.any() and not beside_released(frames):
-            # Drawn anew: axes that reach to points of another scale would be half empty.
-            figure = section.draw(table[~released])
-            figure.draw_without_rendering()
-        save_titled(figure, folder / section.name, section.title, frames.caption)
-        table.to_csv(folder / f"{section.name}.csv", index=False)
-    except Exception as error:  # of a sweep unlike any that was tried, or a study's own section
-        said = f"This figure could not be drawn: {type(error).__name__}: {error}."
-        for path in folder.glob(f"{section.name}.*"):
-            path.unlink()
-        return Shown(section, absent=said)
-    return Shown(section, svg)
+    return told
 
 
 def _write_tables(frames: SweepFrames, found: Findings, folder: Path) -> None:

@@ -69,7 +69,7 @@ def made(frames, tmp_path_factory):
     folder = tmp_path_factory.mktemp("atlas")
     tracker = logged(frames, folder)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("sweeps.report.write._write_sections", lambda *_: [])  # elsewhere
+        patch.setattr("sweeps.report.write.write_sections", lambda *_: [])  # elsewhere
         assert report_study("synthetic", folder / "results", None, quiet()) == 0
     return report_folder(folder / "results", "synthetic"), tracker, frames
 
@@ -317,7 +317,7 @@ def test_trials_of_earlier_versions_are_named_and_the_others_shown(frames, tmp_p
 
 def test_a_sweep_without_any_images_has_a_report_that_says_so(frames, tmp_path, monkeypatch):
     logged(frames, tmp_path, without=list(frames.trials["key"]))
-    monkeypatch.setattr("sweeps.report.write._write_sections", lambda *_: [])
+    monkeypatch.setattr("sweeps.report.write.write_sections", lambda *_: [])
     assert report_study("synthetic", tmp_path / "results", None, quiet()) == 0
     folder = report_folder(tmp_path / "results", "synthetic")
     page = (folder / "report.html").read_text()

@@ -28,7 +28,7 @@ from rich.console import Console
 from sweeps.plan.section import Section
 from sweeps.report import load, report_published, report_study
 from sweeps.report.findings import findings
-from sweeps.report.page.render import Shown, render
+from sweeps.report.page.render import Drawing, Shown, render
 from sweeps.report.page.svg import inline_svg
 from sweeps.report.page.table import COLUMNS, summary, terminal_table
 from sweeps.report.page.words import purpose_fields, summary_sentences
@@ -769,7 +769,7 @@ def test_a_server_that_is_not_there_is_one_sentence(tmp_path, monkeypatch):
 @pytest.mark.slow
 def test_a_store_that_takes_nothing_stops_nothing(store, monkeypatch):
     results, _ = store
-    monkeypatch.setattr("sweeps.report.write._write_sections", lambda *_: [])  # seconds
+    monkeypatch.setattr("sweeps.report.write.write_sections", lambda *_: [])  # seconds
     with closing(sqlite3.connect(results / "mlflow.db")) as database, database:
         refused = "BEGIN SELECT RAISE(ABORT, 'read only'); END"
         database.execute(f"CREATE TRIGGER refuse BEFORE INSERT ON tags {refused}")
@@ -834,7 +834,9 @@ def test_what_there_is_is_shown_and_what_is_missing_is_said(name):
             assert found.endswith(".") and len(found) > 20, section
         elif name in ("NaN metrics", "an older sweep"):  # laying out takes a second each
             assert inline_svg(found, section, section, {}).startswith("<svg")
-    not_shown = [Shown(BY_NAME[section], absent=said) for section, said in absent.items()]
+    not_shown = [
+        Shown(BY_NAME[section], (Drawing(absent=said),)) for section, said in absent.items()
+    ]
     page = render(frames, findings(frames), not_shown)
     for said in absent.values():
         assert said.split("(")[0].strip(" .").replace("'", "&#39;") in page

@@ -194,8 +194,8 @@ def test_agreement_is_over_sparsity_beside_that_of_another_training():
 def test_the_report_says_the_same_of_what_mlflow_holds(tmp_path, monkeypatch):
     """Both sections, computed again by loops over the files of the runs."""
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
-    monkeypatch.setattr("sweeps.report.write.inline_svg", lambda *_: "<svg/>")
-    monkeypatch.setattr("sweeps.report.write.save_titled", lambda *_: None)
+    monkeypatch.setattr("sweeps.report.page.sections.inline_svg", lambda *_: "<svg/>")
+    monkeypatch.setattr("sweeps.report.page.sections.save_titled", lambda *_: None)
     made = frames(seeds=(0, 1))
     tracker = log_sweep(made, tmp_path / "results", tmp_path / "files")
     report_study(made.study, tmp_path / "results", None, Console(file=io.StringIO()))

@@ -46,8 +46,8 @@ def report_of(frames, folder):
     """(the report's folder, its frames, MLflow's runs of trials by key, the parent run)."""
     with pytest.MonkeyPatch.context() as patch:
         patch.delenv("MLFLOW_TRACKING_URI", raising=False)
-        patch.setattr("sweeps.report.write.inline_svg", lambda *_: "<svg/>")  # seconds each
-        patch.setattr("sweeps.report.write.save_titled", lambda *_: None)
+        patch.setattr("sweeps.report.page.sections.inline_svg", lambda *_: "<svg/>")  # seconds each
+        patch.setattr("sweeps.report.page.sections.save_titled", lambda *_: None)
         patch.setattr("matplotlib.figure.Figure.draw_without_rendering", lambda _: None)
         tracker = log_sweep(frames, folder / "results", folder / "files")
         report_study(frames.study, folder / "results", None, Console(file=io.StringIO()))

@@ -26,7 +26,7 @@ def served(tmp_path_factory):
     frames = synthetic(methods=("structured", "unstructured"), rates=(0.5, 0.9), channels=2)
     with pytest.MonkeyPatch.context() as patch:
         patch.delenv("MLFLOW_TRACKING_URI", raising=False)
-        patch.setattr("sweeps.report.write._write_sections", lambda *_: [])  # elsewhere
+        patch.setattr("sweeps.report.write.write_sections", lambda *_: [])  # elsewhere
         tracker = log_sweep(frames, results, folder / "files")
         report_study("synthetic", results, None, Console(file=io.StringIO()))
         port = free_port()

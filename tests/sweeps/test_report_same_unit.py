@@ -86,8 +86,8 @@ def test_without_twins_or_a_control_a_sentence_says_so(frames):
 
 def test_the_section_is_computed_again_from_the_files_of_the_runs(frames, tmp_path, monkeypatch):
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
-    monkeypatch.setattr("sweeps.report.write.inline_svg", lambda *_: "<svg/>")
-    monkeypatch.setattr("sweeps.report.write.save_titled", lambda *_: None)
+    monkeypatch.setattr("sweeps.report.page.sections.inline_svg", lambda *_: "<svg/>")
+    monkeypatch.setattr("sweeps.report.page.sections.save_titled", lambda *_: None)
     tracker = log_sweep(frames, tmp_path / "results", tmp_path / "files")
     report_study(frames.study, tmp_path / "results", None, Console(file=io.StringIO()))
     written = pd.read_csv(tmp_path / "results" / "report" / frames.study / "same_unit.csv")

@@ -9,7 +9,7 @@ from rich.console import Console
 
 from sweeps.report.findings import findings
 from sweeps.report.page.description import description
-from sweeps.report.page.render import Shown, render
+from sweeps.report.page.render import Drawing, Shown, render
 from sweeps.report.page.table import summary, terminal_table
 from sweeps.report.page.words import summary_sentences
 from sweeps.report.read.best import best_trials
@@ -85,7 +85,7 @@ def test_it_is_called_stopped_wherever_it_is_shown(frames, key):
     )
     assert sentence in summary_sentences(frames)
     assert sentence in description(frames, [], "1", "r", "page")
-    page = render(frames, findings(frames), [Shown(STOPPED, svg="<svg/>")])
+    page = render(frames, findings(frames), [Shown(STOPPED, (Drawing(svg="<svg/>"),))])
     assert "stopped after epoch 1: not among the best" in page and "which saved 2 epochs" in page
 
 

@@ -208,7 +208,7 @@ FAULTY = {
     "two scores": (
         change("score.n_tasks", "10", lambda t: t["rate"] == 0.75), "made alike", "failed"),
     "other images": (
-        change("data.train_images", "9", lambda t: t["rate"] == 0.75), "made alike", "failed"),
+        change("data.val_images", "9", lambda t: t["rate"] == 0.75), "made alike", "failed"),
     "two codes": (change("code", "fedcba987654", dense), "made alike", "unknown"),
     "code not told": (change("code", "", dense), "made alike", "unknown"),
     "failed trial": (
@@ -274,6 +274,23 @@ def test_a_mean_must_be_over_the_units_that_are_alive():
     assert "not the mean over its alive units" in said(
         trials, "dead units left out", units={key: units}
     )
+
+
+def test_each_pair_of_network_and_data_is_checked_by_itself():
+    both = pd.concat([good(), change("network.name", "vgg16")(good())], ignore_index=True)
+    assert set(statuses(both).values()) == {"ok"}
+    of_vgg = both["network.name"] == "vgg16"
+    lacking = both[~(of_vgg & dense(both))]
+    found = {check.name: check for check in checks(lacking)}
+    assert found["dense network scored"].status == "failed"
+    assert found["dense network scored"].said.startswith("vgg16: the dense network is not among")
+    assert [n for n, c in found.items() if c.status == "failed"] == ["dense network scored"]
+    assert found["masks held"].said == "36 pruned trials have the sparsity that was asked for"
+    many = [change("network.name", f"net{n}")(drop(dense)(good())) for n in range(6)]
+    many.append(good())
+    told = {c.name: c.said for c in checks(pd.concat(many, ignore_index=True))}
+    assert told["dense network scored"].startswith("net0: ")
+    assert told["dense network scored"].endswith("; and so for 2 more")
 
 
 def test_the_released_points_are_red_for_the_right_reasons():

@@ -185,6 +185,11 @@ CURVES = "kind,granularity,criterion,layer,rate,dense,value\n"
             "{}@1.5",
             "share of accuracy that is kept",
         ),
+        (
+            "pair," + CURVES + "a,layer,weight,l1,c,0.5,0.8,0.7\nb,layer,weight,l1,c,0.5,0.8,0.7\n",
+            "{}",
+            "curves of one network, it has those of 'a', 'b': keep the rows of one `pair`",
+        ),
     ],
 )
 def test_a_file_that_holds_no_rates_is_refused_in_one_sentence(tmp_path, text, said, message):

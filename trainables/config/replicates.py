@@ -74,14 +74,19 @@ def arms(trials: Sequence[Params]) -> list[tuple[str, ...]]:
     return [tuple(value_of(params, name) for name in names) for params in trials]
 
 
+def fields_of_dense() -> tuple[str, ...]:
+    """The fields that decide which dense network a trial starts from, beside what is drawn."""
+    apart = (*_NOT_OF_DENSE, *DRAWS)
+    return tuple(n for n in identity_fields() if n.startswith(_OF_DENSE) and n not in apart)
+
+
 def trainings(trials: Sequence[Params]) -> list[tuple[str, ...]]:
     """Which dense network each trial starts from: equal where it is one and the same.
 
     A network that is trained is another one for each seed, recipe, training set and precision; of
     given weights (`imagenet`, `file`) there is one, whatever the seed, also under a new head.
     """
-    names = [n for n in identity_fields() if n.startswith(_OF_DENSE) and n not in _NOT_OF_DENSE]
-    found = []
+    names, found = (*fields_of_dense(), "data.seed"), []
     for params in trials:
         is_trained = params.get("network.weights", "train") == "train"
         used = (*names, "seed") if is_trained else [n for n in names if n.startswith("network.")]

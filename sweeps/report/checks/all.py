@@ -5,11 +5,12 @@ another one, no retrained control, dead units that score near 1, values typed in
 and trials of one sweep that were not made alike.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from typing import get_args
 
 import pandas as pd
 
-from sweeps.report.checks.check import Check
+from sweeps.report.checks.check import Check, Status
 from sweeps.report.checks.design import (
     check_controls,
     check_dense,
@@ -29,6 +30,10 @@ from sweeps.report.checks.scores import (
     check_untrained,
     check_validation_images,
 )
+from sweeps.report.read.pairs import pairs
+
+_WORST_FIRST = get_args(Status)[1:] + get_args(Status)[:1]
+_MOST_PAIRS = 4  # that one sentence names
 
 __all__ = ["Check", "checks"]
 
@@ -48,8 +53,17 @@ def checks(
     missing, failed: planned trials without a finished run.
     What the trials do not tell is "unknown"; nothing is raised for it.
     """
+    apart = [(name, _of_pair(trials[rows], units or {})) for name, rows in pairs(trials).items()]
     return [
         check_trials(trials, missing, failed),
+        *_together(apart),
+        check_trainings(trials),
+    ]
+
+
+def _of_pair(trials: pd.DataFrame, units: Mapping[str, pd.DataFrame]) -> list[Check]:
+    """Of one pair of network and data: numbers of several are nowhere compared."""
+    return [
         check_masks(trials),
         check_sparsity(trials),
         check_same_dense(trials),
@@ -57,12 +71,30 @@ def checks(
         check_retrained_control(trials),
         *check_controls(trials),
         check_untrained(trials),
-        check_dead_units(trials, units or {}),
+        check_dead_units(trials, units),
         check_scores_differ(trials),
         *check_same_units(trials),
         check_shuffled(trials),
         check_probe_images(trials),
         check_validation_images(trials),
         check_made_alike(trials),
-        check_trainings(trials),
     ]
+
+
+def _together(apart: Sequence[tuple[str, list[Check]]]) -> list[Check]:
+    """A check of several pairs is as its worst, and says which these are."""
+    by_name: dict[str, list[tuple[str, Check]]] = {}
+    for pair, found in apart:
+        for check in found:
+            by_name.setdefault(check.name, []).append((pair, check))
+    return [_worst(name, found) for name, found in by_name.items()]
+
+
+def _worst(name: str, found: Sequence[tuple[str, Check]]) -> Check:
+    status = min((check.status for _, check in found), key=_WORST_FIRST.index)
+    meant = [(pair, check.said) for pair, check in found if check.status == status]
+    if len({said for _, said in meant}) == 1 and len(meant) == len(found):
+        return Check(name, status, meant[0][1])
+    said = [f"{pair}: {said}" for pair, said in meant[:_MOST_PAIRS]]
+    more = [f"and so for {n} more"] if (n := len(meant) - len(said)) else []
+    return Check(name, status, "; ".join([*said, *more]))

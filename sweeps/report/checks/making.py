@@ -50,12 +50,13 @@ def check_trainings(trials: pd.DataFrame) -> Check:
     if pruned.empty:
         return Check(name, "unknown", "no trial is pruned")
     n, seeds = pruned["training"].nunique(), text(pruned, "seed").nunique()
-    of_each = pruned.groupby("setting")["training"].nunique()
+    of_each = pruned.groupby("pair")["training"].nunique()
     if of_each.min() >= MIN_TRAININGS:
         return Check(name, "ok", f"{n} dense networks")
     if len(of_each) > 1:
-        said = f"{len(of_each)} networks or training sets, {of_each.min()} training"
-        said += f"{'s' * (of_each.min() != 1)} of one"
+        least = int(of_each.min())
+        said = f"{len(of_each)} networks or training sets, {least} training"
+        said += f"{'s' * (least != 1)} of one"
         return Check(name, "unknown", f"{said}: how another training would come out is not known")
     said = "one dense network" if n == 1 else f"{n} dense networks"
     said += f" under {seeds} seeds" if seeds > n else ""

@@ -38,12 +38,30 @@ _SYMBOLS = {"failed": "✗", "unknown": "?", "ok": "✓"}
 
 
 @dataclass(frozen=True)
-class Shown:
-    """A section on the page. svg: its drawing, "" where there is none; absent says why."""
+class Drawing:
+    """What a section shows of one pair of network and data ("" of a sweep's only one). svg: ""
+    where there is nothing to draw; absent says why."""
 
-    section: Section
+    pair: str = ""
     svg: str = ""
     absent: str = ""
+
+
+@dataclass(frozen=True)
+class Shown:
+    """A section on the page, with its drawings."""
+
+    section: Section
+    drawings: tuple[Drawing, ...]
+
+    @property
+    def is_drawn(self) -> bool:
+        return any(drawing.svg for drawing in self.drawings)
+
+    @property
+    def absent(self) -> str:
+        """Why nothing is drawn, each reason once."""
+        return " ".join(dict.fromkeys(drawing.absent for drawing in self.drawings))
 
 
 class Linked(Protocol):
@@ -69,7 +87,7 @@ def render(
         undefined=StrictUndefined,
     )
     headline, fields = purpose_fields(frames.purpose)
-    shown = [s for s in figures if s.svg]
+    shown = [s for s in figures if s.is_drawn]
     return environment.get_template("page.html").render(
         study=frames.study,
         sweep_key=frames.sweep_key,
@@ -82,7 +100,7 @@ def render(
         n_checks={s: sum(c.status == s for c in found.checks) for s in _SYMBOLS},
         paper=[s for s in shown if s.section.number],
         beyond=[s for s in shown if not s.section.number],
-        absent=[s for s in figures if not s.svg],
+        absent=[s for s in figures if not s.is_drawn],
         overlay=beside_released(frames),
         questions=_questions(found.answers),
         asked=any(answer.primary for answer in found.answers),
@@ -146,9 +164,10 @@ def _questions(answers: Sequence[Answer]) -> list[dict[str, object]]:
 
 def _answer(answer: Answer) -> dict[str, object]:
     slope, small, names = answer.slope, answer.equivalence, answer.population.trainings
-    of = f", {names[0]}" if len(names) == 1 and slope is not None else ""
+    pair = answer.population.pair
+    of = names[0] if len(names) == 1 and slope is not None else ""
     return {
-        "stratum": f"{answer.population.stratum}{of}",
+        "stratum": ", ".join(filter(None, dict.fromkeys([answer.population.stratum, pair, of]))),
         "n": answer.n,
         "verdict": answer.verdict,
         "sentence": sentence(answer),

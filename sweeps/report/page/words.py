@@ -9,6 +9,7 @@ import pandas as pd
 from sweeps.plan.metrics import HOURS_SAVED, SAVED
 from sweeps.report.read.best import optimism
 from sweeps.report.read.frames import SweepFrames
+from sweeps.report.read.pairs import pairs
 from sweeps.report.read.values import (
     baseline,
     has,
@@ -53,8 +54,9 @@ def summary_sentences(frames: SweepFrames) -> list[str]:
     """The paragraph at the head of a report; what the numbers do not tell is not said."""
     trials = frames.trials
     said = [_what_there_is(frames)]
-    if text(trials, "network.name").nunique() > 1:  # a mean over them is nobody's
-        said += [_each_network(trials), stopped_sentence(trials)]
+    apart = pairs(trials)
+    if len(apart) > 1:  # a mean over them is nobody's
+        said += [_each_pair(trials, apart), stopped_sentence(trials)]
         return [sentence for sentence in said if sentence]
     top1 = baseline(trials, "dense", "none", "val/top1")
     retrained = text(trials, "retraining") == "finetune"
@@ -76,12 +78,12 @@ def summary_sentences(frames: SweepFrames) -> list[str]:
     return [sentence for sentence in said if sentence]
 
 
-def _each_network(trials: pd.DataFrame) -> str:
-    """What each of several networks is, not pruned; numbers of different ones are not pooled."""
+def _each_pair(trials: pd.DataFrame, apart: Mapping[str, "pd.Series[bool]"]) -> str:
+    """What each of several dense networks is; numbers of different ones are not pooled."""
     each = [
         f"{name} {top1:.3f}"
-        for name, own in trials.groupby(text(trials, "network.name"), sort=False)
-        if (top1 := baseline(own, "dense", "none", "val/top1")) == top1
+        for name, rows in apart.items()
+        if (top1 := baseline(trials[rows], "dense", "none", "val/top1")) == top1
     ]
     return f"Top-1 accuracy of the dense networks: {', '.join(each)}." if each else ""
 

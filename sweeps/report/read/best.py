@@ -2,6 +2,7 @@
 
 import pandas as pd
 
+from sweeps.report.read.pairs import pairs
 from sweeps.report.read.values import (
     HALVES,
     flag,
@@ -15,13 +16,15 @@ from trainables.methods import METHODS
 
 
 def best_trials(trials: pd.DataFrame) -> pd.DataFrame:
-    """The trial with the highest top-1 of every method and rate, and of the dense networks.
+    """The trial with the highest top-1 of every method and rate, and of the dense networks, of each
+    pair of network and data.
 
     Without controls that prune the most important first, or by chance with a criterion's numbers,
     networks whose masks were not held (which are not at their rate), trials that were stopped
     early, and those without a finite top-1.
     """
-    return _best_by(trials, number(trials, "val/top1"))
+    own = [trials[rows] for rows in pairs(trials).values()]
+    return pd.concat([_best_by(each, number(each, "val/top1")) for each in own])
 
 
 def optimism(trials: pd.DataFrame) -> float:
@@ -31,14 +34,15 @@ def optimism(trials: pd.DataFrame) -> float:
     `best_trials` would choose on the first; either half first. A choice on all images errs by
     less. NaN where the halves were not measured, or nothing was chosen among several.
     """
-    halves = [number(trials, name) for name in HALVES]
     gone = []
-    for first, second in (halves, halves[::-1]):
-        pruned = is_pruned(trials)
-        best = _best_by(trials[pruned], first[pruned])
-        sizes = trials[pruned].groupby(["method", "rate"]).size()
-        several = [sizes[row] > 1 for row in zip(best["method"], best["rate"], strict=True)]
-        gone.append((first - second)[best.index[several]])
+    for rows in pairs(trials).values():
+        pruned = trials[rows & is_pruned(trials)]
+        sizes = pruned.groupby(["method", "rate"]).size()
+        halves = [number(pruned, name) for name in HALVES]
+        for first, second in (halves, halves[::-1]):
+            best = _best_by(pruned, first)
+            several = [sizes[row] > 1 for row in zip(best["method"], best["rate"], strict=True)]
+            gone.append((first - second)[best.index[several]])
     return float(pd.concat(gone).mean())
 
 

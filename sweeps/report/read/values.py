@@ -30,6 +30,14 @@ def flag(trials: pd.DataFrame, column: str) -> pd.Series:
     return text(trials, column).isin(["True", "1", "1.0"])
 
 
+def params_of(trials: pd.DataFrame) -> list[dict[str, str]]:
+    """The params of each trial, under their dotted names."""
+    return [
+        {str(name): value for name, value in row.items() if isinstance(value, str)}
+        for row in trials.assign(seed=text(trials, "seed")).to_dict("records")
+    ]
+
+
 def within_layers(trials: pd.DataFrame) -> pd.Series:
     """Whether a trial is pruned by chance with a criterion's own numbers per layer."""
     return ~text(trials, "prune.counts_of").isin(["", "None"])

@@ -149,4 +149,5 @@ SEARCHED = Section(
     "the best value of each objective, with what it cost.",
     _searched,
     _draw,
+    over_pairs=True,  # one search over all that it may choose
 )

@@ -159,7 +159,8 @@ def class_sentence(found: Sequence[ClassChange], most: int = 4) -> str:
     loses = sorted((each for each in sure if each.change < 0), key=lambda each: each.change)
     gains = sorted((each for each in sure if each.change > 0), key=lambda each: -each.change)
     apart = [each for each in found if each.p_rest < ERROR]
-    worse = sum(each.change < float(np.mean([e.change for e in found])) for each in apart)
+    mean = float(np.mean([each.change for each in found]))
+    worse = sum(1 for each in apart if each.change < mean)
     if loses or gains:
         said = f"of {len(found)} classes {len(loses)} lose{'s' * (len(loses) == 1)}"
         said += f" ({_names(loses, most)})" if loses else ""

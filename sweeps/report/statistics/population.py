@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import pandas as pd
 
+from sweeps.report.read.pairs import pair_names
 from sweeps.report.read.values import (
     HALVES,
     flag,
@@ -12,6 +13,7 @@ from sweeps.report.read.values import (
     is_pruned,
     is_retrained,
     number,
+    params_of,
     text,
     was_stopped,
     within_layers,
@@ -40,9 +42,9 @@ class Population:
     """The trials that a question can be asked of.
 
     points: a row per trial, columns x, y (finite), arm, method, training (the dense network that it
-    starts from, as people call it), setting (equal for trainings that differ by chance alone, in
-    their seed), seed, outcome, held, key, and a, b (the accuracies on the two halves of the
-    validation images, NaN where they were not measured).
+    starts from, as people call it), pair (of network and data, as people call it: equal for
+    trainings that differ by chance alone, "" where there is one), seed, outcome, held, key, and a,
+    b (the accuracies on the two halves of the validation images, NaN where they were not measured).
     left_out: reason -> number of trials, of the stratum's own.
     """
 
@@ -60,22 +62,28 @@ class Population:
         return sorted(self.points["training"].unique())
 
     @property
+    def pair(self) -> str:
+        """The one pair of network and data; "" of a sweep's only one, or of several."""
+        names = self.points["pair"].unique()
+        return str(names[0]) if len(names) == 1 else ""
+
+    @property
     def replicate(self) -> pd.Series:
         """What each trial shares its luck with: its training or, where all start from one given
         network, its draw (of images, or of a new head), which the seed says."""
         return self.points["training" if len(self.trainings) > 1 else "seed"]
 
     def parts(self) -> list["Population"]:
-        """The trials that can be asked together: of one setting, and of one replicate or three and
+        """The trials that can be asked together: of one pair, and of one replicate or three and
         more. Networks and training sets are chosen, as arms are, and no sample of anything."""
-        settings = sorted(self.points["setting"].unique())
-        if len(settings) > 1:
-            alike = [self.only(self.points["setting"] == setting) for setting in settings]
+        names = self.points["pair"].unique()
+        if len(names) > 1:
+            alike = [self.only(self.points["pair"] == name) for name in names]
             return [part for each in alike for part in each.parts()]
-        names = sorted(self.replicate.unique())
-        if not 1 < len(names) < MIN_TRAININGS:
+        replicates = sorted(self.replicate.unique())
+        if not 1 < len(replicates) < MIN_TRAININGS:
             return [self]
-        return [self.only(self.replicate == name) for name in names]
+        return [self.only(self.replicate == name) for name in replicates]
 
     def only(self, rows: pd.Series) -> "Population":
         """The same without some of its trials. rows: bool, of `points`."""
@@ -83,19 +91,16 @@ class Population:
 
 
 def prepared(trials: pd.DataFrame) -> pd.DataFrame:
-    """The trials with all that questions need: `mis/change`, `arm`, `training` and `setting`.
+    """The trials with all that questions need: `mis/change`, `arm`, `training` and `pair`.
 
     mis/change: MIS minus that of the same units of the dense network, where it was not logged.
     """
     if "mis/change" not in trials and "mis/dense_same_units" in trials:
         change = number(trials, "mis/mean") - number(trials, "mis/dense_same_units")
         trials = trials.assign(**{"mis/change": change})
-    if {"arm", "training", "setting"} <= set(trials):
+    if {"arm", "training", "pair"} <= set(trials):
         return trials
-    params = [
-        {str(name): value for name, value in row.items() if isinstance(value, str)}
-        for row in trials.assign(seed=text(trials, "seed")).to_dict("records")
-    ]
+    params = params_of(trials)
     axes = zip(*(text(trials, name) for name in _AXES), strict=True)
     arm = [" | ".join([*axis, *own]) for axis, own in zip(axes, arms(params), strict=True)]
     dense = trainings(params)
@@ -103,7 +108,7 @@ def prepared(trials: pd.DataFrame) -> pd.DataFrame:
     return trials.assign(
         arm=arm,
         training=_names(dense, text(trials, "seed"), text(trials, "network.name"), trained),
-        setting=["; ".join(name for name in each if not _is_chance(name)) for each in dense],
+        pair=pair_names(trials),
     )
 
 
@@ -111,10 +116,6 @@ def training_of(trials: pd.DataFrame) -> dict[str, str]:
     """Trial key -> its training: which dense network it starts from."""
     rows = prepared(trials)
     return dict(zip(rows["key"].astype(str), rows["training"].astype(str), strict=True))
-
-
-def _is_chance(said: str) -> bool:
-    return said.startswith(("seed=", "data.seed="))
 
 
 def _names(
@@ -209,7 +210,7 @@ def choose(trials: pd.DataFrame, x: str, y: str, stratum: str = "all") -> Popula
             "arm": text(here, "arm"),
             "method": text(here, "method"),
             "training": text(here, "training"),
-            "setting": text(here, "setting"),
+            "pair": text(here, "pair"),
             "seed": text(here, "seed"),
             "outcome": text(here, "outcome"),
             "held": ~text(here, "prune.held").isin(["False"]),

@@ -42,11 +42,11 @@ class Question:
 class Answer:
     """What the trials of one stratum say to one question.
 
-    The population is of one setting, and of one training where there are fewer than three. p,
-    p_equivalence: of no relation, and of a change of the margin or more; adjusted for all that is
-    asked (`judged`), NaN where there is none. n_tests: how many they were adjusted for. unknown:
-    why there is no slope, where there is none. other_way: methods within whose arms y goes the
-    other way than the slope.
+    The population is of one pair of network and data, and of one training where there are fewer
+    than three. p, p_equivalence: of no relation, and of a change of the margin or more; adjusted
+    for all that is asked (`judged`), NaN where there is none. n_tests: how many they were adjusted
+    for. unknown: why there is no slope, where there is none. other_way: methods within whose arms
+    y goes the other way than the slope.
     """
 
     question: Question

@@ -125,7 +125,9 @@ def _over(answer: Answer) -> str:
         of += f", {len(seeds)} draws"
     elif len(names) == 1 and not of.startswith("seed ") and seeds[0]:
         of += f", draw {seeds[0]}"
-    return f"{n} {kind} network{'s' * (n != 1)} ({arms} arm{'s' * (arms != 1)}, {of})"
+    kind += f" network{'s' * (n != 1)}"
+    kind += f" of {population.pair}" if population.pair not in ("", *names) else ""
+    return f"{n} {kind} ({arms} arm{'s' * (arms != 1)}, {of})"
 
 
 def _limits(answer: Answer) -> list[str]:

@@ -1,0 +1,80 @@
+"""The pairs of network and data that a sweep compares: no mean over them is anybody's, so each is
+shown by itself.
+
+Trainings that differ by their seed alone, or by the draw of the images, are one pair.
+"""
+
+import re
+
+import pandas as pd
+
+from sweeps.report.read.values import is_pruned, params_of, text
+
+_OF_WEIGHTS = (
+    *("network.weights", "network.digest", "network.entry", "network.head"),
+    *("network.kept_classes", "network.recipe."),
+)
+"""What an untrained network does not depend on."""
+_NAMES = ("network.name", "data.name")
+
+
+def pairs(trials: pd.DataFrame) -> dict[str, pd.Series]:
+    """What a pair is called -> its trials (bool): one, "", where all trials are of one pair.
+
+    Trials are of one pair where they agree on every field that decides the dense network. An
+    untrained network is the control of all pairs that agree with it on what it depends on. Where
+    nothing but trials of one pair is pruned, others are no pair: controls of the wrong network.
+    """
+    from trainables.config.replicates import fields_of_dense, value_of  # brings torch
+
+    params, untrained = params_of(trials), (text(trials, "method") == "untrained").to_numpy()
+    known = {n: [value_of(each, n) for each in params] for n in fields_of_dense()}
+    values = pd.DataFrame(known, index=trials.index)
+    own = values[~untrained].drop_duplicates()
+    own = own.loc[:, own.nunique() > 1]
+    if own.empty or len(values.loc[is_pruned(trials), own.columns].drop_duplicates()) < 2:
+        return {"": pd.Series(True, index=trials.index)}
+    shared = [name for name in own if not str(name).startswith(_OF_WEIGHTS)]
+    found = {}
+    for called, row in zip(_called(own), own.index, strict=True):
+        alike = (values[own.columns] == own.loc[row]).all(axis=1) & ~untrained
+        as_drawn = (values[shared] == own.loc[row, shared]).all(axis=1) & untrained
+        found[called] = alike | as_drawn
+    return found
+
+
+def pair_names(trials: pd.DataFrame) -> pd.Series:
+    """What the pair of each trial is called; of a control of several the first of them."""
+    names = pd.Series("", index=trials.index)
+    for name, rows in pairs(trials).items():
+        names = names.mask(rows & (names == ""), name)
+    return names
+
+
+def _called(own: pd.DataFrame) -> list[str]:
+    """A name per row, of as few of its values as tell the rows apart: "vgg16, pixels 64"."""
+    digests_last = sorted(map(str, own), key=lambda n: n.endswith((".code", ".digest")))
+    told: list[str] = []
+    for name in sorted(digests_last, key=lambda n: n not in _NAMES):
+        if _n_apart(own[[*told, name]]) > _n_apart(own[told]):
+            told.append(name)
+    return [
+        ", ".join(
+            row[name] if name in _NAMES else f"{_field(name)} {row[name] or 'none'}"
+            for name in told
+        )
+        for row in own[told].to_dict("records")
+    ]
+
+
+def _n_apart(own: pd.DataFrame) -> int:
+    return len(set(own.itertuples(index=False, name=None)))
+
+
+def _field(name: str) -> str:
+    return name.removeprefix("network.").removeprefix("data.").replace("_", " ").replace(".", " ")
+
+
+def slug(pair: str) -> str:
+    """A pair's name for a file or a model: small letters, digits and "_", at most 60."""
+    return re.sub("[^a-z0-9]+", "_", pair.lower()).strip("_")[:60]
