@@ -18,7 +18,8 @@ from mlflow.entities import Run
 from mlflow.exceptions import MlflowException
 
 from sweeps.tracking.answering import no_answer
-from sweeps.tracking.tracker import FOLDER, HOST, KIND, Tracker, Unavailable
+from sweeps.tracking.owner import FOLDER, HOST
+from sweeps.tracking.tracker import KIND, Tracker, Unavailable
 from trainables.workspace import whole_file
 
 LEASE = "lease"
@@ -68,13 +69,13 @@ def _forget(tracker: Tracker, path: Path) -> None:
     another machine, it may be of one that lives: there its beat tells."""
     noted = path.read_text().strip() if path.is_file() else ""
     for run in tracker.runs(LEASE) if noted else ():
-        if run.info.run_id == noted and tracker.mine.items() <= run.data.tags.items():
+        if run.info.run_id == noted and tracker.owner.tags.items() <= run.data.tags.items():
             tracker.client.delete_run(noted)
 
 
 def _begin(tracker: Tracker, path: Path) -> str:
     tags = {KIND: LEASE, _PID: str(os.getpid()), _BEAT: "0"}
-    tags |= tracker.mine
+    tags |= tracker.owner.tags
     name = f"lease of {platform.node()}"
     run = tracker.client.create_run(tracker.experiment_id, None, tags, name)
     with whole_file(path) as partial:

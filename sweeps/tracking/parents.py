@@ -13,6 +13,7 @@ from mlflow import MlflowClient
 from mlflow.entities import Run, ViewType
 from mlflow.exceptions import MlflowException
 
+from sweeps.tracking.owner import Owner
 from sweeps.tracking.provenance import provenance
 from trainables.artifacts import UNITS
 
@@ -46,7 +47,7 @@ class SweepRuns:
     client: MlflowClient
     study: str
     experiment_id: str
-    mine: dict[str, str]
+    owner: Owner
 
     def runs(self, kind: str, status: str | None = None) -> list[Run]:
         """All runs of a kind, the newest first."""
@@ -68,14 +69,19 @@ class SweepRuns:
         sweeps = self.sweeps()
         turn = max((order_of(run)[0] for run in sweeps), default=0) + 1
         launched = provenance() | {_TURN: str(turn), _LAUNCHED: str(int(time.time() * 1000))}
-        wanted = {SWEEP_KEY: plan.key, **self.mine}
         for run in sweeps:
-            if all(run.data.tags.get(name, value) == value for name, value in wanted.items()):
+            if run.data.tags[SWEEP_KEY] == plan.key and self.owner.owns(run.data.tags):
                 self.client.update_run(run.info.run_id, status="RUNNING")
-                for name, value in launched.items():
+                for name, value in (launched | self.owner.tags).items():
                     self.client.set_tag(run.info.run_id, name, value)
                 return str(run.info.run_id)
-        tags = {KIND: "sweep", **wanted, PURPOSE: plan.purpose, _NOTE: plan.purpose}
+        tags = {
+            KIND: "sweep",
+            SWEEP_KEY: plan.key,
+            **self.owner.tags,
+            PURPOSE: plan.purpose,
+            _NOTE: plan.purpose,
+        }
         tags[PRIMARY] = plan.primary
         name = f"sweep {self.study} {plan.key}"
         new = self.client.create_run(self.experiment_id, None, tags | launched, name)

@@ -3,7 +3,6 @@
 import contextlib
 import logging
 import os
-import platform
 import sqlite3
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -27,9 +26,10 @@ from sweeps.tracking.answering import (
     sqlite_address,
 )
 from sweeps.tracking.database import opening
+from sweeps.tracking.owner import Owner
 from sweeps.tracking.parents import KIND, Planned, SweepRuns, order_of
 
-TRIAL_KEY, HOST, FOLDER = "trial_key", "host", "folder"
+TRIAL_KEY = "trial_key"
 OUTCOME, ERROR, STOPPED_BY = "outcome", "error", "stopped_by"
 SOURCE, OBJECTIVES, OUTSIDE = "source", "objectives", "outside"  # where the sweep searches
 # A new database has 65 tables, and MLflow tells of each step to them.
@@ -60,8 +60,8 @@ class Tracker(SweepRuns):
     """One study's experiment on one tracking server.
 
     uri: for people, without a login. restore: an experiment that somebody deleted in MLflow's pages
-    comes back, with all its runs; was_deleted says so. is_shared: others may log there, too; mine:
-    tags of the runs that this results folder has made there.
+    comes back, with all its runs; was_deleted says so. is_shared: others may log there, too; owner:
+    the results folder, by which runs are told apart there.
 
     Raises ValueError, in one sentence, when the server does not answer. A database of SQLite is
     made here, by the driver, before any worker could race for it.
@@ -76,8 +76,7 @@ class Tracker(SweepRuns):
         results.mkdir(parents=True, exist_ok=True)
         self._logged: dict[tuple[str, str], set[int]] = {}
         self.is_shared = is_shared()
-        here = {HOST: platform.node(), FOLDER: str(results)}
-        self.mine = here if self.is_shared else {}
+        self.owner = Owner(results, is_shared=self.is_shared)
         try:
             # Its client makes the tables of a new database.
             with contextlib.nullcontext() if self.is_shared else opening(results):
@@ -167,14 +166,14 @@ class Tracker(SweepRuns):
             if other is not run and other.info.status != "FINISHED":
                 self.client.delete_run(other.info.run_id)
         if run is None:
-            tags |= {KIND: kind, TRIAL_KEY: key, HOST: platform.node(), FOLDER: str(self.results)}
+            tags |= {KIND: kind, TRIAL_KEY: key, **self.owner.tags}
             if parent is not None:
                 tags[_PARENT] = parent
             tags |= provenance or {}
             run = self.client.create_run(self.experiment_id, time_ms, tags, name)
         else:
             self._reopen(run, parent)
-            self.set_tags(run.info.run_id, provenance or {})
+            self.set_tags(run.info.run_id, {**self.owner.tags, **(provenance or {})})
         # What is there stays: where a trial runs may change, and MLflow's params may not.
         missing = {name: params[name] for name in params.keys() - run.data.params.keys()}
         self.log_params(run.info.run_id, missing)
@@ -198,9 +197,11 @@ class Tracker(SweepRuns):
 
     def _runs_of(self, key: str) -> list[Run]:
         """The runs of a key that this results folder has made, or that do not tell."""
-        found = self._search(f"tags.{TRIAL_KEY} = '{key}'")
-        mine = self.mine.items()
-        return [run for run in found if all(run.data.tags.get(n, v) == v for n, v in mine)]
+        return [
+            run
+            for run in self._search(f"tags.{TRIAL_KEY} = '{key}'")
+            if self.owner.owns(run.data.tags)
+        ]
 
     def log_params(self, run_id: str, params: Mapping[str, Any]) -> None:
         entities = [Param(name, str(value)[:_MAX_PARAM]) for name, value in params.items()]

@@ -121,7 +121,7 @@ def test_seeds_of_given_weights_are_one_training():
     assert "How another training would come out is not known." in said
     two = ask(trials[trials["seed"].isin([0, 1])])
     assert [each.slope.over for each in two] == ["trials", "trials"]
-    assert [f"draw {seed}" in sentence(each) for seed, each in enumerate(two)] == [True, True]
+    assert [f"seed {seed}" in sentence(each) for seed, each in enumerate(two)] == [True, True]
     trained = trials.assign(**{"network.weights": "train"})
     (found,) = ask(trained)
     assert found.slope.over == "trainings" and found.slope.df == 4

@@ -285,12 +285,15 @@ def test_each_pair_of_network_and_data_is_checked_by_itself():
     assert found["dense network scored"].status == "failed"
     assert found["dense network scored"].said.startswith("vgg16: the dense network is not among")
     assert [n for n, c in found.items() if c.status == "failed"] == ["dense network scored"]
-    assert found["masks held"].said == "36 pruned trials have the sparsity that was asked for"
+    told = "googlenet, vgg16: 36 pruned trials have the sparsity that was asked for"
+    assert found["masks held"].said == told
     many = [change("network.name", f"net{n}")(drop(dense)(good())) for n in range(6)]
-    many.append(good())
-    told = {c.name: c.said for c in checks(pd.concat(many, ignore_index=True))}
-    assert told["dense network scored"].startswith("net0: ")
-    assert told["dense network scored"].endswith("; and so for 2 more")
+    for n, trials in enumerate(many):
+        trials.loc[pruned(trials), "prune/sparsity"] = n / 100
+    said = {c.name: c.said for c in checks(pd.concat([*many, good()], ignore_index=True))}
+    assert said["dense network scored"].startswith("net0, net1, net2, net3 and 2 more: the dense")
+    assert said["masks held"].startswith("net0: 36 of 36 pruned trials have not")
+    assert said["masks held"].endswith("; and so for 2 more")
 
 
 def test_the_released_points_are_red_for_the_right_reasons():

@@ -23,6 +23,7 @@ from sweeps.tracking.answering import require_answer
 from sweeps.tracking.database import opening
 from sweeps.tracking.lease import only_sweep
 from sweeps.tracking.outbox import Outbox
+from sweeps.tracking.owner import Owner
 from sweeps.tracking.sync import deliver
 from sweeps.tracking.uploads import upload
 from trainables import locks
@@ -68,7 +69,7 @@ def a_lease(tmp_path):
     client.delete_run = lambda *_: None
     tracker = SimpleNamespace(client=client, runs=lambda *_: [other], is_shared=True, study="s")
     tracker.results, tracker.experiment_id, tracker.uri = tmp_path, "1", "http://there"
-    tracker.mine = {"folder": str(tmp_path), "host": "here"}
+    tracker.owner = Owner(tmp_path, is_shared=True)
     with only_sweep(tracker, tmp_path / "s.lease", print):
         yield
 

@@ -10,7 +10,7 @@ from typing import get_args
 
 import pandas as pd
 
-from sweeps.report.checks.check import Check, Status
+from sweeps.report.checks.check import Check, Status, listed
 from sweeps.report.checks.design import (
     check_controls,
     check_dense,
@@ -33,7 +33,7 @@ from sweeps.report.checks.scores import (
 from sweeps.report.read.pairs import pairs
 
 _WORST_FIRST = get_args(Status)[1:] + get_args(Status)[:1]
-_MOST_PAIRS = 4  # that one sentence names
+_MOST_SAID = 4  # of the pairs of a sweep
 
 __all__ = ["Check", "checks"]
 
@@ -92,9 +92,10 @@ def _together(apart: Sequence[tuple[str, list[Check]]]) -> list[Check]:
 
 def _worst(name: str, found: Sequence[tuple[str, Check]]) -> Check:
     status = min((check.status for _, check in found), key=_WORST_FIRST.index)
-    meant = [(pair, check.said) for pair, check in found if check.status == status]
-    if len({said for _, said in meant}) == 1 and len(meant) == len(found):
-        return Check(name, status, meant[0][1])
-    said = [f"{pair}: {said}" for pair, said in meant[:_MOST_PAIRS]]
-    more = [f"and so for {n} more"] if (n := len(meant) - len(said)) else []
-    return Check(name, status, "; ".join([*said, *more]))
+    said: dict[str, list[str]] = {}  # -> the pairs of which it is said
+    for pair, check in found:
+        if check.status == status:
+            said.setdefault(check.said, []).append(pair)
+    parts = [f"{listed(names)}: {what}" if names[0] else what for what, names in said.items()]
+    more = [f"and so for {n} more"] if (n := len(parts) - _MOST_SAID) > 0 else []
+    return Check(name, status, "; ".join([*parts[:_MOST_SAID], *more]))

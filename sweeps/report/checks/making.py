@@ -55,8 +55,8 @@ def check_trainings(trials: pd.DataFrame) -> Check:
         return Check(name, "ok", f"{n} dense networks")
     if len(of_each) > 1:
         least = int(of_each.min())
-        said = f"{len(of_each)} networks or training sets, {least} training"
-        said += f"{'s' * (least != 1)} of one"
+        said = f"{len(of_each)} pairs of network and data, of one only {least} training"
+        said += "s" * (least != 1)
         return Check(name, "unknown", f"{said}: how another training would come out is not known")
     said = "one dense network" if n == 1 else f"{n} dense networks"
     said += f" under {seeds} seeds" if seeds > n else ""

@@ -124,7 +124,7 @@ def _over(answer: Answer) -> str:
     if len(names) == 1 and len(seeds) > 1:
         of += f", {len(seeds)} draws"
     elif len(names) == 1 and not of.startswith("seed ") and seeds[0]:
-        of += f", draw {seeds[0]}"
+        of += f", seed {seeds[0]}"
     kind += f" network{'s' * (n != 1)}"
     kind += f" of {population.pair}" if population.pair not in ("", *names) else ""
     return f"{n} {kind} ({arms} arm{'s' * (arms != 1)}, {of})"
