@@ -127,16 +127,26 @@ def require_rate(
     weights: Mapping[str, Tensor], rate: float, *, granularity: str, scope: str
 ) -> None:
     """Raise ValueError, by their names, for layers that do not have whole pools of groups, and
-    where so much is pruned over all layers that some must lose everything.
+    where so much is pruned over all layers that some must lose everything, or so little that
+    nothing is.
 
     weights: as `prunable_weights` gives them. A layer that is ranked alone always keeps a group.
     """
     groups = granularity_of(granularity)
     if groups.m is not None:
         _require_blocks(weights, groups.m, granularity)
-    if scope != "global":
-        return
-    _require_some_left([groups.number(w.shape) for w in weights.values()], rate, granularity)
+    numbers = [groups.number(weight.shape) for weight in weights.values()]
+    _require_some_gone([sum(numbers)] if scope == "global" else numbers, rate, granularity)
+    if scope == "global":
+        _require_some_left(numbers, rate, granularity)
+
+
+def _require_some_gone(pools: Sequence[int], rate: float, granularity: str) -> None:
+    if not any(n_pruned(rate, n) for n in pools):
+        raise ValueError(
+            f"a rate must take at least one {granularity.replace('_', ' ')}: {rate:g} of "
+            f"{max(pools):,}, the largest pool, takes none"
+        )
 
 
 def _require_some_left(counts: Sequence[int], rate: float, granularity: str) -> None:

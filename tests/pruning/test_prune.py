@@ -240,6 +240,17 @@ def test_channels_that_do_not_come_in_blocks_are_refused_by_name():
     )
 
 
+@pytest.mark.parametrize("scope", ["layer", "global"])
+def test_a_rate_that_takes_nothing_is_refused(scope):
+    """Its trial would be called pruned, and be the dense network."""
+    weights = prunable_weights(tiny_inception())
+    numbers = [len(weight) for weight in weights.values()]
+    least = 1 / (sum(numbers) if scope == "global" else max(numbers))
+    require_rate(weights, least, granularity="filter", scope=scope)
+    with pytest.raises(ValueError, match="must take at least one filter: .*, takes none$"):
+        require_rate(weights, 0.99 * least, granularity="filter", scope=scope)
+
+
 def test_linear_layers_have_blocks_too():
     """Two of four inputs that follow one another, of each unit."""
     weight = torch.tensor([[1.0, -4, 2, 3, 0, 0, 0, 0], [8, 7, 6, 5, 1, 2, 3, 4]])
