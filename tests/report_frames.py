@@ -147,6 +147,30 @@ def in_rounds(*, seeds=(0,), rounds=10, step=0.2, dissected=True, seed=0):
     )
 
 
+_TABLES = ("trials", "units", "epochs", "dissected", "layers", "sensitivity", "rounds")
+_TABLES += ("predictions",)
+
+
+def of_network(frames, name, *, worse=0.0):
+    """The same of another network, with other keys; worse: what each trial loses of top-1."""
+    first = name[0].encode().hex()
+    tables = {}
+    for table in _TABLES:
+        rows = getattr(frames, table)
+        if len(rows):
+            rows = rows.assign(key=first + rows["key"].astype(str).str[2:])
+        tables[table] = rows
+    trials = tables["trials"].assign(**{"network.name": name})
+    tables["trials"] = trials.assign(**{"val/top1": trials["val/top1"] - worse})
+    return dataclasses.replace(frames, **tables)
+
+
+def together(*frames):
+    """The trials of several sweeps as those of one."""
+    tables = {n: pd.concat([getattr(f, n) for f in frames], ignore_index=True) for n in _TABLES}
+    return dataclasses.replace(frames[0], **tables)
+
+
 def with_twins(frames, *, seed=0):
     """The same, with each unit beside its dense twin: all but one in four stay what they were in a
     pruned network, of the others half are now at the next number; MIS falls in those alone."""

@@ -7,7 +7,7 @@ import numpy as np
 from scipy import stats
 
 from trainables.config import TrialConfig, flat_params
-from trainables.config.replicates import trainings
+from trainables.config.replicates import fields_of_dense, trainings, value_of
 
 SPREAD = 0.01  # sd between trainings of a change of MIS over the range: stated, not known
 CHANGE = 0.02  # that is to be found, or ruled out
@@ -33,8 +33,20 @@ def power_of_none(n: int, margin: float = CHANGE, spread: float = SPREAD) -> flo
 
 
 def power_sentence(configs: Sequence[TrialConfig]) -> str:
-    """One sentence: what the number of dense networks of a plan can show."""
-    n = len(set(trainings([flat_params(c) for c in configs if c.prune is not None])))
+    """One sentence: what the number of dense networks of a plan can show. Of several pairs of
+    network and data, which are asked one by one, that of the fewest."""
+    params = [flat_params(config) for config in configs if config.prune is not None]
+    pairs: dict[tuple[str, ...], set[tuple[str, ...]]] = {}
+    for each, training in zip(params, trainings(params), strict=True):
+        pair = tuple(value_of(each, name) for name in fields_of_dense())
+        pairs.setdefault(pair, set()).add(training)
+    said = _of_one(min(map(len, pairs.values()), default=0))
+    if len(pairs) < 2:
+        return said
+    return f"{len(pairs)} pairs of network and data, each asked by itself, of each {said}"
+
+
+def _of_one(n: int) -> str:
     if n < FEWEST:
         which = "one dense network: what is found is of it alone"
         which = which if n == 1 else f"{n} dense networks: what is found is of each alone"

@@ -38,7 +38,8 @@ def replaced(folder: Path, known: Collection[str]) -> Iterator[Path]:
         for name in _old(folder, known) - set(new):
             (folder / name).unlink(missing_ok=True)
             with suppress(OSError):  # others are in it
-                (folder / name).parent.rmdir()
+                for parent in Path(name).parents[:-1]:
+                    (folder / parent).rmdir()
         for name in new:
             (partial / name).replace(folder / name)
         _note(folder, {"files": new})

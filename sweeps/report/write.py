@@ -10,8 +10,7 @@ from rich.markup import escape
 
 from sweeps.plan.atlas import Atlas
 from sweeps.plan.section import TABLES, Section
-from sweeps.report.atlas.of_trials import leave_pages
-from sweeps.report.atlas.write import Made, write_atlas
+from sweeps.report.atlas.of_pairs import Atlases, write_atlases
 from sweeps.report.checks.check import Check
 from sweeps.report.files import PAGE, note_made_of, partial_folder, replaced, report_folder, written
 from sweeps.report.findings import Findings, findings, statistics_table
@@ -45,10 +44,10 @@ def write_report(
     own: the sections of its study, after those of every report. atlas: its limits, of the study.
     """
     folder, limits = report_folder(results, tracker.study), atlas or Atlas()
-    made: list[Made] = []
+    made: list[Atlases] = []
 
-    def with_atlas(into: Path) -> Made:
-        made.append(write_atlas(frames, tracker, into, limits))
+    def with_atlas(into: Path) -> Atlases:
+        made.append(write_atlases(frames, tracker, into, limits))
         return made[-1]
 
     with partial_folder(folder) as keep:
@@ -82,7 +81,7 @@ def write_files(
     frames: SweepFrames,
     folder: Path,
     sections: Sequence[Section] = SECTIONS,
-    atlas: Callable[[Path], Made] = lambda _: Made(),
+    atlas: Callable[[Path], Atlases] = lambda _: Atlases({}),
 ) -> Findings:
     """The page; beside it what each section draws as PNG, SVG and CSV, the tables, and what `atlas`
     makes of a folder."""
@@ -90,7 +89,7 @@ def write_files(
     with replaced(folder, {PAGE[:-5], *TABLES, *(s.name for s in SECTIONS)}) as partial:
         _write_tables(frames, found, partial)
         made = atlas(partial)
-        shown = write_sections(frames, sections, partial, _told(frames), made.keys)
+        shown = write_sections(frames, sections, partial, _told(frames), made.page_of)
         page = render(frames, found, shown, made)
         (partial / PAGE).write_text(page, encoding="utf-8")
     return found
@@ -128,7 +127,7 @@ def _log(
     found: Findings,
     folder: Path,
     console: Console,
-    made: Made,
+    made: Atlases,
 ) -> bool:
     """The files and the description of the parent run; a server that refuses stops nothing."""
     run_id, experiment = sweep_run.info.run_id, tracker.experiment_id
@@ -137,7 +136,7 @@ def _log(
         sent = upload(tracker.client, run_id, folder, written(folder), "report")
         if refused := [why_not for _, why_not in sent if why_not]:
             raise OSError("; ".join(refused))
-        if why_not := leave_pages(tracker, made, folder):
+        if why_not := made.leave(tracker, folder):
             said_why = f"trials have no atlas of their own in MLflow: {escape(why_not)}"
             console.print(said_why, soft_wrap=True)
         tags = dict(sweep_run.data.tags)

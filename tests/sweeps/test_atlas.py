@@ -12,7 +12,7 @@ import pytest
 import torch
 from atlas_sweeps import DATA, few, logged
 from PIL import Image
-from report_frames import synthetic
+from report_frames import of_network, synthetic, together
 from rich.console import Console
 
 from sweeps.housekeeping import disk
@@ -84,6 +84,35 @@ def test_the_atlas_is_part_of_the_report_and_the_page_leads_to_it(made):
     assert 'href="atlas.html"' in page
     for key in frames.trials["key"]:
         assert f'href="atlas.html#b={key}"' in page
+
+
+@pytest.mark.slow
+def test_networks_that_a_sweep_compares_have_an_atlas_each(frames, tmp_path, monkeypatch):
+    """Their units are not the same: those of the second network were nowhere to be seen."""
+    both = together(of_network(frames, "vgg16"), of_network(frames, "alexnet"))
+    tracker = logged(both, tmp_path)
+    monkeypatch.setattr("sweeps.report.write.write_sections", lambda *_: [])
+    assert report_study("synthetic", tmp_path / "results", None, quiet()) == 0
+    folder = report_folder(tmp_path / "results", "synthetic")
+    page = (folder / "report.html").read_text()
+    for name in ("vgg16", "alexnet"):
+        path = f"atlas-{name}/{PAGE}"
+        assert {path, f"atlas-{name}/{FOLDER}/about.js"} <= set(written(folder))
+        assert f'href="{path}" target="atlas">The atlas of units of {name}</a>' in page
+        assert '<a href="../report.html">' in (folder / path).read_text()
+        _, about = read_script(folder / f"atlas-{name}" / FOLDER / "about.js")
+        keys = set(both.trials.loc[both.trials["network.name"] == name, "key"])
+        assert {trial["key"] for trial in about["trials"]} == keys
+        for key in keys:
+            assert f'href="{path}#b={key}"' in page
+    for run in tracker.finished().values():
+        (own,) = [a for a in tracker.client.list_artifacts(run.info.run_id) if a.path == PAGE]
+        text = Path(tracker.client.download_artifacts(run.info.run_id, own.path)).read_text()
+        assert run.info.run_name in text and "report.html" not in text
+    assert report_study("synthetic", tmp_path / "results", None, quiet()) == 0
+    monkeypatch.setattr("sweeps.report.atlas.of_pairs.split", lambda frames: {"": frames})
+    assert report_study("synthetic", tmp_path / "results", None, quiet()) == 0
+    assert not list(folder.glob("atlas-*")) and (folder / PAGE).is_file()
 
 
 def test_scores_and_images_of_each_trial_are_those_that_it_left(made):

@@ -4,43 +4,27 @@ import dataclasses
 
 import pandas as pd
 import pytest
-from report_frames import answered, in_rounds, log_sweep, synthetic, with_twins
+from report_frames import (
+    answered,
+    in_rounds,
+    log_sweep,
+    of_network,
+    synthetic,
+    together,
+    with_twins,
+)
 
 from sweeps.plan.section import Section
 from sweeps.registry import model_name
 from sweeps.report import load_frames
 from sweeps.report.findings import findings, statistics_table
-from sweeps.report.page.sections import stems
 from sweeps.report.read.best import best_trials, optimism
-from sweeps.report.read.pairs import pairs
+from sweeps.report.read.pairs import pairs, stems
 from sweeps.report.read.split import split
 from sweeps.report.sections.all import SECTIONS
 from sweeps.report.side_by_side import answers_of, methods_of
 from sweeps.report.statistics.sentences import sentence
 from sweeps.report.write import PAGE, write_files
-
-TABLES = ("trials", "units", "epochs", "dissected", "layers", "sensitivity", "rounds")
-TABLES += ("predictions",)
-
-
-def of_network(frames, name, *, worse=0.0):
-    """The same of another network, whose trials have other keys; worse: lost of each top-1."""
-    first = name[0].encode().hex()
-    tables = {}
-    for table in TABLES:
-        rows = getattr(frames, table)
-        if len(rows):
-            rows = rows.assign(key=first + rows["key"].astype(str).str[2:])
-        tables[table] = rows
-    trials = tables["trials"].assign(**{"network.name": name})
-    tables["trials"] = trials.assign(**{"val/top1": trials["val/top1"] - worse})
-    return dataclasses.replace(frames, **tables)
-
-
-def together(*frames):
-    tables = {n: pd.concat([getattr(f, n) for f in frames], ignore_index=True) for n in TABLES}
-    return dataclasses.replace(frames[0], **tables)
-
 
 KINDS = {
     "trials": lambda: answered(with_twins(synthetic(seeds=(0, 1)))),

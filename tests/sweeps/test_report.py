@@ -579,7 +579,7 @@ def test_a_ring_leads_to_its_unit_where_the_atlas_has_it():
     figure, (axes,) = new_figure()
     row = {"keys": "abc", "layer": 'a"<b>&', "channel": 7, "x": 0.5, "value": 0.6}
     ring_units(axes, pd.DataFrame([row, row | {"keys": "other"}]), "x", (0, 1))
-    svg = inline_svg(figure, "units", "Units", {}, {"abc"})
+    svg = inline_svg(figure, "units", "Units", {}, {"abc": "atlas.html"})
     links = ElementTree.fromstring(svg).findall(".//{http://www.w3.org/2000/svg}a")
     titles = [link[0].text for link in links]
     assert titles == ['a"<b>& #7'] * 2

@@ -533,5 +533,9 @@ def test_power_is_that_of_simulated_trainings():
         assert power_of_none(n) == pytest.approx((np.maximum(up, down) < 0.05).mean(), abs=0.012)
     assert "3 dense networks" in power_sentence(load_study("scarce").expand())
     assert "of it alone" in power_sentence(load_study("paper").expand())
+    several = power_sentence(load_study("transfer").expand())
+    assert several.startswith(
+        "4 pairs of network and data, each asked by itself, of each one dense"
+    )
     for name in study_names():
         assert "\nAsked     " in load_study(name).purpose, name

@@ -12,6 +12,7 @@ from sweeps.report.atlas.thumbnails import PER_SHEET
 
 _KINDS = ("scores", "images", "maps", "history")
 _SCRIPT = re.compile(r'<script src="atlas/(\w+)\.js"></script>')
+_BACK = re.compile(r'<a href="[./]*report\.html">The report</a>')
 _POLICY = re.compile(r"default-src 'none'[^\"]*")
 _ALLOWED = (
     "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; "
@@ -58,7 +59,7 @@ def one_file(page: Path, about: Mapping[str, Any], parts: Sequence[Part]) -> str
     text = _SCRIPT.sub(inline, page.read_text())
     style = f"<style>{(folder / 'atlas.css').read_text()}</style>"
     text = text.replace('<link rel="stylesheet" href="atlas/atlas.css">', style)
-    return _POLICY.sub(_ALLOWED, text).replace('<a href="report.html">The report</a>', "")
+    return _BACK.sub("", _POLICY.sub(_ALLOWED, text))
 
 
 def most_bytes(folder: Path, parts: Sequence[Part]) -> float:

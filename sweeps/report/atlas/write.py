@@ -32,7 +32,6 @@ from sweeps.report.atlas.thumbnails import (
     write_thumbnails,
 )
 from sweeps.report.atlas.trials import about_trials, start
-from sweeps.report.page.svg import ATLAS
 from sweeps.report.read.artifacts import Source, read_of_each
 from sweeps.report.read.frames import SweepFrames
 from sweeps.report.read.values import flag
@@ -40,7 +39,7 @@ from sweeps.tracking.tracker import Tracker
 from trainables.artifacts import SHOWN
 from trainables.scores.shown import N_SHOWN, Shown, read_shown
 
-PAGE, FOLDER = ATLAS, "atlas"
+PAGE, FOLDER = "atlas.html", "atlas"
 _OWN = Path(__file__).with_name("page")
 _SUFFIXES = {".html", ".css", ".js"}
 _FEWER = (N_SHOWN, 6, 4)  # images at each end, as many as have room

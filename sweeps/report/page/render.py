@@ -1,6 +1,6 @@
 """The report as one HTML page that needs nothing beside itself."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -65,11 +65,14 @@ class Shown:
 
 
 class Linked(Protocol):
-    """The atlas beside the page. keys: of the trials in it, none where there is no atlas; said: a
-    sentence about it."""
+    """The atlases beside the page. pages: page -> the pair that it is of, none where there is no
+    atlas; page_of: trial key -> its page; said: a sentence about what is not shown."""
 
     @property
-    def keys(self) -> Collection[str]: ...
+    def pages(self) -> Mapping[str, str]: ...
+
+    @property
+    def page_of(self) -> Mapping[str, str]: ...
 
     @property
     def said(self) -> str: ...
@@ -119,9 +122,16 @@ def render(
         stopped=_stopped(frames.trials),
         hours=float(frames.trials["seconds"].sum()) / 3600,
         colours=_colours(),
-        atlas=set(atlas.keys) if atlas else set(),
+        atlases=_atlases(atlas) if atlas else [],
+        page_of=atlas.page_of if atlas else {},
         atlas_said=atlas.said if atlas else "",
     )
+
+
+def _atlases(atlas: Linked) -> list[tuple[str, str, int]]:
+    """Page, pair, and how many networks it shows."""
+    shown = list(atlas.page_of.values())
+    return [(page, pair, shown.count(page)) for page, pair in atlas.pages.items()]
 
 
 def _checks(checks: Sequence[Check]) -> list[dict[str, str]]:

@@ -1,6 +1,6 @@
 """The sections of a report: of each its numbers in one table, and its pictures."""
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,7 +11,7 @@ from sweeps.report.page.render import Drawing, Shown
 from sweeps.report.page.svg import inline_svg
 from sweeps.report.page.words import beside_released
 from sweeps.report.read.frames import SweepFrames
-from sweeps.report.read.pairs import slug
+from sweeps.report.read.pairs import stems
 from sweeps.report.read.split import split
 from sweeps.report.sections.style import save_titled
 
@@ -21,21 +21,21 @@ def write_sections(
     sections: Sequence[Section],
     folder: Path,
     told: Mapping[str, str],
-    atlas: Collection[str],
+    atlas: Mapping[str, str],
 ) -> list[Shown]:
     """The table and the pictures of each section, into `folder`. told: trial key -> what a pointer
-    over its marker is told. atlas: keys of the trials whose units the atlas has."""
+    over its marker is told. atlas: trial key -> the page that shows its units."""
     apart, pen = split(frames), _Pen(folder, told, atlas)
     return [pen.section(each, {"": frames} if each.over_pairs else apart) for each in sections]
 
 
 @dataclass(frozen=True)
 class _Pen:
-    """Where sections are written to, what their points tell, and whose units the atlas has."""
+    """Where sections are written to, what their points tell, and where units are shown."""
 
     folder: Path
     told: Mapping[str, str]
-    atlas: Collection[str]
+    atlas: Mapping[str, str]
 
     def section(self, section: Section, pairs: Mapping[str, SweepFrames]) -> Shown:
         """Its one table, and a picture for each pair of network and data."""
@@ -76,14 +76,3 @@ class _Pen:
                 path.unlink()
             return Drawing(name, absent=said), None
         return Drawing(name, svg), table
-
-
-def stems(section: str, pairs: Collection[str]) -> list[str]:
-    """Names of the pictures of a section, without their endings; no other section's."""
-    if len(pairs) == 1:
-        return [section]
-    found: list[str] = []
-    for number, name in enumerate(pairs, 1):
-        stem = f"{section}-{slug(name)}"
-        found.append(f"{stem}_{number}" if stem in found else stem)
-    return found

@@ -2,7 +2,8 @@
 
 import io
 import re
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
+from types import MappingProxyType
 from urllib.parse import parse_qsl
 from xml.etree import ElementTree
 
@@ -12,8 +13,6 @@ from matplotlib.figure import Figure
 from sweeps.report.sections.style import GREY, INK, PALETTE, RELEASED, UNIT
 
 _SVG, _XLINK = "http://www.w3.org/2000/svg", "http://www.w3.org/1999/xlink"
-ATLAS = "atlas.html"
-"""The page of units beside the report."""
 _HREF = f"{{{_XLINK}}}href"
 ElementTree.register_namespace("", _SVG)
 ElementTree.register_namespace("xlink", _XLINK)
@@ -24,12 +23,12 @@ def inline_svg(
     name: str,
     title: str,
     points: Mapping[str, str],
-    atlas: Collection[str] = (),
+    atlas: Mapping[str, str] = MappingProxyType({}),
 ) -> str:
     """The figure as an <svg> element, to stand in a page beside others.
 
     name: begins all of its ids. points: trial key -> what a pointer over its marker is told.
-    atlas: keys of the trials whose units the atlas beside the page shows.
+    atlas: trial key -> the page, beside the report, that shows its units.
     """
     written = io.StringIO()
     with matplotlib.rc_context({"svg.hashsalt": name}):
@@ -79,7 +78,9 @@ def _restyle(element: ElementTree.Element) -> None:
         element.set(attribute, re.sub(r"font-family:[^;]*;?", "", style))
 
 
-def _lead_on(link: ElementTree.Element, points: Mapping[str, str], atlas: Collection[str]) -> None:
+def _lead_on(
+    link: ElementTree.Element, points: Mapping[str, str], atlas: Mapping[str, str]
+) -> None:
     """To the trial's row in the table, or nowhere where the point is not of this sweep; of a unit
     to the atlas, or nowhere where that has it not."""
     target = link.attrib.pop(_HREF, "#")[1:]
@@ -97,11 +98,11 @@ def _lead_on(link: ElementTree.Element, points: Mapping[str, str], atlas: Collec
         link.set("href", f"#{keys[0]}")
 
 
-def _to_unit(link: ElementTree.Element, address: str, atlas: Collection[str]) -> None:
+def _to_unit(link: ElementTree.Element, address: str, atlas: Mapping[str, str]) -> None:
     asked = dict(parse_qsl(address))
     told = ElementTree.Element(f"{{{_SVG}}}title")
     told.text = asked.get("unit", "").replace(":", " #")
     link.insert(0, told)
-    if asked.get("a", asked.get("b")) in atlas:
-        link.set("href", f"{ATLAS}#{address}")
+    if page := atlas.get(asked.get("a", asked.get("b", ""))):
+        link.set("href", f"{page}#{address}")
         link.set("target", "atlas")  # one window for all of them

@@ -5,6 +5,7 @@ Trainings that differ by their seed alone, or by the draw of the images, are one
 """
 
 import re
+from collections.abc import Collection
 
 import pandas as pd
 
@@ -78,3 +79,14 @@ def _field(name: str) -> str:
 def slug(pair: str) -> str:
     """A pair's name for a file or a model: small letters, digits and "_", at most 60."""
     return re.sub("[^a-z0-9]+", "_", pair.lower()).strip("_")[:60]
+
+
+def stems(name: str, pairs: Collection[str]) -> list[str]:
+    """What files of each pair are called, without their endings: `name` of a single one."""
+    if len(pairs) == 1:
+        return [name]
+    found: list[str] = []
+    for number, pair in enumerate(pairs, 1):
+        stem = f"{name}-{slug(pair)}"
+        found.append(f"{stem}_{number}" if stem in found else stem)
+    return found
