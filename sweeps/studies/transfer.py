@@ -36,7 +36,7 @@ Command   make sweep STUDY=transfer DATA=torchvision:Flowers102 \\
           make sweep STUDY=transfer DATA=torchvision:Flowers102
 """
 
-from sweeps.plan.sweep import Axis, Grid, Sweep, axis
+from sweeps.plan.sweep import Axis, Grid, Overrides, Sweep, axis
 from sweeps.studies.scarce import FILTERS, WEIGHTS, within_layers_of
 from trainables.config import (
     DataConfig,
@@ -54,20 +54,27 @@ NOT_FINETUNED: Axis = {"as pruned": {"finetune": None}}
 OF_WEIGHTS: Axis = {name: {"prune.criterion": name} for name in ("lrp", "taylor", "l1")}
 
 
-def criteria(norm_of_relevance: str) -> Axis:
+PLAIN = {"prune.normalise": "l1", "prune.lrp.head": "zplus", "prune.lrp.reduce": "signed"}
+RESIDUAL = {"prune.normalise": "none", "prune.lrp.reduce": "abs_element"}
+"""How they spread relevance, add it up and divide it, in VGG and AlexNet, and in ResNets."""
+
+
+def criteria(relevance: Overrides) -> Axis:
     """Theirs, the scores of a layer normalised as they do."""
     return {
-        "lrp": {"prune.criterion": "lrp", "prune.normalise": norm_of_relevance},
+        "lrp": {"prune.criterion": "lrp", **relevance},
         "taylor": {"prune.criterion": "taylor", "prune.normalise": "l2"},
         "gradient": {"prune.criterion": "gradient", "prune.normalise": "l2"},
         "l1": {"prune.criterion": "l1", "prune.normalise": "l1"},
     }
 
 
-def grids(kind: str, networks: tuple[str, ...], norm: str, last_epochs: int) -> tuple[Grid, ...]:
+def grids(
+    kind: str, networks: tuple[str, ...], relevance: Overrides, last_epochs: int
+) -> tuple[Grid, ...]:
     """Both scenarios of networks that are alike, with and without fine-tuning."""
     of_kind = {kind: axis("network.name", networks)}
-    by = criteria(norm)
+    by = criteria(relevance)
     chance = {"random": {"prune.criterion": "random"}}
     scenarios: tuple[tuple[dict[str, Axis], dict[str, int]], ...] = (
         ({"epochs": EPOCHS}, {"finetune.last_epochs": last_epochs}),
@@ -116,7 +123,7 @@ STUDY = Sweep(
     ),
     controls=False,  # by chance and within layers they are among the grids
     grids=(
-        *grids("plain", ("vgg16", "alexnet"), "l1", last_epochs=15),
-        *grids("residual", ("resnet18", "resnet50"), "none", last_epochs=10),
+        *grids("plain", ("vgg16", "alexnet"), PLAIN, last_epochs=15),
+        *grids("residual", ("resnet18", "resnet50"), RESIDUAL, last_epochs=10),
     ),
 )
