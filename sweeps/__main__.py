@@ -93,9 +93,10 @@ def _show_plan(arguments: argparse.Namespace, console: Terminal) -> int:
     for sentence in plan.inputs.sentences:
         console.print(escape(sentence), soft_wrap=True)
     console.print(plan_table(plan, done))
-    console.print(axes_summary(plan.sweep), soft_wrap=True)
+    console.print(axes_summary(plan.sweep, unique(arguments.set, "SET")), soft_wrap=True)
     console.print(plan_summary(plan, done), soft_wrap=True)
-    console.print(f"asked beforehand: {plan.sweep.primary}", soft_wrap=True)
+    asked = plan.sweep.primary or "nothing, all that is found is exploratory"
+    console.print(f"asked beforehand: {asked}", soft_wrap=True)
     console.print(power_sentence(plan.configs), soft_wrap=True)
     given, here = arguments.speed, this_machine(gpus_here(plan.sweep))
     machines = machines_of(here, arguments.gpus, arguments.cpus, given is not None)
@@ -104,7 +105,8 @@ def _show_plan(arguments: argparse.Namespace, console: Terminal) -> int:
     if left := to_come(plan, results, tracker, done):
         speed = Speed(*given) if given else measured_here(plan.sweep, left, machines[0].gpus)
         left = [plan.inputs.counted(config) for config in left]
-        console.print(cost_table(plan.sweep, left, speed, machines, trained_for(plan, done)))
+        known = trained_for(plan, done), plan.inputs.n_classes
+        console.print(cost_table(plan.sweep, left, speed, machines, *known))
         n_at_once = slots(plan.sweep, machines[0])
         for said in (idle_sentence(plan.sweep, machines[0]), disk_sentence(left, n_at_once)):
             if said:

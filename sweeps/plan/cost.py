@@ -25,6 +25,7 @@ from trainables.training.finetune import Training
 _STEPS = 3  # measured, after one to warm up
 # An image takes a CPU as long in a small batch as in a large one, and a batch can take minutes.
 _BATCH_ON_A_CPU, _NO_LIMIT = 32, 10**9
+_N_CLASSES = 1_000  # where it is not known
 _IMAGENET = {"train_images": 1_281_167, "val_images": 50_000, "probe_images": 1_281_167}
 _CLASSES = 1_000  # of the network that is timed: few or many make no difference
 # What a trial leaves: a checkpoint and the smaller network, a mask; tables and pictures.
@@ -165,16 +166,21 @@ def estimate(
     speed: Speed,
     slots: int,
     trained: Collection[Hashable] = (),
+    n_classes: Callable[[TrialConfig], int | None] = lambda _: None,
 ) -> Estimate:
     """What the trials take at that speed, dense networks that have to be trained included: all but
-    those that are `trained`, see `dense_of`.
+    those that are `trained`, see `dense_of`. n_classes: of a trial's images, None where that is not
+    known.
 
     They start in their order, each where a slot is free, as Ray starts them, after the dense
     networks, and the report after them. A folder of unknown size is counted as ImageNet. A pruned
     network that is compacted is counted as the dense one, and a stopped trial as a whole one: both
     take less.
     """
-    seconds = [_trial_seconds(config, speed) for config in configs]
+    seconds = [
+        _trial_seconds(config, speed) + _ranked(config, n_classes(config)) / speed.train
+        for config in configs
+    ]
     dense = {
         dense_of(config): _dense_seconds(config, speed)
         for config in configs
@@ -239,6 +245,18 @@ def _trial_seconds(config: TrialConfig, speed: Speed) -> float:
     seen = epochs_between * _looked_at(config) + config.n_scores * (val + passes)
     seen += max(config.n_epochs, config.rounds) * min(config.recalibrate_images, train)
     return config.n_epochs * train / speed.train + seen / speed.evaluate
+
+
+def _ranked(config: TrialConfig, n_classes: int | None) -> float:
+    """Images whose gradients a criterion asks for, in all rounds but the first, whose answer is
+    kept for all trials."""
+    prune = config.prune
+    if prune is not None and prune.counts_of is not None:  # goes the way of the criterion's trial
+        prune = None if config.n_epochs else config.of_masks.prune  # trained, its numbers are kept
+    if prune is None or not prune.by.looks_at_images:
+        return 0.0
+    images = prune.samples_per_class * (n_classes or _N_CLASSES)
+    return (prune.rounds - 1) * min(images, _images(config, "train_images"))
 
 
 def _score_passes(config: TrialConfig) -> float:

@@ -41,7 +41,7 @@ class Plan:
 
     @property
     def primary(self) -> str:
-        return str(self.sweep.primary)
+        return str(self.sweep.primary or "")
 
     @property
     def stopped_by(self) -> str:

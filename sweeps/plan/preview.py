@@ -1,11 +1,12 @@
 """A plan for people: what would run, what it may save, and what it costs."""
 
 from collections import Counter
-from collections.abc import Collection, Hashable, Sequence
+from collections.abc import Callable, Collection, Hashable, Sequence
+from functools import partial
 
 from rich.table import Table
 
-from sweeps.plan.cost import Speed, dense_of, disk, duration, estimate
+from sweeps.plan.cost import Estimate, Speed, dense_of, disk, duration, estimate
 from sweeps.plan.forecast import stopping_sentences
 from sweeps.plan.machine import Machine, at_once, slots, trial_resources
 from sweeps.plan.planner import Plan
@@ -77,13 +78,19 @@ def _rates_said(plan: Plan) -> str:
     return f"rates {said}; " if said else ""
 
 
-def axes_summary(sweep: Sweep) -> str:
-    """One sentence: what GRID may name, and the values of each."""
+def axes_summary(sweep: Sweep, given: Collection[str] = ()) -> str:
+    """One sentence: what GRID may name, and the values of each. given: fields that SET sets."""
     values: dict[str, dict[str, None]] = {}
+    fields: dict[str, set[str]] = {}
     for grid in sweep.grids:
         for name, points in grid.axes.items():
             values.setdefault(name, {}).update(dict.fromkeys(points))
-    axes = [f"{name} ({', '.join(points)})" for name, points in values.items()]
+            fields.setdefault(name, set()).update(*points.values())
+    idle = {name for name, its in fields.items() if its and its <= set(given)}
+    axes = [
+        f"{name} ({'one value, by SET' if name in idle else ', '.join(points)})"
+        for name, points in values.items()
+    ]
     return f"axes: {'; '.join(axes)}"
 
 
@@ -101,10 +108,11 @@ def cost_table(
     speed: Speed,
     machines: Sequence[Machine],
     trained: Collection[Hashable] = (),
+    n_classes: Callable[[TrialConfig], int | None] = lambda _: None,
 ) -> Table:
     """A row per machine: how many trials run at once there, what they need, hours.
 
-    trained: dense networks that are there, see `estimate`.
+    trained: dense networks that are there; n_classes: of a trial's images: see `estimate`.
     """
     table = Table(
         title=f"at {speed.train:,.0f} images/s in training and {speed.evaluate:,.0f} in evaluation "
@@ -114,17 +122,14 @@ def cost_table(
     table.add_column("on")
     for heading in ("trials at once", "they need", "hours of a device", "done in"):
         table.add_column(heading, justify="right")
+    with_slots = partial(estimate, to_come, speed, trained=trained, n_classes=n_classes)
     for machine in machines:
-        table.add_row(*_cost_row(sweep, to_come, speed, machine, trained))
+        table.add_row(*_cost_row(sweep, machine, with_slots))
     return table
 
 
 def _cost_row(
-    sweep: Sweep,
-    to_come: Sequence[TrialConfig],
-    speed: Speed,
-    machine: Machine,
-    trained: Collection[Hashable],
+    sweep: Sweep, machine: Machine, with_slots: Callable[[int], Estimate]
 ) -> tuple[str, ...]:
     parts = [f"{machine.gpus:g} GPU{'s' * (machine.gpus != 1)}"] if machine.gpus else []
     parts += [] if machine.cpus is None else [f"{machine.cpus:g} CPUs"]
@@ -133,7 +138,7 @@ def _cost_row(
     except ValueError as error:
         return ", ".join(parts), "0", str(error), "", ""
     n = at_once(resources, machine.resources)
-    cost = estimate(to_come, speed, n, trained)
+    cost = with_slots(n)
     share, unit = (resources["gpu"], "GPU") if resources["gpu"] else (resources["cpu"], "CPU")
     return (
         ", ".join(parts),

@@ -82,10 +82,10 @@ class Sweep:
     instead where ImageNet's weights, which the base begins with, can neither be found nor
     downloaded. retry_smaller_batch: a trial that runs out of memory is run once more with half the
     batch. primary: the one question that the study asks beforehand; its report takes all others as
-    exploratory. question: what the study compares, of which no early stopping may take anything
-    away: names of `strata.QUESTION`, of axes of the grids, or fields; trials compete only with
-    others that agree on all of it. sections: of the study's own, which its report shows after those
-    of every report, and atlas: the limits of its atlas of units; no trial depends on them.
+    exploratory (None: all). question: what the study compares, of which no early stopping may take
+    anything away: names of `strata.QUESTION`, of axes of the grids, or fields; trials compete only
+    with others that agree on all of it. sections: of the study's own, which its report shows after
+    those of every report, and atlas: the limits of its atlas of units; no trial depends on them.
 
     More trials belong to every sweep and are added for each seed, network, data set and score: the
     dense network, the dense network retrained with the same recipe, and an untrained one, which
@@ -108,7 +108,7 @@ class Sweep:
     search: Search | None = None  # trials that Optuna proposes beside the grids
     cpus_per_trial: float = 1.0
     gpus_per_trial: float = 0.25  # where there is a GPU: so many trials share one
-    primary: Primary = Primary()
+    primary: Primary | None = Primary()
     sections: tuple["Section", ...] = ()
     atlas: Atlas = Atlas()
     from_scratch: TrialConfig | None = None

@@ -14,14 +14,18 @@ Expected  benchmarks/RESULTS.md has what was seen. Thirty classes and 3,000 phot
 Asked     Does the MIS of the same units change with sparsity, in networks that were retrained? Of
           three trainings, which show large changes alone: `make plan` says how large. Chance stands
           beside each method at one rate and no more, since which criterion is best is not asked.
-Cost      `make plan STUDY=photographs DATA=…`: 3 dense networks of 40 epochs, 198 epochs of
+Cost      An hour of two CPU cores with bf16: 3 dense networks of 40 epochs, 198 epochs of
           fine-tuning of 3,000 images, and 75 scores. Five trainings: GRID="seed=0,1,2,3,4".
-Command   make sweep STUDY=photographs DATA=/thirty/classes
+Command   make sweep STUDY=photographs DATA=thirty \\
+            SET="data.train_images=3000 data.probe_images=3000"
           The thirty that Caffe's SqueezeNet 1.1 knows best of Tiny ImageNet's 200 (20 training
-          photographs of each, 144 px), linked from where it was unpacked to train/ and val/:
+          photographs of each, 144 px), linked from where it was unpacked. It has 500 photographs
+          of each to train on, of which what was seen here had 100:
           for c in $(.venv/bin/python -c "import sweeps.studies.photographs as p;print(*p.CLASSES)")
-          do for s in train val; do mkdir -p thirty/$s
-          ln -s $PWD/tinyimagenet/$s/$c thirty/$s/$c; done; done
+          do mkdir -p thirty/train thirty/val/$c; T=$PWD/tiny-imagenet-200
+          ln -s $T/train/$c thirty/train/$c
+          for f in $(awk -v c=$c '$2 == c {print $1}' $T/val/val_annotations.txt)
+          do ln -s $T/val/images/$f thirty/val/$c; done; done
 """
 
 from sweeps.plan.sweep import Grid, Sweep, axis, methods

@@ -11,15 +11,16 @@ Controls  A ranking over all layers decides two things: where, how many filters 
           and which of a layer's filters these are. Chance takes as much of every layer. Chance
           within layers takes of each layer as many as the criterion did, and leaves to chance
           which: three draws of it without DATA; with DATA one for every draw and number of images,
-          of its very own numbers. A criterion above the first alone has found the layers that bear
-          pruning, and any other of their filters would have done; only one above both has found
-          filters. The share kept per layer is drawn beside them.
+          of the numbers that this criterion left there. A criterion above the first alone has found
+          the layers that bear pruning, and any other of their filters would have done; only one
+          above both has found filters. The share kept per layer is drawn beside them.
 Source    The second scenario of Yeom et al. 2021 (arXiv 1912.08881): filters of all layers in one
           ranking, scores of a layer normalised as they do (Taylor and gradient by the L2 norm,
           magnitude by the sum; relevance is not, as in their ResNet runs, since it is conserved
-          from layer to layer). 1 to 200 samples per class are their toy experiment's; how many the
-          images of their second scenario had, which and at which rates, could not be read: a
-          pretrained network with its head kept and these rates are ours.
+          from layer to layer; absolutes are taken per sample, which is ours). 1 to 200 samples per
+          class are their toy experiment's; how many the images of their second scenario had, which
+          and at which rates, could not be read: a pretrained network with its head kept and these
+          rates are ours.
 Expected  Their claim: LRP is clearly better than other criteria. That it needs two to five images a
           class for its final accuracy, gradients many more, and that most important first ends
           at chance is what we expect. benchmarks/RESULTS.md has SqueezeNet 1.1 and GoogLeNet on
@@ -28,7 +29,8 @@ Asked     Does the MIS of the same units change with sparsity, where nothing is 
           criterion is better is exploratory: the best of many, on the trainings that chose it.
           Intervals over draws are given the one pretrained network.
 Cost      About half an hour on two CPU cores, a third of it the three dense networks. On a folder
-          some 950 evaluations of the network, an hour on a GPU: `make plan STUDY=scarce DATA=…`.
+          923 trials that train nothing, about two hours at 200 images a second of one GPU:
+          `make plan STUDY=scarce DATA=…`, which also says the disk (some 48 GB).
 Command   make sweep STUDY=scarce
           make sweep STUDY=scarce DATA=/ten/of/imagenets/classes
           make sweep STUDY=scarce DATA=/ten/of/imagenets/classes GRID="samples=1,5,50" \

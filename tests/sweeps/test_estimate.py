@@ -76,6 +76,25 @@ def test_a_dense_network_that_finished_trials_have_left_costs_nothing_more():
     assert trained_for(plan, {untrained.key}) == set()
 
 
+def test_rankings_are_counted_where_each_round_has_its_own():
+    """Nineteen of them and nothing trained were planned as if they took no time."""
+    one_shot = {"prune.criterion": "taylor", "prune.samples_per_class": 2}
+    rounds = {"prune.schedule": "linear", "prune.rounds": 4}
+    seconds = {
+        name: estimate([small_base(finetune=None).replace(fields)], SPEED, 1, (), lambda _: 10)
+        for name, fields in {
+            "magnitude": rounds,
+            "taylor": one_shot | rounds,
+            "at once": one_shot,
+            "of few": one_shot | rounds | {"prune.samples_per_class": 90},
+        }.items()
+    }
+    more = {name: each.seconds - seconds["magnitude"].seconds for name, each in seconds.items()}
+    assert more["taylor"] == pytest.approx(3 * 2 * 10 / 10)
+    assert more["of few"] == pytest.approx(3 * 96 / 10)  # of all training images, no more
+    assert seconds["at once"].seconds < seconds["magnitude"].seconds
+
+
 def test_a_folder_of_unknown_size_counts_as_imagenet():
     data = dataclasses.replace(
         small_base().data, name="image_folder", path="/d", train_images=None, val_images=None

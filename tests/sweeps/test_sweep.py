@@ -475,6 +475,8 @@ def test_a_plan_counts_the_dense_network_and_tells_the_axes():
     axes = axes_summary(plan.sweep)
     assert "method (unstructured, structured, connection)" in axes
     assert "criterion (l1, taylor, lrp)" in axes and "rate (0.9, 0.2, 0.35" in axes
+    taken = axes_summary(plan.sweep, {"prune.rate", "prune.granularity"})
+    assert "rate (one value, by SET)" in taken and "method (unstructured, str" in taken
 
 
 def test_unstructured_pruning_has_the_pool_that_von_rad_and_seuffert_had():

@@ -58,7 +58,8 @@ def require_samples(counts: Sequence[int], per_class: int) -> None:
     if fewest < per_class:
         raise ValueError(
             f"prune.samples_per_class must be at most the training images of a class: class "
-            f"{label} has {fewest}, got {per_class}; SET=prune.samples_per_class={fewest}"
+            f"{label} has {fewest}, got {per_class}; SET=prune.samples_per_class={fewest}, or "
+            "other values by GRID where it is an axis"
         )
 
 
