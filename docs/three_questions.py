@@ -21,6 +21,8 @@ results = Path(sys.argv[2] if len(sys.argv) > 2 else "results")
 
 sweep = load(study, results)
 trials, epochs, units = sweep.trials, sweep.epochs, sweep.units
+# Of the first network, where the sweep compares several: a mean over them is nobody's.
+trials = trials[trials["network.name"] == trials["network.name"].iloc[0]]
 pruned = trials[trials["method"].isin(METHODS) & ~trials["most_important_first"]]
 pruned = pruned[pruned["outcome"] != "stopped"]  # whose values are not final
 dense = trials[(trials["method"] == "dense") & (trials["retraining"] == "none")]

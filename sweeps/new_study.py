@@ -3,6 +3,7 @@
 from rich.console import Console
 from rich.markup import escape
 
+from sweeps.plan.sweep import require_name
 from sweeps.studies import study_names
 from trainables.workspace import at_home
 
@@ -65,6 +66,7 @@ def write_new(name: str, console: Console) -> int:
     path = at_home(name)
     if path.suffix != ".py":
         raise ValueError(f"FILE must be the name of a Python file, such as mine.py, got {name!r}")
+    require_name(path.stem)
     if path.stem in study_names():
         raise ValueError(
             f"a study is called as its file is, and {path.stem} is one that comes with Secateur"

@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from sweeps.report.page.words import trial_sentence
 from sweeps.report.read.best import best_trials
 from sweeps.report.read.frames import latest_sweep, open_tracker, read_trials
-from sweeps.report.read.pairs import pairs, slug
+from sweeps.report.read.pairs import pairs, stems
 from sweeps.tracking.left import trial_network
 from sweeps.tracking.tracker import TRIAL_KEY, Tracker, Unavailable
 from trainables.datasets.images import normalise
@@ -54,9 +54,10 @@ def register_study(study: str, results: Path, sweep: str | None, console: Consol
     tracker = open_tracker(study, results.resolve())
     _require_registry(tracker)
     trials = read_trials(tracker, latest_sweep(tracker, sweep))
+    apart = pairs(trials)
     best = [
-        (model_name(study, row, pair), row)
-        for pair, rows in pairs(trials).items()
+        (model_name(stem, row), row)
+        for stem, rows in zip(stems(study, apart), apart.values(), strict=True)
         for row in best_trials(trials[rows]).to_dict("records")
     ]
     n_failed = 0
@@ -77,11 +78,11 @@ def register_study(study: str, results: Path, sweep: str | None, console: Consol
     return int(n_failed > 0)
 
 
-def model_name(study: str, row: Mapping[Hashable, Any], pair: str = "") -> str:
-    """ "demo-structured-0.5", "demo-dense"; of a sweep of several pairs of network and data
-    "transfer-vgg16-structured-0.5"."""
-    parts = [study, slug(pair), row["method"], f"{row['rate']:g}" if row["rate"] else ""]
-    return "-".join(filter(None, parts))
+def model_name(stem: str, row: Mapping[Hashable, Any]) -> str:
+    """ "demo-structured-0.5", "demo-dense". stem: the study and, of a sweep of several pairs of
+    network and data, which is meant: "transfer-vgg16"."""
+    rate = f"-{row['rate']:g}" if row["rate"] else ""
+    return f"{stem}-{row['method']}{rate}"
 
 
 def register(tracker: Tracker, name: str, row: Mapping[Hashable, Any]) -> tuple[str, bool]:

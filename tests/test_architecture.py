@@ -26,7 +26,7 @@ PARTS = {
         "searching": {"plan", "tracking"},
         "tune": {"addresses", "terminal", "plan", "tracking", "searching"},
         "report": {"plan", "studies", "tracking"},
-        "new_study": {"studies"},
+        "new_study": {"plan", "studies"},
         "registry": {"report", "tracking"},
         "housekeeping": {"addresses", "tracking", "tune"},
         "export": {"addresses", "terminal", "plan", "tracking"},

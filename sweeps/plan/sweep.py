@@ -31,6 +31,16 @@ SHARES = ("cpus_per_trial", "gpus_per_trial")
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 
+
+def require_name(name: str) -> None:
+    """Raise ValueError for what no study can be called: files and folders are called by it."""
+    if not _NAME.fullmatch(name):
+        raise ValueError(
+            "the name of a study must be letters, digits, '-', '_' and '.', the first a letter "
+            f"or a digit, at most 100; got {name!r}"
+        )
+
+
 Overrides = Mapping[str, Any]
 """Dotted field of a TrialConfig -> value."""
 
@@ -114,11 +124,7 @@ class Sweep:
     from_scratch: TrialConfig | None = None
 
     def __post_init__(self) -> None:
-        if not _NAME.fullmatch(self.name):  # files and folders are called by it
-            raise ValueError(
-                "the name of a study must be letters, digits, '-', '_' and '.', the first a letter "
-                f"or a digit, at most 100; got {self.name!r}"
-            )
+        require_name(self.name)
         if self.search is not None:
             self.search.check(self.base)
         self._require_shares()

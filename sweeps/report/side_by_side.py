@@ -71,11 +71,13 @@ def answers_of(study: str, trials: pd.DataFrame, primary: str) -> pd.DataFrame:
     """A row per question, stratum and, where there are two, training of a study; p are corrected
     within it, as its own report does."""
     rows = []
+    keys_of = {pair: set(text(trials[own], "key")) for pair, own in _told_apart(trials).items()}
     found = answers(trials, rate=rate_column(trials), primary=Primary.read(primary))
     for each in found:
         question, slope = each.question, each.slope
-        own = trials[text(trials, "key").isin(each.population.points["key"])]
-        pair = pair_of(own if len(own) else trials)
+        keys = set(each.population.points["key"])
+        whose = [pair for pair, own in keys_of.items() if keys and keys <= own]
+        pair = whose[0] if whose else pair_of(trials)
         row: dict[str, Any] = {"study": study, "pair": pair, "x": question.x}
         row |= {"y": question.y, "at_equal_accuracy": question.at_accuracy, "n": each.n}
         row |= {"trials": each.population.stratum, "primary": each.primary}
@@ -98,12 +100,22 @@ def pair_of(trials: pd.DataFrame) -> str:
     return " on ".join(" / ".join(part) or "?" for part in parts)
 
 
+def _told_apart(trials: pd.DataFrame) -> dict[str, "pd.Series[bool]"]:
+    """Network and data of each pair of a study, and what else tells them apart -> its trials."""
+    found = {name: (pair_of(trials[rows]), rows) for name, rows in pairs(trials).items()}
+    names = [pair for pair, _ in found.values()]
+    return {
+        pair if names.count(pair) == 1 else f"{pair} ({name})": rows
+        for name, (pair, rows) in found.items()
+    }
+
+
 def methods_of(study: str, trials: pd.DataFrame) -> pd.DataFrame:
     """A row per method and rate: mean top-1 over seeds of the networks of its main line that ran to
     their end, and whether it is the highest of that rate."""
     found = [
-        (pair_of(trials[rows]), series)
-        for rows in pairs(trials).values()
+        (pair, series)
+        for pair, rows in _told_apart(trials).items()
         for series in main_series(compared(trials[rows]))
     ]
     rows = []

@@ -70,8 +70,11 @@ class Delivery:
         )
         return []
 
-    def _is_finished(self, run: str) -> bool:
-        return bool(self.tracker.client.get_run(run).info.status == "FINISHED")
+    def _is_anothers(self, run: str) -> bool:
+        """Whether a run has finished, or is of the folder that this one is a copy of."""
+        found = self.tracker.client.get_run(run)
+        is_finished = bool(found.info.status == "FINISHED")
+        return is_finished or not self.tracker.owner.owns(found.data.tags)
 
     def _metrics(self, event: Mapping[str, Any]) -> list[str]:
         run = self._run(event)
@@ -80,8 +83,8 @@ class Delivery:
 
     def _end(self, event: Mapping[str, Any]) -> list[str]:
         run = self._run(event)
-        if event["status"] == "KILLED" and self._is_finished(run):
-            return []  # another driver went on with it, and its end is what holds
+        if event["status"] == "KILLED" and self._is_anothers(run):
+            return []  # another driver goes on with it, or did, and its end is what holds
         folder = self._own(event["folder"]) if event.get("folder") else None
         forget = [self._own(path) for path in event.get("forget", ())]
         if folder is not None:

@@ -8,7 +8,7 @@ from functools import cached_property
 from pathlib import Path
 
 from trainables.locks import locked
-from trainables.workspace import read_own
+from trainables.workspace import read_own, whole_file
 
 HOST, FOLDER = "host", "folder"
 _ID = "results_id"
@@ -49,23 +49,42 @@ class Owner:
 
 def _id_of(results: Path) -> str:
     """The id that is noted in the folder, or a new one: where there is none, or in a copy."""
-    path, here = results / _NOTED, str(results.resolve())
+    path, here = results / _NOTED, _place(results)
     with locked(path, "another notes which results folder this is"):
         noted = _noted(path)
-        if noted.get("path") == here:
-            return noted["id"]
-        # What it was copied from is still there; what has moved is not.
-        is_kept = bool(noted) and _noted(Path(noted["path"]) / _NOTED) != noted
-        own = noted["id"] if is_kept else uuid.uuid4().hex
-        path.write_text(json.dumps({"id": own, "path": here}))
-    return own
+        if _is_same(noted, here):
+            said = {"id": noted["id"], **here}
+        else:
+            said = {"id": uuid.uuid4().hex, **here}
+        if said != noted:
+            with whole_file(path) as partial:  # a copy may share the file with what it is of
+                partial.write_text(json.dumps(said))
+    return said["id"]
+
+
+def _place(results: Path) -> dict[str, str]:
+    return {
+        "path": str(results.resolve()),
+        "host": platform.node(),
+        "inode": str(results.stat().st_ino),
+    }
+
+
+def _is_same(noted: Mapping[str, str], here: Mapping[str, str]) -> bool:
+    """Whether the folder is the one that noted this: a folder that moves within a disk, or that
+    other machines see, keeps its inode, and a copy has another."""
+    if not noted:
+        return False
+    stays = all(noted[name] == here[name] for name in ("path", "host"))
+    return stays or noted["inode"] == here["inode"]
 
 
 def _noted(path: Path) -> dict[str, str]:
     """What a folder says of itself; nothing where that is not to be read."""
     try:
         found = json.loads(read_own(path))
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return {}
-    known = isinstance(found, dict) and all(isinstance(found.get(n), str) for n in ("id", "path"))
-    return found if known and found["id"] else {}
+    names = ("id", "path", "host", "inode")
+    known = isinstance(found, dict) and all(isinstance(found.get(n), str) for n in names)
+    return {n: found[n] for n in names} if known and found["id"] else {}

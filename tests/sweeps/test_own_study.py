@@ -106,7 +106,7 @@ def test_a_new_study_can_be_planned_as_it_stands_and_is_never_overwritten(tmp_pa
     assert plan.sweep.name == "my-first" and len(plan.configs) > 10
     assert cli.main(["new", str(path)]) == 2
     assert "must not be there yet" in capsys.readouterr().err
-    for wrong in ("mine.txt", "demo.py"):
+    for wrong in ("mine.txt", "demo.py", "a b.py", "é.py"):
         assert cli.main(["new", str(tmp_path / wrong)]) == 2
     assert sorted(p.name for p in tmp_path.glob("*.*")) == ["my-first.py"]
 

@@ -2,12 +2,17 @@
 
 import json
 import multiprocessing
+import os
 import platform
 import shutil
+import time
+from types import SimpleNamespace
 
 import pytest
 
+from sweeps.tracking.outbox import Outbox
 from sweeps.tracking.owner import Owner
+from sweeps.tracking.sync import deliver, outbox_path
 from sweeps.tracking.tracker import Tracker
 
 NOTED = ".folder.json"
@@ -37,12 +42,35 @@ def test_a_folder_that_moves_keeps_its_id_and_a_copy_has_its_own(folder, tmp_pat
     assert id_of(link) == own
 
 
+def test_a_copy_has_its_own_wherever_the_original_is_by_then(folder, tmp_path):
+    own = id_of(folder)
+    copy = shutil.copytree(folder, tmp_path / "copy")
+    linked = shutil.copytree(folder, tmp_path / "linked", copy_function=os.link)
+    moved = folder.rename(tmp_path / "elsewhere")
+    assert id_of(moved) == own  # not taken for the copy's
+    assert len({own, id_of(copy), id_of(linked)}) == 3
+    assert id_of(moved) == own
+
+
+def test_other_machines_see_the_folder_by_its_inode(folder, tmp_path, monkeypatch):
+    own = id_of(folder)
+    monkeypatch.setattr(platform, "node", lambda: "node7")
+    assert id_of(folder) == own
+    inside = shutil.copytree(folder, tmp_path / "copy")
+    shutil.rmtree(folder)
+    inside.rename(folder)  # what a tar of it would be, unpacked there
+    monkeypatch.setattr(platform, "node", lambda: "node8")
+    assert id_of(folder) != own
+
+
 def test_processes_that_begin_at_once_have_one_id(folder):
     with multiprocessing.get_context("spawn").Pool(6) as pool:
         assert len(set(pool.map(id_of, [folder] * 24))) == 1
 
 
-@pytest.mark.parametrize("text", ["", "{", "[]", '{"id": "", "path": "/"}', '{"id": 7}'])
+@pytest.mark.parametrize(
+    "text", ["", "{", "[" * 100_000, "[]", '{"id": "", "path": "/"}', '{"id": 7}']
+)
 def test_a_note_that_cannot_be_read_is_written_anew(folder, text):
     (folder / NOTED).write_text(text)
     own = id_of(folder)
@@ -62,6 +90,26 @@ def test_runs_of_before_are_told_by_where_they_were_made(folder):
     assert not owner.owns(here | {"host": "other"}) and not owner.owns(here | {"folder": "/there"})
     assert not owner.owns(owner.tags | {"results_id": "another"})
     assert owner.owns({"results_id": owner.id, "host": "other", "folder": "/there"})
+
+
+def test_what_a_copy_was_sent_to_end_is_not_the_sweep_of_the_original(
+    folder, tmp_path, monkeypatch
+):
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path / 'shared.db'}")
+    tracker = Tracker("s", folder)
+    plan = SimpleNamespace(key="k", keys=("a",), purpose="p", primary="", stopped_by="")
+    parent = tracker.sweep_run(plan)
+    path = outbox_path(folder, "s")
+    outbox = Outbox(path, tracker, parent, print)
+    outbox.start("a", "a trial", "trial", {})
+    while path.stat().st_size < 10 or not tracker.runs("trial"):
+        time.sleep(0.05)
+    copy = shutil.copytree(folder, tmp_path / "copy")
+    deliver(outbox_path(copy, "s"), Tracker("s", copy))
+    assert tracker.client.get_run(parent).info.status == "RUNNING"
+    outbox.end_sweep("KILLED")
+    outbox.close(30)
+    assert tracker.client.get_run(parent).info.status == "KILLED"
 
 
 def test_a_trial_that_was_broken_off_goes_on_in_its_run_on_another_machine(

@@ -2,8 +2,10 @@
 
 import dataclasses
 
+import numpy as np
 import pandas as pd
 import pytest
+from matplotlib.figure import Figure
 from report_frames import (
     answered,
     in_rounds,
@@ -20,9 +22,11 @@ from sweeps.report import load_frames
 from sweeps.report.findings import findings, statistics_table
 from sweeps.report.read.best import best_trials, optimism
 from sweeps.report.read.pairs import pairs, stems
+from sweeps.report.read.same_units import with_dense
 from sweeps.report.read.split import split
 from sweeps.report.sections.all import SECTIONS
 from sweeps.report.side_by_side import answers_of, methods_of
+from sweeps.report.statistics.margin import gaps
 from sweeps.report.statistics.sentences import sentence
 from sweeps.report.write import PAGE, write_files
 
@@ -74,8 +78,8 @@ def test_the_best_are_chosen_within_a_network(tmp_path):
     each = [optimism(frames.trials) for frames in alone.values()]
     assert optimism(trials) == pytest.approx(sum(each) / 2)
     names = {
-        model_name("transfer", row, pair)
-        for pair, rows in pairs(trials).items()
+        model_name(stem, row)
+        for stem, rows in zip(stems("transfer", alone), pairs(trials).values(), strict=True)
         for row in best_trials(trials[rows]).to_dict("records")
     }
     assert len(names) == len(expected) and "transfer-alexnet-structured-0.5" in names
@@ -148,10 +152,96 @@ def test_an_untrained_network_is_the_control_of_all_that_share_what_it_depends_o
     assert called(trial(), trial(network__name="b"), untrained) == {"vgg16": [0, 2], "b": [1]}
 
 
+def test_a_sweep_that_is_not_done_mixes_no_networks():
+    """Dense networks run first: of the second there is nothing pruned yet."""
+    alone = {n: of_network(synthetic(), n, worse=w) for n, w in (("vgg16", 0), ("alexnet", 0.3))}
+    trials = together(*alone.values()).trials
+    left = trials[(trials["network.name"] == "vgg16") | (trials["rate"] == 0)]
+    found = {name: set(left.loc[rows, "key"]) for name, rows in pairs(left).items()}
+    assert found["vgg16"] == set(alone["vgg16"].trials["key"])
+    assert set(pairs(left[left["rate"] == 0])) == {"vgg16", "alexnet"}
+    # Where what is pruned has no dense network of its own, another stands in its place.
+    wrong = left[(left["network.name"] == "alexnet") | (left["rate"] > 0)]
+    assert set(pairs(wrong)) == {""}
+
+
+def test_each_network_has_a_leading_criterion_of_its_own():
+    """All trials of the second counted as pruned by another criterion, and had no answer."""
+    made = synthetic(channels=1, dissected=False, epochs=False)
+    first, other = of_network(made, "vgg16"), of_network(made, "alexnet")
+    by = other.trials["criterion"].replace({"l1": "taylor"})
+    other = dataclasses.replace(other, trials=other.trials.assign(criterion=by))
+    few = other.trials["rate"].isin([0.0, 0.25, 0.5, 0.75])
+    other = dataclasses.replace(other, trials=other.trials[few])
+    both = together(first, other)
+    found = findings(both)
+    own = findings(other)
+    asked = [each for each in found.answers if each.population.pair == "alexnet"]
+    assert [size(each) for each in asked] == [size(each) for each in own.answers]
+
+
+def test_margins_and_changes_are_against_the_dense_network_of_the_same_pair():
+    made = synthetic(channels=1, dissected=False, epochs=False)
+    made = without_dense_scores(made)
+    small, large = (
+        of_network(made, "vgg16"),
+        of_network(made, "zfnet"),  # whose keys are others
+    )
+    shifted = {"units": large.units.assign(mis=large.units["mis"] + 0.1)}
+    dense = large.trials["method"] == "dense"
+    mis = large.trials["mis/mean"] + dense * 0.1
+    large = dataclasses.replace(large, trials=large.trials.assign(**{"mis/mean": mis}), **shifted)
+    pixels = [
+        frames.trials.assign(**{"network.name": "vgg16", "data.pixels": p})
+        for frames, p in ((small, "64"), (large, "224"))
+    ]
+    whole = pd.concat(pixels, ignore_index=True)
+    known = [gaps(each) for each in pixels]
+    assert sorted(gap.value for gap in gaps(whole).values()) == pytest.approx(
+        sorted(next(iter(each.values())).value for each in known)
+    )
+    units = with_dense(pd.concat([small.units, large.units], ignore_index=True), whole)
+    for frames, trials in zip((small, large), pixels, strict=True):
+        own = with_dense(frames.units, trials)["dense_mis"].to_numpy()
+        here = units[units["key"].isin(set(frames.trials["key"]))]["dense_mis"].to_numpy()
+        assert np.allclose(here, own, equal_nan=True)
+
+
+def without_dense_scores(frames):
+    return dataclasses.replace(frames, units=frames.units.drop(columns="dense_mis"))
+
+
+def test_a_network_that_comes_with_its_head_has_no_recipe():
+    given = {"network__weights": "imagenet", "network__head": "kept"}
+    assert called(trial(**given), trial(network__recipe__lr="5", **given)) == {"": [0, 1]}
+    new = given | {"network__head": "new"}
+    assert len(called(trial(**new), trial(network__recipe__lr="5", **new))) == 2
+
+
+def test_a_section_of_ones_own_may_have_any_table(tmp_path):
+    """Its numbers were written where nothing was caught, and there was no report at all."""
+    frames = synthetic()
+
+    def section(name, table):
+        return Section(name, name, "Which?", "None.", lambda _: table, lambda _: Figure())
+
+    odd = pd.DataFrame({"pair": [1.0], "value": [2.0]})
+    nested = pd.DataFrame({("a", "b"): [1.0]}, index=pd.MultiIndex.from_tuples([(1, 2)]))
+    sections = (section("odd", odd), section("nested", nested))
+    write_files(frames, tmp_path, sections)
+    assert pd.read_csv(tmp_path / "odd.csv")["pair"].tolist() == [1.0]
+    write_files(together(of_network(frames, "a"), of_network(frames, "b")), tmp_path, sections)
+    page = (tmp_path / PAGE).read_text()
+    assert "could not be drawn: ValueError: cannot insert pair" in page
+    assert not list(tmp_path.glob("odd*")) and (tmp_path / "nested.csv").exists()
+
+
 def test_pictures_have_names_of_their_own():
     assert stems("cost", [""]) == ["cost"]
     assert stems("cost", ["VGG 16", "mine:net/2"]) == ["cost-vgg_16", "cost-mine_net_2"]
     assert stems("cost", ["a b", "a_b"]) == ["cost-a_b", "cost-a_b_2"]
+    odd = ["a_b_2", "a b", "a_b", "ж", "щ", f"{'x' * 70}a", f"{'x' * 70}b"]
+    assert len(set(stems("cost", odd))) == len(odd)
 
 
 def test_a_page_shows_the_networks_below_one_another(tmp_path):

@@ -10,6 +10,7 @@ from sweeps.plan.controls import DRAWS, setting
 from sweeps.plan.names import Names, unique_labels
 from sweeps.plan.planner import make_plan
 from sweeps.plan.preview import axes_summary, plan_summary
+from sweeps.plan.settings import with_settings
 from sweeps.plan.sweep import Grid, Sweep, axis, methods
 from sweeps.studies import load_study, study_names
 from sweeps.studies.demo import HARDEST, IN_ROUNDS, LEARNING_RATES
@@ -466,6 +467,32 @@ def test_too_few_images_are_refused_when_the_study_is_planned():
         for settings in (few, {**few, "recalibrate_images": 200})
     )
     assert adapted.keys == given.keys  # the study's own number is at most what there is
+
+
+def test_a_setting_is_of_the_trials_that_have_its_stage():
+    """That of SGD ended in a KeyError where some trials are not trained again."""
+    configs = load_study("transfer").expand()
+    changed = with_settings(configs, {"finetune.momentum": 0.8})
+    assert {c.finetune.momentum for c in changed if c.finetune is not None} == {0.8}
+    assert len(changed) == len(configs) and any(c.finetune is None for c in changed)
+    with pytest.raises(ValueError, match="no trial of this study has a finetune.momentum to set"):
+        with_settings([c for c in configs if c.finetune is None], {"finetune.momentum": 0.8})
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        *(("finetune.epochs", "nope"), ("network.recipe.epochs", None), ("prune.rounds", "nope")),
+        *(("prune.schedule", 0), ("prune.criterion", None), ("prune.counts_of", True)),
+        *(("network.name", 3), ("data.name", 3), ("scores", 3), ("score.similarity", None)),
+        *(("finetune.head_epochs", "x"), ("finetune.distill", "nope")),
+    ],
+)
+def test_a_value_of_the_wrong_type_is_refused_in_one_sentence(name, value):
+    """It ended in a TypeError where it was asked whether the setting does anything."""
+    last = name.rpartition(".")[2]
+    with pytest.raises(ValueError, match=rf"Config\.{last} must be "):
+        with_settings(load_study("demo").expand(), {name: value})
 
 
 def test_a_plan_counts_the_dense_network_and_tells_the_axes():

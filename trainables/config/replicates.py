@@ -80,6 +80,15 @@ def fields_of_dense() -> tuple[str, ...]:
     return tuple(n for n in identity_fields() if n.startswith(_OF_DENSE) and n not in apart)
 
 
+def of_dense(params: Params, name: str) -> str:
+    """One of `fields_of_dense` as text; "" where the network does not depend on it: one that comes
+    trained, with its head, has no recipe whatever says how to train it again."""
+    comes_trained = params.get("network.weights", "train") != "train"
+    if name.startswith("network.recipe.") and comes_trained:
+        return value_of(params, name) if params.get("network.head") == "new" else ""
+    return value_of(params, name)
+
+
 def trainings(trials: Sequence[Params]) -> list[tuple[str, ...]]:
     """Which dense network each trial starts from: equal where it is one and the same.
 
@@ -90,5 +99,5 @@ def trainings(trials: Sequence[Params]) -> list[tuple[str, ...]]:
     for params in trials:
         is_trained = params.get("network.weights", "train") == "train"
         used = (*names, "seed") if is_trained else [n for n in names if n.startswith("network.")]
-        found.append(tuple(f"{name}={value_of(params, name)}" for name in used))
+        found.append(tuple(f"{name}={of_dense(params, name)}" for name in used))
     return found

@@ -46,11 +46,17 @@ class _Pen:
             drawn.append(drawing)
             if table is not None:
                 tables[name] = table
-        if tables:
-            whole = pd.concat(tables, names=["pair", None]).reset_index("pair")
-            whole = whole.drop(columns=["pair"] if "" in pairs else [])
-            whole.to_csv(self.folder / f"{section.name}.csv", index=False)
+        try:
+            if tables:
+                _together(tables).to_csv(self.folder / f"{section.name}.csv", index=False)
+        except Exception as error:  # of a study's own section: no picture is without its numbers
+            drawn = [Drawing(name, absent=_not_drawn(error)) for name in pairs]
+            self._forget(section.name)
         return Shown(section, tuple(drawn))
+
+    def _forget(self, stem: str) -> None:
+        for path in [*self.folder.glob(f"{stem}.*"), *self.folder.glob(f"{stem}-*")]:
+            path.unlink()
 
     def _draw(
         self, section: Section, frames: SweepFrames, name: str, stem: str
@@ -71,8 +77,20 @@ class _Pen:
                 figure.draw_without_rendering()
             save_titled(figure, self.folder / stem, title, frames.caption)
         except Exception as error:  # of a sweep unlike any that was tried, or a study's own section
-            said = f"This figure could not be drawn: {type(error).__name__}: {error}."
-            for path in self.folder.glob(f"{stem}.*"):
-                path.unlink()
-            return Drawing(name, absent=said), None
+            self._forget(stem)
+            return Drawing(name, absent=_not_drawn(error)), None
         return Drawing(name, svg), table
+
+
+def _not_drawn(error: Exception) -> str:
+    return f"This figure could not be drawn: {type(error).__name__}: {error}."
+
+
+def _together(tables: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
+    """The tables of all pairs, each with its pair in front; that of a sweep's only one as it is."""
+    if "" in tables:
+        return tables[""]
+    parts = [table.reset_index(drop=True) for table in tables.values()]
+    for name, part in zip(tables, parts, strict=True):
+        part.insert(0, "pair", name)
+    return pd.concat(parts, ignore_index=True)

@@ -4,12 +4,14 @@ shown by itself.
 Trainings that differ by their seed alone, or by the draw of the images, are one pair.
 """
 
+import itertools
 import re
 from collections.abc import Collection
 
 import pandas as pd
 
-from sweeps.report.read.values import is_pruned, params_of, text
+from sweeps.report.read.values import is_dense, is_pruned, params_of, text
+from trainables.methods import ROTATED
 
 _OF_WEIGHTS = (
     *("network.weights", "network.digest", "network.entry", "network.head"),
@@ -24,16 +26,22 @@ def pairs(trials: pd.DataFrame) -> dict[str, pd.Series]:
 
     Trials are of one pair where they agree on every field that decides the dense network. An
     untrained network is the control of all pairs that agree with it on what it depends on. Where
-    nothing but trials of one pair is pruned, others are no pair: controls of the wrong network.
+    all that is pruned is of one pair that has no dense network of its own, others are no pair:
+    they stand in its place, and are the wrong ones.
     """
-    from trainables.config.replicates import fields_of_dense, value_of  # brings torch
+    from trainables.config.replicates import fields_of_dense, of_dense  # brings torch
 
-    params, untrained = params_of(trials), (text(trials, "method") == "untrained").to_numpy()
-    known = {n: [value_of(each, n) for each in params] for n in fields_of_dense()}
+    untrained = text(trials, "method") == "untrained"
+    ours = is_pruned(trials) | text(trials, "method").isin(["dense", ROTATED])
+    told = [n for n in map(str, trials) if n.startswith(("network.", "data.", "compute."))]
+    if all(text(trials[ours], n).nunique() < 2 for n in told):  # and no param has to be looked at
+        return {"": pd.Series(True, index=trials.index)}
+    params = params_of(trials)
+    known = {n: [of_dense(each, n) for each in params] for n in fields_of_dense()}
     values = pd.DataFrame(known, index=trials.index)
-    own = values[~untrained].drop_duplicates()
+    own = values[ours].drop_duplicates()
     own = own.loc[:, own.nunique() > 1]
-    if own.empty or len(values.loc[is_pruned(trials), own.columns].drop_duplicates()) < 2:
+    if own.empty or _is_misled(values[own.columns], trials):
         return {"": pd.Series(True, index=trials.index)}
     shared = [name for name in own if not str(name).startswith(_OF_WEIGHTS)]
     found = {}
@@ -42,6 +50,13 @@ def pairs(trials: pd.DataFrame) -> dict[str, pd.Series]:
         as_drawn = (values[shared] == own.loc[row, shared]).all(axis=1) & untrained
         found[called] = alike | as_drawn
     return found
+
+
+def _is_misled(values: pd.DataFrame, trials: pd.DataFrame) -> bool:
+    """Whether all that is pruned is of one network, which is not among the dense ones."""
+    pruned = values[is_pruned(trials)].drop_duplicates()
+    dense = values[is_dense(trials)].drop_duplicates()
+    return len(pruned) == 1 and len(pruned.merge(dense)) == 0
 
 
 def pair_names(trials: pd.DataFrame) -> pd.Series:
@@ -76,17 +91,14 @@ def _field(name: str) -> str:
     return name.removeprefix("network.").removeprefix("data.").replace("_", " ").replace(".", " ")
 
 
-def slug(pair: str) -> str:
-    """A pair's name for a file or a model: small letters, digits and "_", at most 60."""
-    return re.sub("[^a-z0-9]+", "_", pair.lower()).strip("_")[:60]
-
-
 def stems(name: str, pairs: Collection[str]) -> list[str]:
-    """What files of each pair are called, without their endings: `name` of a single one."""
+    """What files of each pair are called, without their endings: `name` of a single one; of
+    several small letters, digits and "_" of the pair after it, no two of them the same."""
     if len(pairs) == 1:
         return [name]
     found: list[str] = []
-    for number, pair in enumerate(pairs, 1):
-        stem = f"{name}-{slug(pair)}"
-        found.append(f"{stem}_{number}" if stem in found else stem)
+    for pair in pairs:
+        said = re.sub("[^a-z0-9]+", "_", pair.lower()).strip("_")[:60] or "pair"
+        names = itertools.chain([said], (f"{said}_{n}" for n in itertools.count(2)))
+        found.append(next(stem for n in names if (stem := f"{name}-{n}") not in found))
     return found

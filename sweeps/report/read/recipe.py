@@ -21,13 +21,16 @@ def recipes(trials: Sequence[Params]) -> list[str]:
     Pruned trials of one method, schedule, criterion and retraining with one recipe are replicates:
     they differ in rate and draws alone.
     """
-    from trainables.config.replicates import differing  # brings torch: not for an import of `load`
+    # Brings torch: not for an import of `load`.
+    from trainables.config.replicates import differing, fields_of_dense, of_dense
 
     groups: dict[tuple[str, ...], list[Params]] = defaultdict(list)
+    starts = fields_of_dense()  # networks and data are told by themselves (`pairs`)
     for params in trials:
         if "prune.rate" in params:
             is_finetuned = str("finetune.epochs" in params)
-            groups[(*(params.get(name, "") for name in _SHARED), is_finetuned)].append(params)
+            alike = (*(params.get(name, "") for name in _SHARED), is_finetuned)
+            groups[(*alike, *(of_dense(params, name) for name in starts))].append(params)
     names = {name for group in groups.values() for name in differing(group)} - _TOLD
     return [_recipe(params, sorted(names)) for params in trials]
 

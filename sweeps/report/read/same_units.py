@@ -4,6 +4,7 @@ from collections.abc import Iterable
 
 import pandas as pd
 
+from sweeps.report.read.pairs import pair_names
 from sweeps.report.read.unit_tables import FileTables
 from sweeps.report.read.values import is_dense
 
@@ -11,7 +12,8 @@ _UNIT = ["layer", "channel"]
 
 
 def with_dense(units: pd.DataFrame, trials: pd.DataFrame) -> pd.DataFrame:
-    """`units` with `dense_mis`, the score of the same unit in the dense network of the same seed.
+    """`units` with `dense_mis`, the score of the same unit in the dense network of the same pair of
+    network and data, and seed.
 
     Kept where the trial wrote it; NaN where the sweep has no such dense network.
     """
@@ -24,13 +26,19 @@ def with_dense(units: pd.DataFrame, trials: pd.DataFrame) -> pd.DataFrame:
     if not len(without):
         return units
     lacking = units["key"].isin(without)
-    seed_of = dict(zip(trials["key"], trials["seed"], strict=True))
+    start_of = _starts(trials)
     dense = units[units["key"].isin(trials.loc[is_dense(trials), "key"])]
-    dense = dense.assign(seed=dense["key"].map(seed_of))[["seed", *_UNIT, "mis"]]
-    dense = dense.drop_duplicates(["seed", *_UNIT]).rename(columns={"mis": "found"})
-    here = units.assign(seed=units["key"].map(seed_of))[["seed", *_UNIT]]
-    found = here.merge(dense, on=["seed", *_UNIT], how="left")["found"].to_numpy()
+    dense = dense.assign(start=dense["key"].map(start_of))[["start", *_UNIT, "mis"]]
+    dense = dense.drop_duplicates(["start", *_UNIT]).rename(columns={"mis": "found"})
+    here = units.assign(start=units["key"].map(start_of))[["start", *_UNIT]]
+    found = here.merge(dense, on=["start", *_UNIT], how="left")["found"].to_numpy()
     return units.assign(dense_mis=written.where(~lacking, found))
+
+
+def _starts(trials: pd.DataFrame) -> dict[str, str]:
+    """Trial key -> the pair and the seed that it shares with the dense network it starts from."""
+    starts = pair_names(trials) + " " + trials["seed"].astype(str)
+    return dict(zip(trials["key"].astype(str), starts, strict=True))
 
 
 def _unpaired(trials: pd.DataFrame) -> set[str]:
@@ -42,9 +50,9 @@ def _unpaired(trials: pd.DataFrame) -> set[str]:
 
 def complete(tables: FileTables, trials: pd.DataFrame) -> None:
     """`with_dense` of tables that are kept on the disk, one by one."""
-    seed_of = dict(zip(trials["key"], trials["seed"], strict=True))
-    there = trials[is_dense(trials) & trials["key"].isin(list(tables))].drop_duplicates("seed")
-    dense_of = dict(zip(there["seed"], there["key"], strict=True))
+    start_of = _starts(trials)
+    there = trials.loc[is_dense(trials) & trials["key"].isin(list(tables)), "key"].astype(str)
+    dense_of = {start_of[key]: key for key in reversed(list(there))}
     unpaired = _unpaired(trials)
     for key in list(tables):
         if key in unpaired:
@@ -52,7 +60,7 @@ def complete(tables: FileTables, trials: pd.DataFrame) -> None:
         own = tables.read([key], ["dense_mis"])
         if "dense_mis" in own and own["dense_mis"].notna().any():
             continue
-        keys = {key, dense_of.get(seed_of.get(key), key)}
+        keys = {key, dense_of.get(start_of.get(key, ""), key)}
         both = with_dense(tables.read(keys), trials[trials["key"].isin(keys)])
         tables.put(key, both[both["key"] == key])
 

@@ -55,7 +55,7 @@ def is_pruned_here(trials: pd.DataFrame) -> pd.Series:
 
 def is_dense(trials: pd.DataFrame) -> pd.Series:
     """Whether a trial is a dense network as it is, not trained again."""
-    return (trials["method"] == "dense") & (trials["retraining"] == "none")
+    return (text(trials, "method") == "dense") & (text(trials, "retraining") == "none")
 
 
 def is_retrained(trials: pd.DataFrame) -> pd.Series:

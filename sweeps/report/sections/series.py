@@ -69,6 +69,8 @@ def all_series(trials: pd.DataFrame) -> Iterator[Series]:
 
 def series_in(table: pd.DataFrame) -> list[Series]:
     """The series of a section's table, in its order."""
+    if "hue" not in table:  # nothing but levels
+        return []
     groups = table[table["hue"] != ""].groupby(_LINE, sort=False)
     return [Series(*map(str, key[:-1]), bool(key[-1]), rows) for key, rows in groups]  # type: ignore
 

@@ -4,6 +4,7 @@ import textwrap
 import zlib
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import matplotlib
 import numpy as np
@@ -147,8 +148,11 @@ def save_titled(figure: Figure, stem: Path, title: str, caption: str) -> None:
     width, height = figure.get_size_inches()
     below = textwrap.fill(caption, 135)
     small, line = 6.5, 0.115  # points, inches
-    figure.text(0.01, 1 + 0.08 / height, title, fontsize=11, fontweight="bold", va="bottom")
-    figure.text(0.01, -0.06 / height, below, fontsize=small, color=GREY, va="top")
+    plain: dict[str, Any] = {"parse_math": False}  # names of other people's networks may hold a $
+    figure.text(
+        0.01, 1 + 0.08 / height, title, fontsize=11, fontweight="bold", va="bottom", **plain
+    )
+    figure.text(0.01, -0.06 / height, below, fontsize=small, color=GREY, va="top", **plain)
     under = 0.12 + line * (below.count("\n") + 1)
     whole = Bbox.from_extents(0, -under, width, height + 0.34)
     for suffix in ("png", "svg"):

@@ -199,9 +199,10 @@ def _agreement(whole: pd.Series) -> str:
 
 
 def _states(frames: SweepFrames) -> pd.DataFrame | str:
-    if "state" not in frames.of_units.columns:
+    tables = list(map(shares, frames.of_units.batches(["state", "counted"])))
+    if not tables or "state" not in frames.of_units.columns:
         return NO_UNITS
-    share = pd.concat(map(shares, frames.of_units.batches(["state", "counted"])))
+    share = pd.concat(tables)
     names = [name for name in _STATES if share[name].max() > _SEEN]
     if not names:
         return "Next to no unit of any network is dead, constant or unread."

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
+from sweeps.report.read.pairs import pairs
 from sweeps.report.read.values import is_retrained, number, text
 from sweeps.report.statistics.population import prepared
 from sweeps.report.statistics.slope import Slope
@@ -45,14 +46,20 @@ class Equivalence:
 def gaps(trials: pd.DataFrame) -> dict[str, Gap]:
     """The gap of each training that has a dense and an untrained network with a MIS.
 
-    An untrained network is of the training with its name and seed; of given weights it serves all
+    An untrained network is of the training of its pair and seed; of given weights it serves all
     seeds.
     """
-    here = prepared(trials)
+    here, found = prepared(trials), dict[str, Gap]()
+    for rows in pairs(here).values():
+        found |= _gaps_of_pair(here[rows])
+    return found
+
+
+def _gaps_of_pair(here: pd.DataFrame) -> dict[str, Gap]:
     mis, error = number(here, "mis/mean"), number(here, "mis/error")
     is_dense = (text(here, "method") == "dense") & ~is_retrained(here) & np.isfinite(mis)
     is_untrained = (text(here, "method") == "untrained") & np.isfinite(mis)
-    alike, found = text(here, "network.name") + " " + text(here, "seed"), {}
+    alike, found = text(here, "seed"), {}
     for name in here.loc[is_dense, "training"].unique():
         dense = is_dense & (here["training"] == name)
         untrained = is_untrained & alike.isin(set(alike[dense]))

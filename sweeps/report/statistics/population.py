@@ -103,12 +103,14 @@ def prepared(trials: pd.DataFrame) -> pd.DataFrame:
     params = params_of(trials)
     axes = zip(*(text(trials, name) for name in _AXES), strict=True)
     arm = [" | ".join([*axis, *own]) for axis, own in zip(axes, arms(params), strict=True)]
-    dense = trainings(params)
+    pair = pair_names(trials)
+    # A given body under other data, or another head's classes, is no longer the same network.
+    dense = [(*each, name) for each, name in zip(trainings(params), pair, strict=True)]
     trained = text(trials, "method") != "untrained"  # the control of all, under every seed
     return trials.assign(
         arm=arm,
         training=_names(dense, text(trials, "seed"), text(trials, "network.name"), trained),
-        pair=pair_names(trials),
+        pair=pair,
     )
 
 
@@ -161,7 +163,16 @@ def _by_criterion(trials: pd.DataFrame) -> bool:
 
 
 def _not_compared(trials: pd.DataFrame) -> pd.Series:
-    """Why a trial is not among those compared; "" where it is."""
+    """Why a trial is not among those compared; "" where it is. Each pair of network and data has a
+    leading criterion of its own."""
+    why = pd.Series("", index=trials.index)
+    names = trials["pair"] if "pair" in trials else pair_names(trials)
+    for _, own in trials.groupby(names, sort=False):
+        why[own.index] = _not_compared_in_pair(own)
+    return why
+
+
+def _not_compared_in_pair(trials: pd.DataFrame) -> pd.Series:
     why = pd.Series("", index=trials.index)
     meant = _meant(trials)
     if len(meant) and "criterion" in trials and not _by_criterion(trials):
