@@ -47,7 +47,7 @@ def read_rates(said: str, granularity: str, criterion: str) -> tuple[str, ...]:
     if "value" not in rows[0]:
         if share:
             raise ValueError(f"prune.rates={said} must be a path alone, {path} has no curves")
-        return tuple(f"{row['layer']}={_number(row, 'rate', path):g}" for row in rows)
+        return tuple(f"{row['layer']}={_written(_number(row, 'rate', path))}" for row in rows)
     if len(pairs := dict.fromkeys(row.get("pair", "") for row in rows)) > 1:
         raise ValueError(
             f"prune.rates={said} must hold curves of one network, it has those of "
@@ -60,7 +60,7 @@ def read_rates(said: str, granularity: str, criterion: str) -> tuple[str, ...]:
         curves.setdefault(row["layer"], []).append(point)
     dense = _number(own[0], "dense", path)
     rates = tolerable_rates({layer: sorted(c) for layer, c in curves.items()}, dense, keeps)
-    return tuple(f"{layer}={rate:g}" for layer, rate in rates.items())
+    return tuple(f"{layer}={_written(rate)}" for layer, rate in rates.items())
 
 
 def _of_kind(
@@ -108,6 +108,11 @@ def _rows(path: Path) -> list[dict[str, str]]:
     if not rows or not {"layer", "rate"} <= rows[0].keys():
         raise ValueError(f"{path} must have the columns layer and rate, and rows")
     return rows
+
+
+def _written(rate: float) -> str:
+    """As an entry of `prune.rates` has it: without an exponent."""
+    return f"{rate:g}" if rate >= 1e-4 else f"{rate:.12f}".rstrip("0").rstrip(".")
 
 
 def _number(row: Mapping[str, str], name: str, path: str) -> float:

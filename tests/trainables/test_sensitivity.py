@@ -203,8 +203,10 @@ def test_a_file_that_holds_no_rates_is_refused_in_one_sentence(tmp_path, text, s
 
 def test_a_file_by_hand_names_layers_and_their_rates(tmp_path):
     path = tmp_path / "t.csv"
-    path.write_text("layer,rate\nconv2,0.5\ninception3*,0.25\n")
-    assert read_rates(str(path), "weight", "l1") == ("conv2=0.5", "inception3*=0.25")
+    path.write_text("layer,rate\nconv2,0.5\ninception3*,0.25\nfc,5e-05\nconv1,0\n")
+    found = read_rates(str(path), "weight", "l1")
+    assert found == ("conv2=0.5", "inception3*=0.25", "fc=0.00005", "conv1=0")
+    assert PruneConfig(rate=None, rates=found).rates == found
 
 
 @pytest.mark.parametrize(
