@@ -61,11 +61,11 @@ def fail_around(worker):
     manager, controller, done = tune_controller.RayActorManager, tune_controller.TuneController, []
     real_failed, real_step = manager._actor_task_failed, controller.step
 
-    def failed(self, task, exception):
+    def failed(self, tracked_actor_task, exception):  # Ray names them, sometimes
         if "memory" not in done and isinstance(exception, RayActorError):
             done.append("memory")  # what Ray says of a worker that its memory monitor has killed
             exception = OutOfMemoryError("1 worker(s) were killed, the node is low on memory")
-        real_failed(self, task, exception)
+        real_failed(self, tracked_actor_task, exception)
 
     def step(self):
         if "Tune" not in done and any(trial.last_result for trial in self.get_trials()):
