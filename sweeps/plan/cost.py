@@ -25,9 +25,8 @@ from trainables.training.finetune import Training
 _STEPS = 3  # measured, after one to warm up
 # An image takes a CPU as long in a small batch as in a large one, and a batch can take minutes.
 _BATCH_ON_A_CPU, _NO_LIMIT = 32, 10**9
-_N_CLASSES = 1_000  # where it is not known
 _IMAGENET = {"train_images": 1_281_167, "val_images": 50_000, "probe_images": 1_281_167}
-_CLASSES = 1_000  # of the network that is timed: few or many make no difference
+_CLASSES = 1_000  # where it is not known, and of the network that is timed
 # What a trial leaves: a checkpoint and the smaller network, a mask; tables and pictures.
 _TRIAL_BYTES, _TABLES = 8, 5e6  # per parameter; whatever the network
 _STATE_BYTES = 12  # per parameter while it runs: weights, and two moments of each
@@ -255,7 +254,7 @@ def _ranked(config: TrialConfig, n_classes: int | None) -> float:
         prune = None if config.n_epochs else config.of_masks.prune  # trained, its numbers are kept
     if prune is None or not prune.by.looks_at_images:
         return 0.0
-    images = prune.samples_per_class * (n_classes or _N_CLASSES)
+    images = prune.samples_per_class * (n_classes or _CLASSES)
     return (prune.rounds - 1) * min(images, _images(config, "train_images"))
 
 

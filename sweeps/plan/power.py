@@ -7,7 +7,7 @@ import numpy as np
 from scipy import stats
 
 from trainables.config import TrialConfig, flat_params
-from trainables.config.replicates import fields_of_dense, of_dense, trainings
+from trainables.config.replicates import starts, trainings
 
 SPREAD = 0.01  # sd between trainings of a change of MIS over the range: stated, not known
 CHANGE = 0.02  # that is to be found, or ruled out
@@ -37,8 +37,7 @@ def power_sentence(configs: Sequence[TrialConfig]) -> str:
     network and data, which are asked one by one, that of the fewest."""
     params = [flat_params(config) for config in configs if config.prune is not None]
     pairs: dict[tuple[str, ...], set[tuple[str, ...]]] = {}
-    for each, training in zip(params, trainings(params), strict=True):
-        pair = tuple(of_dense(each, name) for name in fields_of_dense())
+    for pair, training in zip(starts(params), trainings(params), strict=True):
         pairs.setdefault(pair, set()).add(training)
     said = _of_one(min(map(len, pairs.values()), default=0))
     if len(pairs) < 2:

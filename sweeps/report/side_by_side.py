@@ -4,7 +4,8 @@ What holds for one network and one data set may be theirs: nothing is called bet
 at least `FEWEST_PAIRS` pairs of them (Blalock et al. 2020, arXiv 2003.03033, Sec. 6).
 """
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -71,13 +72,11 @@ def answers_of(study: str, trials: pd.DataFrame, primary: str) -> pd.DataFrame:
     """A row per question, stratum and, where there are two, training of a study; p are corrected
     within it, as its own report does."""
     rows = []
-    keys_of = {pair: set(text(trials[own], "key")) for pair, own in _told_apart(trials).items()}
+    labels = _labels(trials, pairs(trials))
     found = answers(trials, rate=rate_column(trials), primary=Primary.read(primary))
     for each in found:
         question, slope = each.question, each.slope
-        keys = set(each.population.points["key"])
-        whose = [pair for pair, own in keys_of.items() if keys and keys <= own]
-        pair = whose[0] if whose else pair_of(trials)
+        pair = labels.get(each.population.pair, pair_of(trials))
         row: dict[str, Any] = {"study": study, "pair": pair, "x": question.x}
         row |= {"y": question.y, "at_equal_accuracy": question.at_accuracy, "n": each.n}
         row |= {"trials": each.population.stratum, "primary": each.primary}
@@ -100,22 +99,20 @@ def pair_of(trials: pd.DataFrame) -> str:
     return " on ".join(" / ".join(part) or "?" for part in parts)
 
 
-def _told_apart(trials: pd.DataFrame) -> dict[str, "pd.Series[bool]"]:
-    """Network and data of each pair of a study, and what else tells them apart -> its trials."""
-    found = {name: (pair_of(trials[rows]), rows) for name, rows in pairs(trials).items()}
-    names = [pair for pair, _ in found.values()]
-    return {
-        pair if names.count(pair) == 1 else f"{pair} ({name})": rows
-        for name, (pair, rows) in found.items()
-    }
+def _labels(trials: pd.DataFrame, apart: Mapping[str, "pd.Series[bool]"]) -> dict[str, str]:
+    """What each pair of a study is called -> its network and data, and what else tells it apart."""
+    found = {name: pair_of(trials[rows]) for name, rows in apart.items()}
+    several = Counter(found.values())
+    return {n: pair if several[pair] == 1 else f"{pair} ({n})" for n, pair in found.items()}
 
 
 def methods_of(study: str, trials: pd.DataFrame) -> pd.DataFrame:
     """A row per method and rate: mean top-1 over seeds of the networks of its main line that ran to
     their end, and whether it is the highest of that rate."""
+    apart = pairs(trials)
     found = [
         (pair, series)
-        for pair, rows in _told_apart(trials).items()
+        for pair, rows in zip(_labels(trials, apart).values(), apart.values(), strict=True)
         for series in main_series(compared(trials[rows]))
     ]
     rows = []

@@ -210,7 +210,7 @@ def with_room(config: Any, changes: Mapping[str, Any]) -> Any:
     values = _laid_over(flat(config), changes)
     room = {
         each.field: each.neutral[0]
-        for each in _idle_as_changed(config, changes)
+        for each in _idle_if_legal(values)
         if values[each.field] not in each.neutral and each.field not in changes
     }
     room = {name: value for name, value in room.items() if not _is_within(name, changes)}
@@ -224,21 +224,21 @@ def _is_within(name: str, changes: Mapping[str, Any]) -> bool:
 
 def has_effect(config: Any, name: str, changes: Mapping[str, Any]) -> bool:
     """Whether a field does something in the config as the changes leave it."""
-    return name not in {each.field for each in _idle_as_changed(config, changes)}
+    return name not in {each.field for each in _idle_if_legal(_laid_over(flat(config), changes))}
 
 
 def why_idle(config: Any, name: str, changes: Mapping[str, Any]) -> str | None:
     """Why a field that the config has does nothing in it, as the changes leave it; None: it does
     something, or the config has not got it."""
-    found = _idle_as_changed(config, changes)
+    found = _idle_if_legal(_laid_over(flat(config), changes))
     return next((each.why for each in found if each.field == name), None)
 
 
-def _idle_as_changed(config: Any, changes: Mapping[str, Any]) -> list[Effect]:
-    """None where a change is of a stage that the config has not, or of no legal type: of both
+def _idle_if_legal(values: Values) -> list[Effect]:
+    """Nothing where a value is of a stage that the config has not, or of no legal type: of both
     `replace` tells better."""
     try:
-        return list(idle(_laid_over(flat(config), changes)))
+        return idle(values)
     except (KeyError, TypeError, AttributeError):
         return []
 

@@ -25,7 +25,7 @@ AMOUNTS, DRAWS = ("prune.rate", "prune.rates_factor"), ("seed", "data.seed", "pr
 
 _FULL = TrialConfig(prune=PruneConfig(), finetune=TrainConfig(), dissection=DissectionConfig())
 _DEFAULTS = {n: t for n, t in flat_params(_FULL).items() if "." in n}
-_OF_DENSE = ("network.", "data.", "compute.")
+OF_DENSE = ("network.", "data.", "compute.")
 _NOT_OF_DENSE = ("data.val_images", "data.val_images_per_epoch", "data.probe_images")
 
 
@@ -77,27 +77,35 @@ def arms(trials: Sequence[Params]) -> list[tuple[str, ...]]:
 def fields_of_dense() -> tuple[str, ...]:
     """The fields that decide which dense network a trial starts from, beside what is drawn."""
     apart = (*_NOT_OF_DENSE, *DRAWS)
-    return tuple(n for n in identity_fields() if n.startswith(_OF_DENSE) and n not in apart)
+    return tuple(n for n in identity_fields() if n.startswith(OF_DENSE) and n not in apart)
 
 
-def of_dense(params: Params, name: str) -> str:
-    """One of `fields_of_dense` as text; "" where the network does not depend on it: one that comes
-    trained, with its head, has no recipe whatever says how to train it again."""
-    comes_trained = params.get("network.weights", "train") != "train"
-    if name.startswith("network.recipe.") and comes_trained:
-        return value_of(params, name) if params.get("network.head") == "new" else ""
-    return value_of(params, name)
+def starts(trials: Sequence[Params]) -> list[tuple[str, ...]]:
+    """The `fields_of_dense` of each trial, as text: equal where networks differ in what is drawn
+    alone. A network that comes trained, with its head, has no recipe, whatever says how to train
+    it again."""
+    names = fields_of_dense()
+    return [tuple(_of_dense(params, name) for name in names) for params in trials]
+
+
+def _of_dense(params: Params, name: str) -> str:
+    has_recipe = _is_trained(params) or params.get("network.head") == "new"
+    return value_of(params, name) if has_recipe or not name.startswith("network.recipe.") else ""
+
+
+def _is_trained(params: Params) -> bool:
+    return params.get("network.weights", "train") == "train"
 
 
 def trainings(trials: Sequence[Params]) -> list[tuple[str, ...]]:
     """Which dense network each trial starts from: equal where it is one and the same.
 
     A network that is trained is another one for each seed, recipe, training set and precision; of
-    given weights (`imagenet`, `file`) there is one, whatever the seed, also under a new head.
+    given weights (`imagenet`, `file`) there is one for each data, whatever the seed, also under a
+    new head.
     """
-    names, found = (*fields_of_dense(), "data.seed"), []
-    for params in trials:
-        is_trained = params.get("network.weights", "train") == "train"
-        used = (*names, "seed") if is_trained else [n for n in names if n.startswith("network.")]
-        found.append(tuple(f"{name}={of_dense(params, name)}" for name in used))
-    return found
+    drawn = ("data.seed", "seed")
+    return [
+        (*start, *(value_of(params, name) for name in drawn)) if _is_trained(params) else start
+        for params, start in zip(trials, starts(trials), strict=True)
+    ]

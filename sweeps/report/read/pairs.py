@@ -29,16 +29,15 @@ def pairs(trials: pd.DataFrame) -> dict[str, pd.Series]:
     all that is pruned is of one pair that has no dense network of its own, others are no pair:
     they stand in its place, and are the wrong ones.
     """
-    from trainables.config.replicates import fields_of_dense, of_dense  # brings torch
+    from trainables.config.replicates import OF_DENSE, fields_of_dense, starts  # brings torch
 
     untrained = text(trials, "method") == "untrained"
     ours = is_pruned(trials) | text(trials, "method").isin(["dense", ROTATED])
-    told = [n for n in map(str, trials) if n.startswith(("network.", "data.", "compute."))]
+    told = [n for n in map(str, trials) if n.startswith(OF_DENSE)]
     if all(text(trials[ours], n).nunique() < 2 for n in told):  # and no param has to be looked at
         return {"": pd.Series(True, index=trials.index)}
-    params = params_of(trials)
-    known = {n: [of_dense(each, n) for each in params] for n in fields_of_dense()}
-    values = pd.DataFrame(known, index=trials.index)
+    known = starts(params_of(trials))
+    values = pd.DataFrame(known, index=trials.index, columns=list(fields_of_dense()))
     own = values[ours].drop_duplicates()
     own = own.loc[:, own.nunique() > 1]
     if own.empty or _is_misled(values[own.columns], trials):

@@ -22,15 +22,14 @@ def recipes(trials: Sequence[Params]) -> list[str]:
     they differ in rate and draws alone.
     """
     # Brings torch: not for an import of `load`.
-    from trainables.config.replicates import differing, fields_of_dense, of_dense
+    from trainables.config.replicates import differing, starts
 
     groups: dict[tuple[str, ...], list[Params]] = defaultdict(list)
-    starts = fields_of_dense()  # networks and data are told by themselves (`pairs`)
-    for params in trials:
+    for params, start in zip(trials, starts(trials), strict=True):
         if "prune.rate" in params:
             is_finetuned = str("finetune.epochs" in params)
             alike = (*(params.get(name, "") for name in _SHARED), is_finetuned)
-            groups[(*alike, *(of_dense(params, name) for name in starts))].append(params)
+            groups[(*alike, *start)].append(params)  # networks are told by themselves (`pairs`)
     names = {name for group in groups.values() for name in differing(group)} - _TOLD
     return [_recipe(params, sorted(names)) for params in trials]
 

@@ -103,18 +103,12 @@ def prepared(trials: pd.DataFrame) -> pd.DataFrame:
     params = params_of(trials)
     axes = zip(*(text(trials, name) for name in _AXES), strict=True)
     arm = [" | ".join([*axis, *own]) for axis, own in zip(axes, arms(params), strict=True)]
-    pair = pair_names(trials)
-    given = [each.get("network.weights") in ("imagenet", "file") for each in params]
-    # A given body under other data, or with another head, is no longer the same network.
-    dense = [
-        (*each, name) if is_given else each
-        for each, name, is_given in zip(trainings(params), pair, given, strict=True)
-    ]
+    dense = trainings(params)
     trained = text(trials, "method") != "untrained"  # the control of all, under every seed
     return trials.assign(
         arm=arm,
         training=_names(dense, text(trials, "seed"), text(trials, "network.name"), trained),
-        pair=pair,
+        pair=pair_names(trials),
     )
 
 
