@@ -8,14 +8,12 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Protocol
 
-import pandas as pd
 from mlflow import MlflowClient
 from mlflow.entities import Run, ViewType
 from mlflow.exceptions import MlflowException
 
 from sweeps.tracking.owner import Owner
 from sweeps.tracking.provenance import provenance
-from trainables.artifacts import UNITS
 
 KIND, SWEEP_KEY, PURPOSE = "kind", "sweep_key", "purpose"
 PRIMARY = "primary"  # the question that the study asked before the sweep ran
@@ -106,11 +104,6 @@ class SweepRuns:
             return self.planned_keys(sweeps[0])
         except ValueError:
             return None
-
-    def read_units(self, run: Run) -> pd.DataFrame:
-        """The table of a trial's units."""
-        with self._artifact(run, UNITS) as path:
-            return pd.read_parquet(path)
 
     @contextmanager
     def _artifact(self, run: Run, name: str) -> Iterator[Path]:

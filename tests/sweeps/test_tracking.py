@@ -351,8 +351,8 @@ def test_a_sweep_has_one_parent_run_that_knows_its_trials(store):
 def test_a_missing_artifact_is_said_in_a_sentence(store):
     tracker = Tracker("lost", store)
     tracker.start_run("lonely", kind="trial", key="k")
-    with pytest.raises(ValueError, match="run lonely must have the artifact units.parquet"):
-        tracker.read_units(tracker.runs("trial")[0])
+    with pytest.raises(ValueError, match="run lonely must have the artifact plan/trial_keys.txt"):
+        tracker.planned_keys(tracker.runs("trial")[0])
 
 
 def test_a_server_that_does_not_answer_is_refused(tmp_path, monkeypatch):

@@ -11,11 +11,12 @@ from small_studies import computed, small_base
 from torch import nn
 
 from pruning import prunable_weights
-from trainables.artifacts import ROUNDS
+from trainables.artifacts import MASKS, ROUNDS
 from trainables.config import PruneConfig, TrainConfig
 from trainables.networks import count_cost
 from trainables.rounds.ends import end_row
 from trainables.rounds.pruned import PrunedNetwork
+from trainables.training.validation import Validation
 from trainables.trial import Trial, run_trial
 
 PRUNE = PruneConfig(
@@ -72,24 +73,46 @@ def test_every_round_leaves_its_accuracy_and_its_costs(finetune, workspace):
     pd.testing.assert_frame_equal(pd.DataFrame(again.ends), rows)
 
 
+@pytest.fixture
+def evaluated(monkeypatch):
+    """The statistics of BatchNorm of each network that a trial evaluates, in turn."""
+    seen = []
+
+    def noted(real):
+        def wrapper(self, network):
+            seen.append({n: b.clone() for n, b in network.named_buffers() if "running" in n})
+            return real(self, network)
+
+        return wrapper
+
+    for name in ("of_all", "after_epoch"):
+        monkeypatch.setattr(Validation, name, noted(getattr(Validation, name)))
+    return seen
+
+
 @pytest.mark.parametrize("granularity", ["filter", "weight"])
 def test_rounds_without_training_are_seen_with_their_statistics_estimated_anew(
-    granularity, workspace
+    granularity, workspace, evaluated
 ):
-    prune = replace(PRUNE, granularity=granularity, rounds=2)
+    by_images = {"criterion": "taylor", "samples_per_class": 2}
+    prune = replace(PRUNE, granularity=granularity, rounds=2, **by_images)
     config = small_base(prune=prune, finetune=None)
     stale, again = (
         run_trial(config.replace(c), workspace) for c in ({}, {"recalibrate_images": 64})
     )
     seen = {r: pd.read_parquet(each.folder / ROUNDS) for r, each in enumerate((stale, again))}
-    assert (seen[0]["val/top1"] != seen[1]["val/top1"]).any()
     assert seen[1]["val/top1"].iloc[-1] == again.metrics["val/top1"]
     # What the first round ends with is what a trial of that round alone would have.
     alone = replace(prune, rounds=1, schedule="one_shot", rate=0.3)
     first = run_trial(config.replace({"prune": alone, "recalibrate_images": 64}), workspace)
     assert seen[1]["val/top1"].iloc[0] == first.metrics["val/top1"]
-    # And which filters the rounds after it take does not depend on it.
-    assert (seen[0]["n_kept"] == seen[1]["n_kept"]).all()
+    of_stale, of_again, of_first = evaluated[:2], evaluated[2:4], evaluated[4]
+    assert all(torch.equal(of_again[0][name], of_first[name]) for name in of_first)
+    for old, new in zip(of_stale, of_again, strict=True):
+        assert all(not torch.equal(old[name], new[name]) for name in new)
+    # And what the rounds after it take does not depend on it.
+    kept, kept_again = (torch.load(each.folder / MASKS) for each in (stale, again))
+    assert all(torch.equal(keep, kept_again[name]) for name, keep in kept.items())
 
 
 def test_a_bias_that_follows_its_filter_counts_whether_a_trial_was_interrupted_or_not():

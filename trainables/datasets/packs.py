@@ -1,12 +1,10 @@
 """What is kept of pictures, decoded or copied, and what of it nobody asks for any more."""
 
 import json
-import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from trainables.fields import digest_of
-from trainables.locks import locked
 from trainables.workspace import read_own, whole_file
 
 _OLD = "pack-" + "[0-9a-f]" * 16  # folders of version 1, which nothing reads
@@ -69,18 +67,6 @@ def _old_copies(root: Path) -> dict[Path, int]:
             continue  # not complete, or of another version
     older = [copy for its in copies.values() for copy in sorted(its)[:-1]]
     return {folder: n_bytes for _, folder, n_bytes in older}
-
-
-def remove_unused(root: Path) -> int:
-    """Delete what `unused` names, and nothing else; returns the bytes."""
-    with locked(packs_folder(root) / "lock", "another process decodes images"):
-        found = unused(root)
-        for path in found:
-            if path.is_dir():
-                shutil.rmtree(path)
-            else:
-                path.unlink()
-    return sum(found.values())
 
 
 def _is_ours(folder: Path) -> bool:

@@ -74,16 +74,6 @@ def published_frames() -> SweepFrames:
     )
 
 
-def without_faults(trials: pd.DataFrame) -> pd.DataFrame:
-    """The points that can be mended or are right: held masks, dead units left out, measured."""
-    faults = ["placeholder", "placeholder_run", "other_network", "masks_not_held"]
-    wrong = trials[faults].any(axis=1)
-    mended = trials["mis/without_dead_units"].fillna(trials["mis/mean"])
-    right = trials.assign(dead_units_counted=False)
-    right["mis/mean"] = mended
-    return right[~wrong]
-
-
 def _read(name: str) -> pd.DataFrame:
     with (files("sweeps.report.paper") / f"{name}.csv").open() as file:
         table = pd.read_csv(file, comment="#")

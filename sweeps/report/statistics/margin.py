@@ -38,10 +38,6 @@ class Equivalence:
     margin: float
     p: float
 
-    @property
-    def equivalent(self) -> bool:
-        return self.p < 0.05
-
 
 def gaps(trials: pd.DataFrame) -> dict[str, Gap]:
     """The gap of each training that has a dense and an untrained network with a MIS.
