@@ -14,6 +14,7 @@ from sweeps.report import report_study
 from sweeps.tracking.charts import compare_path
 from sweeps.tracking.server import page_links
 from sweeps.tune.pictures import LAYERS, draw_trial
+from trainables.artifacts import UNITS
 
 pytestmark = [pytest.mark.slow, pytest.mark.browser, needs_browser]
 
@@ -128,8 +129,7 @@ def test_the_sweep_s_run_shows_the_summary_and_leads_to_the_report(served, page,
 def test_a_trial_s_run_shows_its_pictures(served, page, shots, tmp_path):
     port, _, tracker = served
     run = tracker.runs("trial", "FINISHED")[0]
-    units = tracker.read_units(run)
-    units.to_parquet(tmp_path / "units.parquet")
+    tracker.client.download_artifacts(run.info.run_id, UNITS, str(tmp_path))
     draw_trial(tmp_path, run.info.run_name)
     tracker.log_folder(run.info.run_id, tmp_path)
     page.open("about:blank")
