@@ -97,7 +97,9 @@ def _show_plan(arguments: argparse.Namespace, console: Terminal) -> int:
     console.print(plan_summary(plan, done), soft_wrap=True)
     asked = plan.sweep.primary or "nothing, all that is found is exploratory"
     console.print(f"asked beforehand: {asked}", soft_wrap=True)
-    console.print(power_sentence(plan.configs), soft_wrap=True)
+    console.print(
+        power_sentence(plan.configs, searches=plan.sweep.search is not None), soft_wrap=True
+    )
     given, here = arguments.speed, this_machine(gpus_here(plan.sweep))
     machines = machines_of(here, arguments.gpus, arguments.cpus, given is not None)
     for sentence in stopping_summary(plan, done, machines[0], chosen=arguments.stop is not None):

@@ -17,6 +17,8 @@ from trainables.datasets.remote import is_remote
 from trainables.rounds.outlined import lost_in
 from trainables.workspace import at_home
 
+SEED = "seed"  # an axis of every study: more trainings of the same
+
 
 @dataclass(frozen=True)
 class Plan:
@@ -64,8 +66,9 @@ def make_plan(
     """The trials of a study after the changes of the command line.
 
     data: path of an image folder, its URI in an object store, or the name of a data set. grid:
-    axis -> the values it shall have instead. settings: field -> value, on every trial that has the
-    field. stop: `Sweep.stopped_as`. Raises ValueError for what is not legal.
+    axis -> the values it shall have instead; every study that searches nothing has the axis `seed`.
+    settings: field -> value, on every trial that has the field. stop: `Sweep.stopped_as`. Raises
+    ValueError for what is not legal.
     """
     sweep, settings = sweep.stopped_as(stop).with_shares(settings or {})
     for name, value in {"DATA": data, **(settings or {})}.items():
@@ -80,7 +83,8 @@ def make_plan(
         sweep = sweep.with_data(str(at_home(data).resolve()) if is_folder else data)
     sweep, without_weights = at_hand_or_scratch(sweep, settings or {})
     for name, values in (grid or {}).items():
-        sweep = dataclasses.replace(sweep, grids=_with_axis(sweep.grids, name, values))
+        grids = _with_seeds(sweep) if name == SEED else sweep.grids
+        sweep = dataclasses.replace(sweep, grids=_with_axis(grids, name, values))
     given, varied = set(settings or {}), {name for name, values in (grid or {}).items() if values}
     configs, inputs = look_at_inputs(sweep.expand(settings), given, varied)
     require_sound(configs, inputs)
@@ -96,10 +100,24 @@ def make_plan(
     return Plan(sweep, tuple(configs), look_at_inputs([base], given, varied)[0][0], inputs)
 
 
+def _with_seeds(sweep: Sweep) -> Sequence[Grid]:
+    """The study's grids, with the axis `seed` where no grid has one."""
+    if any(SEED in grid.axes for grid in sweep.grids):
+        return sweep.grids
+    if sweep.search is not None:
+        raise ValueError(
+            "seed must not be an axis of a study that searches, which compares trials of one dense "
+            "network: Search(again=...) names the seeds on which its winners are run again"
+        )
+    own = axis(SEED, (sweep.base.seed,))
+    return tuple(dataclasses.replace(grid, axes={**grid.axes, SEED: own}) for grid in sweep.grids)
+
+
 def _with_axis(grids: Sequence[Grid], name: str, values: Sequence[Any]) -> tuple[Grid, ...]:
     known = {axis_name for grid in grids for axis_name in grid.axes}
     if name not in known:
-        raise ValueError(f"this study has the axes {', '.join(sorted(known))}, got {name!r}")
+        named = ", ".join(sorted({*known, SEED}))
+        raise ValueError(f"this study has the axes {named}, got {name!r}")
     return tuple(
         dataclasses.replace(g, axes={**g.axes, name: _points(g.axes[name], name, values)})
         if name in g.axes

@@ -32,24 +32,35 @@ def power_of_none(n: int, margin: float = CHANGE, spread: float = SPREAD) -> flo
     return float((2 * stats.norm.cdf(np.maximum(room, 0)) - 1).mean())
 
 
-def power_sentence(configs: Sequence[TrialConfig]) -> str:
+def power_sentence(configs: Sequence[TrialConfig], *, searches: bool = False) -> str:
     """One sentence: what the number of dense networks of a plan can show. Of several pairs of
-    network and data, which are asked one by one, that of the fewest."""
+    network and data, which are asked one by one, that of the fewest.
+
+    searches: whether the plan has a search, which can have no other seeds.
+    """
     params = [flat_params(config) for config in configs if config.prune is not None]
     pairs: dict[tuple[str, ...], set[tuple[str, ...]]] = {}
     for pair, training in zip(starts(params), trainings(params), strict=True):
         pairs.setdefault(pair, set()).add(training)
-    said = _of_one(min(map(len, pairs.values()), default=0))
+    said = _of_one(min(map(len, pairs.values()), default=0), not searches and _seeds_train(configs))
     if len(pairs) < 2:
         return said
     return f"{len(pairs)} pairs of network and data, each asked by itself, of each {said}"
 
 
-def _of_one(n: int) -> str:
+def _seeds_train(configs: Sequence[TrialConfig]) -> bool:
+    """Whether another seed is another training: of given weights it is not."""
+    first = [config for config in configs if config.prune is not None][:1]
+    both = [*first, *(config.replace({"seed": config.seed + 1}) for config in first)]
+    return len(set(trainings([flat_params(config) for config in both]))) > 1
+
+
+def _of_one(n: int, seeds_train: bool) -> str:
     if n < FEWEST:
         which = "one dense network: what is found is of it alone"
         which = which if n == 1 else f"{n} dense networks: what is found is of each alone"
-        return f"{which}; from {FEWEST} on the report speaks of trainings in general"
+        how = f" (GRID=seed={','.join(map(str, range(FEWEST)))})" if seeds_train else ""
+        return f"{which}; from {FEWEST} trainings{how} on the report speaks of trainings in general"
     return (
         f"{n} dense networks: if the change of MIS over the rates differs between trainings by "
         f"{SPREAD:g} (sd), a change of {CHANGE:g} is found in {power(n):.0%} of such sweeps, and "

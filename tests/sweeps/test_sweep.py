@@ -312,13 +312,30 @@ def test_an_axis_takes_other_values():
     assert {c.rate for c in plan.configs if c.finetune and c.prune} == {0.3, 0.6}
     assert {c.schedule for c in plan.configs if c.prune} == {"one_shot"}
     with pytest.raises(
-        ValueError, match="axes method, rate, recalibrate_images, schedule, got 'x'"
+        ValueError, match="axes method, rate, recalibrate_images, schedule, seed, got 'x'"
     ):
         make_plan(small_sweep(), grid={"x": [1]})
     with pytest.raises(ValueError, match="schedule must be one of one_shot, iterative, got 'once'"):
         make_plan(small_sweep(), grid={"schedule": ["once"]})
     with pytest.raises(ValueError, match="method must be one of unstructured, .* got 'random'"):
         make_plan(small_sweep(), grid={"method": ["random"]})
+
+
+def test_every_study_has_more_trainings_for_the_asking():
+    one, two = make_plan(small_sweep()), make_plan(small_sweep(), grid={"seed": [0, 4]})
+    of = {seed: [c for c in two.configs if c.seed == seed] for seed in (0, 4)}
+    assert {c.key for c in of[0]} == set(one.keys)  # what is done stays done
+    again = {c.replace({"seed": 0}).key for c in of[4]}
+    assert again == set(one.keys) and len(two.configs) == 2 * len(one.configs)
+    # Where some grids of a study have the axis, the others are left as they are.
+    some = load_study("scarce")
+    assert {c.seed for c in make_plan(some, grid={"seed": [5, 6]}).configs} == {5, 6}
+    with pytest.raises(ValueError, match="an axis is empty"):
+        make_plan(small_sweep(), grid={"seed": []})
+    with pytest.raises(ValueError, match="seed must be an int, got 'x'"):
+        make_plan(small_sweep(), grid={"seed": ["x"]})
+    with pytest.raises(ValueError, match="seed must not be an axis of a study that searches"):
+        make_plan(load_study("search"), grid={"seed": [0, 1]})
 
 
 def test_data_goes_with_folders_only(tmp_path):
