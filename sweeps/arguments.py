@@ -99,7 +99,8 @@ def _add_changes(sub: argparse.ArgumentParser) -> None:
         action="append",
         default=[],
         metavar="AXIS=V,V,…",
-        help="other values for an axis of the study, e.g. rate=0.5,0.8; none: no such grid",
+        help="other values for an axis of the study, e.g. rate=0.5,0.8 (seed is one of any study); "
+        "none: no such grid",
     )
     _add_settings(sub)
     sub.add_argument(
