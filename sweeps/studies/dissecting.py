@@ -13,7 +13,8 @@ Source    Frankle & Bau 2019 (arXiv 1907.00262). Theirs is the question, the net
           and 80, rewound to epoch 5. The generated images come with exact maps of their concepts;
           on ImageNet concepts are those of a Broden folder.
 Expected  Their finding: the number of units and of concepts holds until more than 90 % of the
-          weights are gone and accuracy falls.
+          weights are gone and accuracy falls. Seen with ResNet-18 (benchmarks/RESULTS.md): not of
+          all units, but of those that detect what the classes are made of.
 Asked     Does the MIS of the same units change with sparsity, in networks that were retrained? (One
           network at the last round: the report cannot say. Its figure over density is a
           description.)
@@ -22,6 +23,7 @@ Cost      495 epochs of 1,200 images in all, and 47 dissections: three to four h
           on ImageNet days of eight GPUs a level.
 Command   make sweep STUDY=dissecting
           make sweep STUDY=dissecting SET="prune.rounds=5 prune.rate=0.67232"
+          make sweep STUDY=dissecting GRID="seed=0,1,2"
           make sweep STUDY=dissecting DATA=/path/to/imagenet SET="dissection.path=/path/to/broden"
 """
 

@@ -184,6 +184,15 @@ def units(**columns):
     return pd.DataFrame({**good, **columns})
 
 
+@pytest.mark.filterwarnings("error::pandas.errors.PerformanceWarning")
+def test_tables_of_many_columns_are_read_without_a_warning(tmp_path):
+    """Seen by the users of dissected sweeps: a metric per concept and epoch."""
+    epochs = pd.DataFrame({"epoch": [1.0], **{f"dissection/{i}": [float(i)] for i in range(150)}})
+    whole, _ = tables_of(tmp_path, [epochs, epochs], EPOCHS)
+    assert whole["key"].tolist() == ["key0", "key1"]
+    assert whole["dissection/149"].tolist() == [149.0] * 2
+
+
 def test_tables_are_read_as_one_with_their_owners(tmp_path):
     first, second = units(), units(layer=["conv2", "fc"], dense_mis=[0.1, 0.2])
     whole, lacking = tables_of(tmp_path, [first, None, second], UNITS)

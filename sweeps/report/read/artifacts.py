@@ -69,13 +69,15 @@ def read_tables(
     frame = whole.unify_dictionaries().to_pandas(split_blocks=True, self_destruct=True)
     del whole
     codes = np.repeat(np.arange(len(owners), dtype=np.int32), lengths)
+    whose = {}
     for column in ("key", "label"):
         values = [getattr(owner, column) for owner in owners]
         names = sorted(set(values))
         at = {value: n for n, value in enumerate(names)}
         of = np.array([at[value] for value in values], dtype=np.int32)
-        frame[column] = pd.Categorical.from_codes(of[codes], categories=pd.Index(names))
-    return frame, lacking
+        whose[column] = pd.Categorical.from_codes(of[codes], categories=pd.Index(names))
+    # In one go: pandas warns where a table of a hundred columns gets them one by one.
+    return pd.concat([frame, pd.DataFrame(whose, index=frame.index)], axis=1), lacking
 
 
 def kept_tables(

@@ -101,7 +101,7 @@ def _levels(frames: SweepFrames) -> pd.DataFrame:
             continue
         dense = dense_ones[dense_ones["seed"] == trial["seed"].iloc[0]]
         # What the last round left is among the trial's final metrics.
-        part = pd.concat([dense.head(1), rounds, trial], ignore_index=True)
+        part = pd.concat([dense.head(1), rounds, trial], ignore_index=True).copy()  # in one piece
         kind = _CHANCE if trial["criterion"].iloc[0] == "random" else _REVERSED
         kind = _WITHIN if within_layers(trial).iloc[0] else kind
         parts.append(part.assign(key=key, kind=hues.get(key, kind)))
